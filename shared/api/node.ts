@@ -1,0 +1,62 @@
+// What the API needs of the node that serves it. The wiring of each program fills this in on one page.
+import type { Json } from '../base/json.ts'
+import type { Clock } from '../base/time.ts'
+import type { Position } from '../ledger/position.ts'
+import type { Ledger, ReadStore } from '../ledger/store.ts'
+import type { Keyring } from '../secret/keyring.ts'
+import type { Tokens } from '../token/access-token.ts'
+import type { ApiSettings } from './settings.ts'
+
+export type NodeRole = 'leader' | 'follower'
+
+export interface AuditLog {
+  /**
+   * Resolves when the lines are durable on this node (I9). Rejects with `audit_unavailable` when they cannot
+   * be: disk full, budget reached, store gone. The request is then answered 503, never unaudited.
+   */
+  append(lines: readonly string[]): void | Promise<void>
+}
+
+export type AuditFilter = {
+  /** Columns: facility, severity, hostname, appname, procid, msgid. */
+  readonly columns: Readonly<Record<string, string>>
+  /** `<sd-id>/<parameter>` = value. */
+  readonly sdata: readonly { readonly id: string; readonly parameter: string; readonly value: string }[]
+  readonly resource?: string
+  readonly role?: string
+  readonly entity?: string
+  readonly limit?: number
+  readonly offset?: number
+}
+
+/** What only a `prove` may touch. */
+export type NodeIo = {
+  readonly keyring: Keyring
+  readonly clock: Clock
+  readonly health: () => { readonly ok: boolean; readonly body: Json }
+  readonly info: () => Json
+  /** Undefined where this node has no audit database. */
+  readonly auditRows: ((filter: AuditFilter) => Promise<readonly Json[]>) | undefined
+}
+
+export type ApiNode = {
+  readonly role: NodeRole
+  readonly store: ReadStore
+  /** Undefined on a Follower. */
+  readonly ledger: Ledger | undefined
+  readonly audit: AuditLog
+  readonly keyring: Keyring
+  readonly tokens: Tokens
+  readonly clock: Clock
+  readonly random: (length: number) => Uint8Array
+  readonly settings: ApiSettings
+  readonly io: NodeIo
+  /** Sent with 405 when known. */
+  readonly leaderUrl: () => string | undefined
+  /** True once data of this position can be read here; false when `waitMs` passed first. */
+  readonly reached: (position: Position, waitMs: number) => Promise<boolean>
+  /** Compact JWS over a write's position; undefined where no receipts are made. */
+  readonly receipt: ((position: Position, requestId: string) => string | Promise<string>) | undefined
+  /** For what is our fault: logged with the request id, answered without detail. */
+  readonly onFault: (error: unknown, requestId: string) => void
+}

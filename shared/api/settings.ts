@@ -1,0 +1,33 @@
+// Settings of the API that change behaviour (http-api 2, cluster 16). Read by shared/node/settings.ts or a Worker's door.
+import { limits } from '../base/limits.ts'
+
+export type ApiSettings = {
+  /** The account of a node's own records and of `/info`. */
+  readonly account: string
+  /** `authn`, `authn-jwt/ci`, …: switched on by the operator whatever the database says. */
+  readonly authenticators: readonly string[]
+  /** Addresses and CIDR ranges; loopback is always trusted. */
+  readonly trustedProxies: readonly string[]
+  readonly userTokenTtlSeconds: number
+  readonly hostTokenTtlSeconds: number
+  /** False: policy loads refuse hosts whose annotation authn/api-key is absent or false. */
+  readonly authnApiKeyDefault: boolean
+  /** 0 means no cap. */
+  readonly resourceListLimitMax: number
+  readonly hostFactoriesEnabled: boolean
+  readonly secretVersions: number
+  readonly policyVersions: number
+}
+
+export const defaultApiSettings: ApiSettings = {
+  account: 'default',
+  authenticators: ['authn'],
+  trustedProxies: [],
+  userTokenTtlSeconds: limits.tokenTtlSeconds,
+  hostTokenTtlSeconds: limits.tokenTtlSeconds,
+  authnApiKeyDefault: true,
+  resourceListLimitMax: limits.resourceListLimit,
+  hostFactoriesEnabled: true,
+  secretVersions: limits.secretVersions,
+  policyVersions: limits.policyVersions,
+}

@@ -1,0 +1,318 @@
+// Audit events, one constructor per message id (http-api 16, cluster 12.3). An event is built by the decision
+// that it records; number, chain and time of storing are the node's business (chain.ts).
+
+export type SdElement = {
+  readonly id: string
+  readonly params: readonly (readonly [name: string, value: string])[]
+}
+
+export type AuditEvent = {
+  readonly facility: number
+  readonly severity: number
+  readonly msgid: string
+  readonly sdata: readonly SdElement[]
+  readonly message: string
+}
+
+/** Who did it, and from where. */
+export type Actor = { readonly user: string; readonly clientIp: string }
+
+export const facilities = { auth: 4, authpriv: 10 } as const
+export const severities = { warning: 4, notice: 5, info: 6 } as const
+
+/** SD-IDs carry the enterprise number of the reference, so that existing parsers find them. */
+const sd = (name: string): string => `${name}@43868`
+
+type Fields = Readonly<Record<string, string | undefined>>
+
+type Form = {
+  readonly msgid: string
+  readonly operation: string
+  readonly auth: Fields
+  readonly subject: Fields
+  readonly policy?: Fields | undefined
+  readonly clientIp: string
+  /** Undefined means success. */
+  readonly error?: string | undefined
+  readonly success: string
+  readonly failure: string
+  readonly facility?: number
+  readonly severity?: number
+  /** Authentication events name the subject first. */
+  readonly subjectFirst?: boolean
+}
+
+function build(form: Form): AuditEvent {
+  const failed = form.error !== undefined
+  const auth = element('auth', form.auth)
+  const subject = element('subject', form.subject)
+  return {
+    facility: form.facility ?? facilities.authpriv,
+    severity: form.severity ?? (failed ? severities.warning : severities.info),
+    msgid: form.msgid,
+    sdata: [
+      ...(form.subjectFirst ? [subject, auth] : [auth, subject]),
+      element('client', { ip: form.clientIp }),
+      element('action', { result: failed ? 'failure' : 'success', operation: form.operation }),
+      ...(form.policy ? [element('policy', form.policy)] : []),
+    ],
+    message: failed ? (form.error === '' ? form.failure : `${form.failure}: ${form.error}`) : form.success,
+  }
+}
+
+function element(name: string, fields: Fields): SdElement {
+  const params = Object.entries(fields).filter((entry): entry is [string, string] => entry[1] !== undefined)
+  return { id: sd(name), params }
+}
+
+export type AuthnOperation = 'authenticate' | 'login' | 'validate-status'
+
+/** `user`: the role id, or `not-found` when it failed and no such role exists. `role`: as claimed. */
+export function authnEvent(
+  actor: Actor,
+  a: {
+    readonly operation: AuthnOperation
+    readonly role: string
+    readonly authenticator: string
+    readonly service?: string | undefined
+    readonly error?: string | undefined
+  },
+): AuditEvent {
+  const what = `with authenticator ${a.authenticator}${a.service ? ` service ${a.service}` : ''}`
+  const verbs = {
+    authenticate: ['successfully authenticated', 'failed to authenticate'],
+    login: ['successfully logged in', 'failed to login'],
+    'validate-status': ['successfully validated status', 'failed to validate status'],
+  }[a.operation]
+  return build({
+    msgid: 'authn',
+    operation: a.operation,
+    auth: { user: actor.user, authenticator: a.authenticator, service: a.service },
+    subject: { role: a.role },
+    clientIp: actor.clientIp,
+    error: a.error,
+    success: `${a.role} ${verbs[0]} ${what}`,
+    failure: `${a.role} ${verbs[1]} ${what}`,
+    subjectFirst: true,
+  })
+}
+
+export function fetchEvent(
+  actor: Actor,
+  f: {
+    readonly resource: string
+    readonly version?: string | undefined
+    readonly error?: string | undefined
+  },
+): AuditEvent {
+  const what = f.version === undefined ? f.resource : `version ${f.version} of ${f.resource}`
+  return build({
+    msgid: 'fetch',
+    operation: 'fetch',
+    auth: { user: actor.user },
+    subject: { resource: f.resource, version: f.version },
+    clientIp: actor.clientIp,
+    error: f.error,
+    success: `${actor.user} fetched ${what}`,
+    failure: `${actor.user} tried to fetch ${what}`,
+  })
+}
+
+export function updateEvent(
+  actor: Actor,
+  u: { readonly resource: string; readonly error?: string | undefined },
+): AuditEvent {
+  return build({
+    msgid: 'update',
+    operation: 'update',
+    auth: { user: actor.user },
+    subject: { resource: u.resource },
+    clientIp: actor.clientIp,
+    error: u.error,
+    success: `${actor.user} updated ${u.resource}`,
+    failure: `${actor.user} tried to update ${u.resource}`,
+  })
+}
+
+export function checkEvent(
+  actor: Actor,
+  c: {
+    readonly resource: string
+    readonly role: string
+    readonly privilege: string
+    readonly error?: string | undefined
+  },
+): AuditEvent {
+  const who = c.role === actor.user ? 'they' : c.role
+  const what = `if ${who} can ${c.privilege} ${c.resource}`
+  return build({
+    msgid: 'check',
+    operation: 'check',
+    auth: { user: actor.user },
+    subject: { resource: c.resource, role: c.role, privilege: c.privilege },
+    clientIp: actor.clientIp,
+    error: c.error,
+    success: `${actor.user} successfully checked ${what}`,
+    failure: `${actor.user} failed to check ${what}`,
+  })
+}
+
+/** `parameters`: the query parameters that were used, as texts. */
+export function listEvent(
+  actor: Actor,
+  l: {
+    readonly msgid: 'list' | 'members' | 'membership'
+    readonly parameters: Readonly<Record<string, string>>
+    readonly error?: string | undefined
+  },
+): AuditEvent {
+  const noun = { list: 'resources', members: 'members', membership: 'memberships' }[l.msgid]
+  const what = `${noun} with parameters: ${JSON.stringify(l.parameters)}`
+  return build({
+    msgid: l.msgid,
+    operation: 'list',
+    auth: { user: actor.user },
+    subject: l.parameters,
+    clientIp: actor.clientIp,
+    error: l.error,
+    success: `${actor.user} successfully listed ${what}`,
+    failure: `${actor.user} failed to list ${what}`,
+  })
+}
+
+export function resourceEvent(
+  actor: Actor,
+  r: { readonly resource: string; readonly error?: string | undefined },
+): AuditEvent {
+  return build({
+    msgid: 'resource',
+    operation: 'get',
+    auth: { user: actor.user },
+    subject: { resource: r.resource },
+    clientIp: actor.clientIp,
+    error: r.error,
+    success: `${actor.user} successfully fetched resource details.`,
+    failure: `${actor.user} failed to fetch resource details`,
+  })
+}
+
+export function passwordEvent(
+  actor: Actor,
+  p: { readonly role: string; readonly error?: string | undefined },
+): AuditEvent {
+  return build({
+    msgid: 'password',
+    operation: 'change',
+    auth: { user: actor.user },
+    subject: { role: p.role },
+    clientIp: actor.clientIp,
+    error: p.error,
+    success: `${actor.user} successfully changed their password`,
+    failure: `${actor.user} failed to change their password`,
+  })
+}
+
+export function apiKeyEvent(
+  actor: Actor,
+  k: { readonly role: string; readonly error?: string | undefined },
+): AuditEvent {
+  const whose = k.role === actor.user ? 'their API key' : `the api key for ${k.role}`
+  return build({
+    msgid: 'api-key',
+    operation: 'rotate',
+    auth: { user: actor.user },
+    subject: { role: k.role },
+    clientIp: actor.clientIp,
+    error: k.error,
+    success: `${actor.user} successfully rotated ${whose}`,
+    failure: `${actor.user} failed to rotate ${whose}`,
+  })
+}
+
+export function whoamiEvent(actor: Actor): AuditEvent {
+  return build({
+    msgid: 'identity-check',
+    operation: 'check',
+    auth: { user: actor.user },
+    subject: { role: actor.user },
+    clientIp: actor.clientIp,
+    success: `${actor.user} checked its identity using whoami`,
+    failure: '',
+    facility: facilities.auth,
+  })
+}
+
+export type PolicySubject =
+  | { readonly kind: 'role'; readonly role: string }
+  | { readonly kind: 'resource'; readonly resource: string }
+  | { readonly kind: 'annotation'; readonly annotation: string; readonly resource: string }
+  | {
+      readonly kind: 'permission'
+      readonly resource: string
+      readonly role: string
+      readonly privilege: string
+    }
+  | { readonly kind: 'membership'; readonly role: string; readonly member: string }
+  | { readonly kind: 'ownership'; readonly role: string; readonly owner: string }
+
+export type PolicyOperation = 'add' | 'change' | 'remove'
+
+const policyWords: Record<PolicyOperation, string> = { add: 'added', change: 'changed', remove: 'removed' }
+
+/** One changed row of a policy load (policy 11). `policy` is absent for members added by the API. */
+export function policyEvent(
+  actor: Actor,
+  p: {
+    readonly operation: PolicyOperation
+    readonly subject: PolicySubject
+    readonly policy?: { readonly id: string; readonly version: number } | undefined
+  },
+): AuditEvent {
+  const { kind, ...fields } = p.subject
+  return build({
+    msgid: 'policy',
+    operation: p.operation,
+    auth: { user: actor.user },
+    subject: fields,
+    policy: p.policy && { id: p.policy.id, version: String(p.policy.version) },
+    clientIp: actor.clientIp,
+    success: `${actor.user} ${policyWords[p.operation]} ${policyNoun(p.subject)}`,
+    failure: '',
+    severity: severities.notice,
+  })
+}
+
+function policyNoun(s: PolicySubject): string {
+  switch (s.kind) {
+    case 'role':
+      return `role ${s.role}`
+    case 'resource':
+      return `resource ${s.resource}`
+    case 'annotation':
+      return `annotation ${s.annotation} on ${s.resource}`
+    case 'permission':
+      return `permission of ${s.role} to ${s.privilege} on ${s.resource}`
+    case 'membership':
+      return `membership of ${s.member} in ${s.role}`
+    case 'ownership':
+      return `ownership of ${s.owner} in ${s.role}`
+  }
+}
+
+/** A load that failed: `create` for POST, `update` for PATCH and PUT (policy 11). */
+export function policyFailedEvent(
+  actor: Actor,
+  p: { readonly operation: 'create' | 'update'; readonly error: string },
+): AuditEvent {
+  return build({
+    msgid: 'policy',
+    operation: p.operation,
+    auth: { user: actor.user },
+    subject: {},
+    clientIp: actor.clientIp,
+    error: p.error,
+    success: '',
+    failure: 'Failed to load policy',
+    severity: severities.notice,
+  })
+}

@@ -1,0 +1,70 @@
+// Every bound of the product, with its reason. At a bound something stated happens: refuse, wait or drop the
+// peer, never grow. Sizes are bytes unless the name says otherwise.
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+export const limits = {
+  /** A secret value. With its seal it still fits the 2 MB row of a Durable Object (P9). Above: 413. */
+  secretBytes: 1 * MiB,
+  /** A policy text. Ten thousand hosts with grants are about 3 MB. Above: 413. */
+  policyBytes: 10 * MiB,
+  /** Any other request body (keys, passwords, forms). Above: 413. */
+  bodyBytes: 64 * KiB,
+  /** Request line and all headers together. A token header is about 1 KB. Above: 431. */
+  headerBytes: 32 * KiB,
+
+  /** Nesting of policy bodies and YAML nodes: a recursion of the reader per level. Above: 422. */
+  yamlDepth: 64,
+  /** Nodes of one document, aliases counted as often as they are used: stops alias bombs. Above: 422. */
+  yamlNodes: 1_000_000,
+  /** Statements after grants and permits are multiplied out. Above: 422. */
+  policyRows: 1_000_000,
+
+  /** A full id: account, kind and identifier. Keys of both stores are indexed. Above: 404 or 422. */
+  idChars: 1024,
+  /** Commands in one commit: more would make one slow flush everybody's pause. */
+  commandsPerCommit: 64,
+  /** Commands waiting for the writer; beyond it writes are refused with 503. */
+  commandsWaiting: 4096,
+  /** How long a policy load may wait for another load into its account, before 409 with Retry-After. */
+  policyLoadWaitMs: 2_000,
+
+  /** One part of a logged commit, and one frame of the change stream. A value of the largest size fits. */
+  partBytes: 4 * MiB,
+  /** Soft size at which the writer starts the next part. */
+  partTargetBytes: 256 * KiB,
+  /** Uncompressed rows of one snapshot chunk. */
+  snapshotChunkBytes: 1 * MiB,
+  /** Bytes waiting for one Follower; beyond it goes back to the stored log and slows nobody. */
+  subscriberBacklogBytes: 8 * MiB,
+  /** A heartbeat is a commit of its own, so that the age of a Follower's data is known (cluster 6.3). */
+  heartbeatMs: 1_000,
+  /** A link that shows no sign of life for this long is closed and dialled again. */
+  linkSilenceMs: 5_000,
+
+  /** Change log kept for Followers that were away; beyond it they take a snapshot (cluster 6.3). */
+  changeLogAgeMs: 24 * 60 * 60 * 1000,
+  changeLogBytes: 1024 * MiB,
+
+  /** Audit records of a Follower that are not yet acknowledged; at the limit reads are refused (I9). */
+  auditQueueRecords: 10_000_000,
+  auditQueueBytes: 1024 * MiB,
+  /** One batch on its way to the Leader (cluster 12.6). */
+  auditBatchRecords: 500,
+  auditBatchWaitMs: 200,
+
+  /** Access tokens that a node remembers as verified until they expire. */
+  tokensRemembered: 10_000,
+  /** Role closures remembered per position (P5). */
+  closuresRemembered: 10_000,
+  /** How long a request with Holdfast-Inconsistent: wait may wait for its position. */
+  positionWaitMs: 5_000,
+
+  /** http-api 2: settings with these defaults. */
+  resourceListLimit: 1_000,
+  secretVersions: 20,
+  policyVersions: 20,
+  tokenTtlSeconds: 480,
+  tokenTtlSecondsMax: 18_000,
+} as const

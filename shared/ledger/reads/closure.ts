@@ -1,0 +1,22 @@
+// The two relations that every statement may use (store.ts), for each engine.
+
+/** R and all roles reachable from R by memberships, ownership included; set semantics, so cycles end (policy 7). */
+export function closureCte(roleParam: string): string {
+  return (
+    `closure(id) AS (SELECT id FROM roles WHERE id = ${roleParam} ` +
+    'UNION SELECT m.role FROM memberships m JOIN closure c ON m.member = c.id)'
+  )
+}
+
+export const usesClosure = (sql: string): boolean => /\bclosure\b/.test(sql)
+
+export const listSource = {
+  sqlite: (param: string): string => `(SELECT value FROM json_each(${param}))`,
+  postgres: (param: string): string =>
+    `(SELECT value COLLATE "C" AS value FROM json_array_elements_text((${param})::json) AS t(value))`,
+} as const
+
+/** `list(?1)` → the engine's own table function. */
+export function expandLists(engine: keyof typeof listSource, sql: string): string {
+  return sql.replace(/\blist\((\?\d+)\)/g, (_, param: string) => listSource[engine](param))
+}

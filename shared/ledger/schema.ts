@@ -1,0 +1,34 @@
+// tables.ts as CREATE statements, for both engines and for the `next_` tables of a snapshot switch (P3).
+import { type ColumnType, type TableName, tableNames, tables } from './tables.ts'
+
+export type Engine = 'postgres' | 'sqlite'
+
+const typeNames: Record<Engine, Record<string, string>> = {
+  // Ids sort by byte in both engines: a linguistic order would make page two of a list differ between Leader
+  // and Follower.
+  postgres: { text: 'text COLLATE "C"', int: 'bigint', flag: 'smallint', bytes: 'bytea' },
+  sqlite: { text: 'TEXT', int: 'INTEGER', flag: 'INTEGER', bytes: 'BLOB' },
+}
+
+export function createTableSql(engine: Engine, table: TableName, prefix = ''): string {
+  const { key, columns } = tables[table]
+  const lines = Object.entries(columns as Record<string, ColumnType>).map(([column, type]) => {
+    const base = typeNames[engine][type.replace('?', '')]
+    return `${column} ${base}${type.endsWith('?') ? '' : ' NOT NULL'}`
+  })
+  const digest = `digest ${typeNames[engine].bytes} NOT NULL`
+  const tail = engine === 'sqlite' ? ' WITHOUT ROWID' : ''
+  return `CREATE TABLE ${prefix}${table} (${[...lines, digest, `PRIMARY KEY (${key.join(', ')})`].join(', ')})${tail}`
+}
+
+/** Index names carry no prefix of the table: they are made after a snapshot's tables have their final names. */
+export function createIndexSql(table: TableName): string[] {
+  const lists: readonly (readonly string[])[] = tables[table].indexes
+  return lists.map(
+    (columns) => `CREATE INDEX ${table}_by_${columns.join('_')} ON ${table} (${columns.join(', ')})`,
+  )
+}
+
+export function schemaSql(engine: Engine): string[] {
+  return tableNames.flatMap((table) => [createTableSql(engine, table), ...createIndexSql(table)])
+}

@@ -1,0 +1,93 @@
+// Ports of the ledger: reading at one position, and submitting a decision to the one writer.
+import type { Change } from './change.ts'
+import type { Position } from './position.ts'
+import type { Cell, Row } from './tables.ts'
+
+/**
+ * SQL in the narrow dialect both engines share (P4): parameters `?1`, `?2`…; integers for flags and times; no
+ * booleans in results. Two names are provided by the door of each engine:
+ * - `closure`: a relation with one column `id`: the caller's role and every role it holds, directly or not
+ *   (policy 7). Empty when the caller's role does not exist. Use it as a table: `SELECT id FROM closure`.
+ * - `list(?n)`: a relation with one column `value`, from a parameter that is a JSON array of texts:
+ *   `WHERE id IN (SELECT value FROM list(?1))`.
+ */
+export type Statement = {
+  readonly sql: string
+  readonly params: readonly Cell[]
+  /** Result columns that hold bytes: Postgres returns a batch as JSON and must know. */
+  readonly bytes?: readonly string[]
+}
+
+/** A statement and how its rows become a fact. */
+export type Query<T> = Statement & { readonly read: (rows: readonly Row[]) => T }
+
+/** The facts that a decision needs, by name. */
+export type Batch = { readonly [name: string]: Query<unknown> }
+export type FactsOf<B extends Batch> = { readonly [N in keyof B]: B[N] extends Query<infer T> ? T : never }
+
+export type ReadRequest = {
+  readonly statements: readonly Statement[]
+  /** The role whose closure the statements mean; undefined for an anonymous caller (an empty closure). */
+  readonly caller: string | undefined
+}
+
+export type Snapshot = {
+  /** Rows of each statement, in order. All belong to exactly this position. */
+  readonly rows: readonly (readonly Row[])[]
+  readonly position: Position
+  /** Time since the data was known to be the Leader's newest; 0 at the Leader. */
+  readonly ageMs: number
+  /** False when the caller's role does not exist (any more). */
+  readonly callerKnown: boolean
+}
+
+export interface ReadStore {
+  /** One read transaction. SQLite answers at once, Postgres with a promise: `await` serves both. */
+  read(request: ReadRequest): Snapshot | Promise<Snapshot>
+}
+
+/** What the writer needs of a decision, whatever else it carries. */
+export type Decision = {
+  readonly changes: readonly Change[]
+  /** RFC 5424 lines, stored in the transaction's audit outbox: durable with the commit (I9). */
+  readonly records: readonly string[]
+}
+
+export type Command<D extends Decision> = ReadRequest & {
+  /** Runs inside the writer's transaction, on rows read there. Pure and synchronous. */
+  readonly decide: (snapshot: Snapshot) => D
+  /**
+   * Commands of one lane run one at a time and may wait `limits.policyLoadWaitMs` for each other; after that
+   * `submit` rejects with `policy_conflict`. Policy loads of one account share a lane.
+   */
+  readonly lane?: string
+}
+
+export type Committed<D extends Decision> = {
+  readonly decision: D
+  /** The position of the commit; of the data read, when nothing changed. */
+  readonly position: Position
+  /** True when the decision had changes and they have a position of their own. */
+  readonly changed: boolean
+}
+
+export interface Ledger {
+  /**
+   * Runs facts and decision inside the writer's transaction; resolves when changes and audit records are
+   * durable. Rejects with `DomainError`: `unavailable` (nothing was stored, or `outcome unknown` in the
+   * message), `policy_conflict`, `stale_epoch`. An error thrown by `decide` rolls back this command alone.
+   */
+  submit<D extends Decision>(command: Command<D>): Promise<Committed<D>>
+}
+
+export function statementsOf(batch: Batch): Statement[] {
+  return Object.values(batch)
+}
+
+export function readFacts<B extends Batch>(batch: B, rows: Snapshot['rows']): FactsOf<B> {
+  const facts: Record<string, unknown> = {}
+  Object.keys(batch).forEach((name, i) => {
+    facts[name] = batch[name]!.read(rows[i] ?? [])
+  })
+  return facts as FactsOf<B>
+}
