@@ -1,0 +1,237 @@
+// Real nodes as processes, started the way an operator starts them: `holdfast leader`, `holdfast follower`.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { toBase64, toHex } from '#shared/base/bytes.ts'
+import { randomBytes } from '#shared/base/native-crypto.ts'
+
+const main = new URL('../../control-plane/cli/main.ts', import.meta.url).pathname
+
+export type Env = Readonly<Record<string, string>>
+
+/** One program of the cluster. Its log is kept for the message of a failed test. */
+export class NodeProcess {
+  readonly url: string
+  readonly #command: readonly string[]
+  readonly #env: Env
+  readonly #wrap: readonly string[]
+  #child: ChildProcess | undefined
+  #log = ''
+
+  /** `wrap`: a command that runs the program, such as `taskset -c 1`. */
+  constructor(command: readonly string[], env: Env, port: number, wrap: readonly string[] = []) {
+    this.#command = command
+    this.#env = env
+    this.#wrap = wrap
+    this.url = `http://127.0.0.1:${port}`
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid
+  }
+
+  get log(): string {
+    return this.#log
+  }
+
+  start(): void {
+    const line = [...this.#wrap, process.execPath, main, ...this.#command]
+    const child = spawn(line[0]!, line.slice(1), {
+      env: { ...process.env, ...this.#env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const keep = (chunk: Buffer): void => {
+      this.#log = (this.#log + chunk.toString()).slice(-20_000)
+    }
+    child.stdout.on('data', keep)
+    child.stderr.on('data', keep)
+    this.#child = child
+  }
+
+  /** Resolves when `GET path` answers 200; rejects with the log when the program ends first. */
+  async ready(path = '/health', withinMs = 60_000): Promise<void> {
+    const giveUpAt = Date.now() + withinMs
+    while (Date.now() < giveUpAt) {
+      if (this.#child?.exitCode != null) {
+        throw new Error(`${this.#command[0]} ended with ${this.#child.exitCode}:\n${this.#log}`)
+      }
+      if (await answers(`${this.url}${path}`)) return
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    throw new Error(`${this.#command[0]} was not ready within ${withinMs} ms:\n${this.#log}`)
+  }
+
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const child = this.#child
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
+    const ended = once(child, 'exit')
+    child.kill(signal)
+    await ended
+  }
+}
+
+async function answers(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(url)
+    await response.arrayBuffer()
+    return response.status === 200
+  } catch {
+    // Refused or reset: the program is not listening yet.
+    return false
+  }
+}
+
+export type OneMachine = {
+  readonly directory: string
+  readonly account: string
+  readonly leader: NodeProcess
+  readonly follower: NodeProcess
+  readonly dataKeyFile: string
+  /** After the Leader's first start. */
+  adminKey(): string
+  /** Process id of the Leader's Postgres. */
+  postgresPid(): number
+  stop(): Promise<void>
+}
+
+/** A Leader and a Follower in a folder of their own; not started yet. */
+export async function oneMachine(
+  options: { readonly wrapFollower?: readonly string[]; readonly followerEnv?: Env } = {},
+): Promise<OneMachine> {
+  const directory = mkdtempSync(join(tmpdir(), 'holdfast-'))
+  const account = 'acme'
+  const dataKeyFile = join(directory, 'data.key')
+  const bearerFile = join(directory, 'edge-1.bearer')
+  writeFileSync(dataKeyFile, `${toBase64(randomBytes(32))}\n`, { mode: 0o600 })
+  writeFileSync(bearerFile, `${toHex(randomBytes(32))}\n`, { mode: 0o600 })
+  const leaderData = join(directory, 'leader')
+  const followerData = join(directory, 'edge-1')
+  mkdirSync(leaderData, { mode: 0o700 })
+  mkdirSync(followerData, { mode: 0o700 })
+  const [leaderPort, followerPort] = await freePorts(2)
+  const common = {
+    HOLDFAST_ACCOUNT: account,
+    HOLDFAST_DATA_KEY_FILE: dataKeyFile,
+    HOLDFAST_HOST: '127.0.0.1',
+  }
+  const leader = new NodeProcess(
+    ['leader'],
+    {
+      ...common,
+      HOLDFAST_NAME: 'leader-1',
+      HOLDFAST_DATA_DIR: leaderData,
+      HOLDFAST_PORT: String(leaderPort),
+      HOLDFAST_FOLLOWERS: `edge-1=${bearerFile}`,
+    },
+    leaderPort!,
+  )
+  const follower = new NodeProcess(
+    ['follower'],
+    {
+      ...common,
+      HOLDFAST_NAME: 'edge-1',
+      HOLDFAST_DATA_DIR: followerData,
+      HOLDFAST_PORT: String(followerPort),
+      HOLDFAST_LEADER_URL: leader.url,
+      HOLDFAST_BEARER_FILE: bearerFile,
+      HOLDFAST_SERVER_THREADS: '1',
+      ...options.followerEnv,
+    },
+    followerPort!,
+    options.wrapFollower,
+  )
+  return {
+    directory,
+    account,
+    leader,
+    follower,
+    dataKeyFile,
+    adminKey: () => readFileSync(join(leaderData, 'admin.key'), 'utf8').trim(),
+    postgresPid: () => {
+      const file = join(leaderData, 'postgres', 'postmaster.pid')
+      if (!existsSync(file)) throw new Error(`no Postgres is running: ${file} is absent`)
+      return Number(readFileSync(file, 'utf8').split('\n')[0])
+    },
+    async stop() {
+      await follower.kill('SIGTERM')
+      await leader.kill('SIGTERM')
+      rmSync(directory, { recursive: true, force: true })
+    },
+  }
+}
+
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
+  const ports: number[] = []
+  for (const server of servers) {
+    if (!server.listening) await once(server, 'listening')
+    const address = server.address()
+    if (address !== null && typeof address === 'object') ports.push(address.port)
+  }
+  await Promise.all(servers.map((server) => once(server.close(), 'close')))
+  return ports
+}
+
+/** The Conjur HTTP API as a client uses it. */
+export class Client {
+  readonly url: string
+  readonly account: string
+  #token: string | undefined
+  constructor(url: string, account: string, token?: string) {
+    this.url = url
+    this.account = account
+    this.#token = token
+  }
+
+  async login(login: string, apiKey: string): Promise<this> {
+    const path = `/authn/${this.account}/${encodeURIComponent(login)}/authenticate`
+    const response = await fetch(this.url + path, {
+      method: 'POST',
+      body: apiKey,
+      headers: { 'Accept-Encoding': 'base64' },
+    })
+    if (response.status !== 200) throw new Error(`authenticate ${login}: ${response.status}`)
+    this.#token = await response.text()
+    return this
+  }
+
+  get authorization(): string {
+    return `Token token="${this.#token ?? ''}"`
+  }
+
+  at(url: string): Client {
+    return new Client(url, this.account, this.#token)
+  }
+
+  request(
+    method: string,
+    path: string,
+    init: { body?: string | Uint8Array; headers?: Env } = {},
+  ): Promise<Response> {
+    return fetch(this.url + path, {
+      method,
+      headers: { Authorization: this.authorization, ...init.headers },
+      ...(init.body === undefined ? {} : { body: init.body as BodyInit }),
+    })
+  }
+
+  loadPolicy(branch: string, text: string, method: 'POST' | 'PUT' | 'PATCH' = 'POST'): Promise<Response> {
+    return this.request(method, `/policies/${this.account}/policy/${encodeURIComponent(branch)}`, {
+      body: text,
+    })
+  }
+
+  setSecret(id: string, value: string | Uint8Array, headers: Env = {}): Promise<Response> {
+    return this.request('POST', `/secrets/${this.account}/variable/${encodeURIComponent(id)}`, {
+      body: value,
+      headers,
+    })
+  }
+
+  getSecret(id: string, headers: Env = {}): Promise<Response> {
+    return this.request('GET', `/secrets/${this.account}/variable/${encodeURIComponent(id)}`, { headers })
+  }
+}
