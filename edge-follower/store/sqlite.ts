@@ -7,11 +7,12 @@ export interface Sqlite {
   /** All or nothing, in the order of calls. `body` must not return a promise. */
   transaction<T>(body: () => T): T
   /**
-   * Opens one read transaction that lasts for the turn of the event loop, and ends it by itself after it; false
-   * where the engine has none (a Durable Object runs one event at a time). Rows read in one turn belong to one
-   * position, and the cost of opening is paid once for all requests of the turn.
+   * Opens one read transaction for this turn of the event loop, which ends by itself after it, and returns a
+   * number that is another in the next turn. Rows read in one turn belong to one position, and the cost of
+   * opening is paid once for all its requests. An engine that runs one event at a time (a Durable Object) needs
+   * no transaction and returns a new number at every call.
    */
-  readForThisTurn(): boolean
+  readForThisTurn(): number
   /** Resolves when everything written so far survives a crash. */
   settled(): Promise<void>
   close(): void

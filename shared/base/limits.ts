@@ -58,6 +58,8 @@ export const limits = {
   tokensRemembered: 10_000,
   /** Role closures remembered per position (P5). */
   closuresRemembered: 10_000,
+  /** Their texts together: roles that hold thousands of others must not fill the memory. */
+  closureBytesRemembered: 16 * MiB,
   /** How long a request with Holdfast-Inconsistent: wait may wait for its position. */
   positionWaitMs: 5_000,
 

@@ -92,6 +92,8 @@ export type OneMachine = {
   readonly dataKeyFile: string
   /** After the Leader's first start. */
   adminKey(): string
+  /** Connection of the Leader's embedded Postgres. */
+  databaseUrl(): string
   /** Process id of the Leader's Postgres. */
   postgresPid(): number
   stop(): Promise<void>
@@ -150,6 +152,7 @@ export async function oneMachine(
     follower,
     dataKeyFile,
     adminKey: () => readFileSync(join(leaderData, 'admin.key'), 'utf8').trim(),
+    databaseUrl: () => readFileSync(join(leaderData, 'postgres.url'), 'utf8').trim(),
     postgresPid: () => {
       const file = join(leaderData, 'postgres', 'postmaster.pid')
       if (!existsSync(file)) throw new Error(`no Postgres is running: ${file} is absent`)

@@ -1,0 +1,162 @@
+// Writing at the Leader, beside bare commits in the same Postgres, and how soon a Follower shows it.
+import { Client, type OneMachine, oneMachine } from '../support/nodes.ts'
+import { bareCommits } from './bare-postgres.ts'
+import { type Figure, figure, quantile } from './measure.ts'
+
+async function running<T>(body: (machine: OneMachine, admin: Client) => Promise<T>): Promise<T> {
+  const machine = await oneMachine()
+  try {
+    machine.leader.start()
+    await machine.leader.ready()
+    machine.follower.start()
+    await machine.follower.ready()
+    const admin = await new Client(machine.leader.url, machine.account).login('admin', machine.adminKey())
+    return await body(machine, admin)
+  } finally {
+    await machine.stop()
+  }
+}
+
+const variables = (count: number): string =>
+  `- !policy\n  id: app\n  body:\n${Array.from({ length: count }, (_, i) => `  - !variable v${i}`).join('\n')}\n`
+
+async function must(status: number, response: Promise<Response>): Promise<Response> {
+  const answer = await response
+  if (answer.status !== status)
+    throw new Error(`expected ${status}, got ${answer.status}: ${await answer.text()}`)
+  await answer.arrayBuffer()
+  return answer
+}
+
+/** Writes per second of some clients, each waiting for its answer. */
+async function writesPerSecond(admin: Client, clients: number, seconds: number): Promise<number> {
+  const stopAt = performance.now() + seconds * 1000
+  let written = 0
+  await Promise.all(
+    Array.from({ length: clients }, async (_, c) => {
+      for (let n = 0; performance.now() < stopAt; n++) {
+        await must(201, admin.setSecret(`app/v${c}`, `${clients}-${c}-${n}-${stopAt}`))
+        written++
+      }
+    }),
+  )
+  return written / seconds
+}
+
+export const secretWrites = (): Promise<Figure[]> =>
+  running(async (machine, admin) => {
+    await must(201, admin.loadPolicy('root', variables(8)))
+    await writesPerSecond(admin, 8, 2)
+    const figures: Figure[] = []
+    for (const clients of [1, 8]) {
+      const ours: number[] = []
+      const ratios: number[] = []
+      for (let round = 0; round < 3; round++) {
+        const writes = await writesPerSecond(admin, clients, 3)
+        const commits = await bareCommits(machine.databaseUrl(), clients, 3)
+        ours.push(writes)
+        ratios.push(writes / commits)
+      }
+      figures.push(figure(`secret writes, clients: ${clients}`, 'writes/s', ours))
+      figures.push(figure(`secret writes ÷ bare one-row commits, clients: ${clients}`, 'ratio', ratios))
+    }
+    return figures
+  })
+
+/** From the Leader's acknowledgement to a read at the Follower that must have this position. */
+export const propagation = (): Promise<Figure[]> =>
+  running(async (machine, admin) => {
+    await must(201, admin.loadPolicy('root', variables(50)))
+    const reader = admin.at(machine.follower.url)
+    const p50: number[] = []
+    const p99: number[] = []
+    for (let round = 0; round < 3; round++) {
+      const delays: number[] = []
+      const pending: Promise<void>[] = []
+      const begin = performance.now()
+      for (let n = 0; n < 1_000; n++) {
+        const wait = begin + n * 10 - performance.now()
+        if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait))
+        pending.push(oneWrite(admin, reader, `app/v${n % 50}`, `${round}-${n}`, delays))
+      }
+      await Promise.all(pending)
+      p50.push(quantile(delays, 0.5))
+      p99.push(quantile(delays, 0.99))
+    }
+    return [
+      figure('propagation at 100 writes/s, p50', 'ms', p50),
+      figure('propagation at 100 writes/s, p99 (bar ≤ 50)', 'ms', p99),
+    ]
+  })
+
+async function oneWrite(
+  admin: Client,
+  reader: Client,
+  id: string,
+  value: string,
+  delays: number[],
+): Promise<void> {
+  const written = await must(201, admin.setSecret(id, value))
+  const acknowledgedAt = performance.now()
+  const position = written.headers.get('holdfast-position')
+  if (position === null) throw new Error('a write was answered without its position')
+  await must(
+    200,
+    reader.getSecret(id, { 'Holdfast-Min-Position': position, 'Holdfast-Inconsistent': 'wait' }),
+  )
+  delays.push(performance.now() - acknowledgedAt)
+}
+
+const records = 10_000
+
+function largePolicy(): string {
+  const ids = Array.from({ length: records }, (_, i) => i)
+  return `- !policy
+  id: large
+  body:
+  - !layer all
+${ids.map((i) => `  - !host h${i}\n  - !variable v${i}`).join('\n')}
+  - !grant
+    role: !layer all
+    members:
+${ids.map((i) => `    - !host h${i}`).join('\n')}
+${ids.map((i) => `  - !permit\n    role: !host h${i}\n    privileges: [ read, execute ]\n    resource: !variable v${i}`).join('\n')}
+`
+}
+
+export const policyLoad = (): Promise<Figure[]> =>
+  running(async (machine, admin) => {
+    const text = largePolicy()
+    const reader = admin.at(machine.follower.url)
+    await must(201, admin.loadPolicy('root', variables(1)))
+    await must(201, admin.setSecret('app/v0', 'x'))
+    let going = true
+    const pauses: number[] = []
+    const others = (async () => {
+      while (going) {
+        const from = performance.now()
+        await must(200, reader.getSecret('app/v0'))
+        pauses.push(performance.now() - from)
+      }
+    })()
+    const from = performance.now()
+    const loaded = await must(201, admin.loadPolicy('root', text))
+    const loadedAt = performance.now()
+    const position = loaded.headers.get('holdfast-position')!
+    for (;;) {
+      const seen = await reader.getSecret('app/v0', {
+        'Holdfast-Min-Position': position,
+        'Holdfast-Inconsistent': 'wait',
+      })
+      await seen.arrayBuffer()
+      if (seen.status === 200) break
+    }
+    const visibleAt = performance.now()
+    going = false
+    await others
+    return [
+      figure('policy of 10 000 hosts and variables: load (bar ≤ 10)', 's', [(loadedAt - from) / 1000]),
+      figure('the same: from acknowledgement to visible', 's', [(visibleAt - loadedAt) / 1000]),
+      figure('reads at the Follower meanwhile: longest', 'ms', [Math.max(...pauses)]),
+    ]
+  })
