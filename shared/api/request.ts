@@ -1,4 +1,7 @@
 // A request as the doors hand it in, and as a route reads it (http-api 1, 2).
+import { fromUtf8 } from '../base/bytes.ts'
+import { DomainError } from '../base/errors.ts'
+import { isObject, parseJson } from '../base/json.ts'
 
 /** What a runtime's door knows. Header names are lower case. */
 export type RawRequest = {
@@ -31,4 +34,83 @@ export type Answer = {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   readonly body: Uint8Array | string | undefined
+}
+
+const noQuery: Query = new Map()
+
+/** Pairs are separated by `&` or `;`; `+` is a space. */
+export function parseQuery(text: string): Query {
+  if (text === '') return noQuery
+  const query = new Map<string, QueryValue>()
+  for (const pair of text.split(/[&;]/)) {
+    if (pair === '') continue
+    const equals = pair.indexOf('=')
+    const name = decodeForm(equals < 0 ? pair : pair.slice(0, equals))
+    const value = equals < 0 ? null : decodeForm(pair.slice(equals + 1))
+    addPair(query, name, value)
+  }
+  return query
+}
+
+function addPair(query: Map<string, QueryValue>, name: string, value: string | null): void {
+  const nested = /^([^[\]]+)\[([^[\]]*)\]$/.exec(name)
+  if (nested === null) {
+    query.set(name, value)
+    return
+  }
+  const [, base, key] = nested as unknown as [string, string, string]
+  const held = query.get(base)
+  if (key === '') query.set(base, [...(Array.isArray(held) ? (held as string[]) : []), value ?? ''])
+  else query.set(base, { ...(isObject(held) ? (held as Record<string, string>) : {}), [key]: value ?? '' })
+}
+
+function decodeForm(text: string): string {
+  return decodePercent(text.replaceAll('+', ' ')) ?? text
+}
+
+/** Undefined when an escape is malformed or the bytes are not UTF-8. */
+export function decodePercent(text: string): string | undefined {
+  if (!text.includes('%')) return text
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** The text of a parameter, or undefined when it is absent, null, a list or a map. */
+export function textOf(query: Query, name: string): string | undefined {
+  const value = query.get(name)
+  return typeof value === 'string' ? value : undefined
+}
+
+/** One text or a list of them: `a=1`, `a[]=1&a[]=2`. Empty when absent. */
+export function listOf(query: Query, name: string): readonly string[] {
+  const value = query.get(name)
+  if (typeof value === 'string') return [value]
+  return Array.isArray(value) ? (value as readonly string[]) : []
+}
+
+/**
+ * Query and body together, for the few routes that read forms (http-api 2): no media type or a form type means
+ * form pairs, JSON means an object (malformed: 400), anything else is ignored.
+ */
+export function parametersOf(request: RouteRequest): Query {
+  const type = (request.header('content-type') ?? '').split(';')[0]!.trim().toLowerCase()
+  const text = fromUtf8(request.body)
+  if (request.body.length === 0) return request.query
+  if (type === 'application/json') {
+    const value = parseJson(text ?? '')
+    if (!isObject(value)) throw new DomainError('bad_request', '')
+    return new Map([...request.query, ...Object.entries(value).map(jsonPair)])
+  }
+  const isForm = type === '' || !type.includes('/') || type === 'application/x-www-form-urlencoded'
+  return isForm && text !== undefined ? new Map([...request.query, ...parseQuery(text)]) : request.query
+}
+
+function jsonPair([name, value]: [string, unknown]): [string, QueryValue] {
+  if (Array.isArray(value)) return [name, value.map(String)]
+  if (isObject(value))
+    return [name, Object.fromEntries(Object.entries(value).map(([k, v]) => [k, String(v)]))]
+  return [name, value === null || value === undefined ? null : String(value)]
 }

@@ -1,10 +1,28 @@
 // Access tokens: flattened JWS, ES256, kid = RFC 7638 thumbprint (architecture T1, http-api 4).
+import {
+  type CryptoKey,
+  calculateJwkThumbprint,
+  exportJWK,
+  FlattenedSign,
+  flattenedVerify,
+  generateKeyPair,
+  importJWK,
+  type JWK,
+} from 'jose'
+import { LRUCache } from 'lru-cache'
+import { fromBase64Lenient, fromUtf8, utf8 } from '../base/bytes.ts'
+import { isObject, parseJson } from '../base/json.ts'
+import { limits } from '../base/limits.ts'
+import { loginOfRole, roleOfLogin } from '../id/login.ts'
+import { accountOf } from '../id/resource-id.ts'
+import { type Change, put } from '../ledger/change.ts'
 
 export type VerifiedToken = {
   readonly role: string
   /** Milliseconds. */
   readonly issuedAt: number
   readonly expiresAt: number
+  /** Normalised CIDRs; empty: no restriction. */
   readonly cidr: readonly string[]
   readonly kid: string
 }
@@ -18,6 +36,138 @@ export type TokenRefusal =
 export interface Tokens {
   /** The token's JSON text, signed with this node's key. `now` in milliseconds. */
   issue(role: string, ttlSeconds: number, now: number): Promise<string>
-  /** The token inside `Token token="…"`, checked; verified tokens are remembered until they expire. */
+  /** The text inside `Token token="…"`, checked. Verified tokens are remembered until they expire, and answered at once. */
   verify(encoded: string, now: number): VerifiedToken | TokenRefusal | Promise<VerifiedToken | TokenRefusal>
+  /** The keys of all nodes that issue tokens changed: a token of a key that is gone is no longer believed. */
+  keysChanged(keys: readonly SigningKeyRow[]): void
+}
+
+/** A row of `signing_keys`. */
+export type SigningKeyRow = { readonly kid: string; readonly jwk: string }
+
+/** A node's own key pair; the private half never leaves the node. */
+export type SigningKey = { readonly kid: string; readonly privateJwk: JWK; readonly publicJwk: JWK }
+
+export async function newSigningKey(): Promise<SigningKey> {
+  const { privateKey } = await generateKeyPair('ES256', { extractable: true })
+  return signingKeyOf(await exportJWK(privateKey))
+}
+
+/** The key pair of a stored private JWK. */
+export async function signingKeyOf(privateJwk: JWK): Promise<SigningKey> {
+  const publicJwk: JWK = {
+    kty: privateJwk.kty!,
+    crv: privateJwk.crv!,
+    x: privateJwk.x!,
+    y: privateJwk.y!,
+  }
+  return { kid: await calculateJwkThumbprint(publicJwk), privateJwk, publicJwk }
+}
+
+/** The public half as a row, so that every node believes this node's tokens. */
+export function signingKeyChange(key: SigningKey, node: string, now: number): Change {
+  return put('signing_keys', { kid: key.kid, node, jwk: JSON.stringify(key.publicJwk), created_at: now })
+}
+
+const KNOWN_CLAIMS = new Set(['iat', 'exp', 'sub', 'cidr', 'iss', 'aud', 'jti'])
+/** Without `exp`, a token lives this long. */
+const DEFAULT_LIFE_MS = 8 * 60 * 1000
+
+export async function createTokens(own: SigningKey, node: string): Promise<Tokens> {
+  const privateKey = (await importJWK(own.privateJwk, 'ES256')) as CryptoKey
+  const remembered = new LRUCache<string, VerifiedToken>({ max: limits.tokensRemembered })
+  let keys = new Map<string, Promise<CryptoKey>>()
+
+  async function verifyFresh(encoded: string, now: number): Promise<VerifiedToken | TokenRefusal> {
+    const parsed = parseToken(encoded)
+    if (parsed === undefined) return 'Malformed authorization token'
+    const key = await keys.get(parsed.kid)
+    if (key === undefined) return 'Unauthorized: Invalid token'
+    let payload: Uint8Array
+    try {
+      payload = (await flattenedVerify(parsed.jws, key, { algorithms: ['ES256'] })).payload
+    } catch {
+      // jose says in its error what was wrong; the caller is told only that it is.
+      return 'Unauthorized: Invalid token'
+    }
+    const verified = readClaims(parsed.kid, payload, now)
+    if (typeof verified === 'object') remembered.set(encoded, verified)
+    return verified
+  }
+
+  return {
+    async issue(role, ttlSeconds, now) {
+      const iat = Math.floor(now / 1000)
+      const claims = {
+        iat,
+        exp: iat + ttlSeconds,
+        sub: loginOfRole(role),
+        iss: node,
+        aud: accountOf(role),
+      }
+      const jws = await new FlattenedSign(utf8(payloadText(claims)))
+        .setProtectedHeader({ alg: 'ES256', kid: own.kid })
+        .sign(privateKey)
+      return JSON.stringify({ protected: jws.protected, payload: jws.payload, signature: jws.signature })
+    },
+    verify(encoded, now) {
+      const known = remembered.get(encoded)
+      if (known === undefined) return verifyFresh(encoded, now)
+      return known.expiresAt > now ? known : 'Unauthorized: Invalid token'
+    },
+    keysChanged(rows) {
+      const next = new Map<string, Promise<CryptoKey>>()
+      for (const { kid, jwk } of rows) {
+        next.set(kid, keys.get(kid) ?? (importJWK(JSON.parse(jwk) as JWK, 'ES256') as Promise<CryptoKey>))
+      }
+      const gone = [...keys.keys()].some((kid) => !next.has(kid))
+      keys = next
+      if (gone) remembered.clear()
+    },
+  }
+}
+
+/**
+ * JSON whose base64url is also plain, padded base64, because one client decodes it so (http-api 4): only ASCII,
+ * none of the characters whose bits make `-` or `_`, and filled with spaces to a multiple of three.
+ */
+export function payloadText(claims: object): string {
+  const ascii = JSON.stringify(claims).replace(
+    /[^ -}]|[>?~]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+  const text = ascii.padEnd(Math.ceil(ascii.length / 3) * 3)
+  return text
+}
+
+type ParsedToken = {
+  readonly kid: string
+  readonly jws: { readonly protected: string; readonly payload: string; readonly signature: string }
+}
+
+function parseToken(encoded: string): ParsedToken | undefined {
+  const bytes = fromBase64Lenient(encoded)
+  const value = parseJson((bytes && fromUtf8(bytes)) ?? '')
+  if (!isObject(value)) return undefined
+  const { protected: head, payload, signature } = value
+  if (typeof head !== 'string' || typeof payload !== 'string' || typeof signature !== 'string')
+    return undefined
+  const headBytes = fromBase64Lenient(head.replaceAll('-', '+').replaceAll('_', '/'))
+  const header = parseJson((headBytes && fromUtf8(headBytes)) ?? '')
+  const kid = isObject(header) && typeof header.kid === 'string' ? header.kid : ''
+  return { kid, jws: { protected: head, payload, signature } }
+}
+
+function readClaims(kid: string, payload: Uint8Array, now: number): VerifiedToken | TokenRefusal {
+  const claims = parseJson(fromUtf8(payload) ?? '')
+  if (!isObject(claims)) return 'Unauthorized: Invalid token'
+  if (Object.keys(claims).some((name) => !KNOWN_CLAIMS.has(name))) return 'token contains unrecognized claims'
+  const { iat, exp, sub, aud, cidr } = claims
+  if (typeof iat !== 'number' || typeof sub !== 'string' || typeof aud !== 'string') {
+    return 'Unauthorized: Invalid token'
+  }
+  const expiresAt = typeof exp === 'number' ? exp * 1000 : iat * 1000 + DEFAULT_LIFE_MS
+  if (expiresAt <= now) return 'Unauthorized: Invalid token'
+  const ranges = Array.isArray(cidr) ? cidr.filter((range) => typeof range === 'string') : []
+  return { role: roleOfLogin(aud, sub), issuedAt: iat * 1000, expiresAt, cidr: ranges, kid }
 }
