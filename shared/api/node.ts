@@ -1,4 +1,5 @@
 // What the API needs of the node that serves it. The wiring of each program fills this in on one page.
+import type { ClientAddress } from '../authz/address.ts'
 import type { Json } from '../base/json.ts'
 import type { Clock } from '../base/time.ts'
 import type { Position } from '../ledger/position.ts'
@@ -50,11 +51,13 @@ export type ApiNode = {
   readonly clock: Clock
   readonly random: (length: number) => Uint8Array
   readonly settings: ApiSettings
+  /** Behind the proxies of the settings, parsed once. */
+  readonly clientAddress: ClientAddress
   readonly io: NodeIo
   /** Sent with 405 when known. */
   readonly leaderUrl: () => string | undefined
-  /** True once data of this position can be read here; false when `waitMs` passed first. */
-  readonly reached: (position: Position, waitMs: number) => Promise<boolean>
+  /** Resolves when a newer commit can be read here, or when `waitMs` have passed. */
+  readonly nextCommit: (waitMs: number) => Promise<void>
   /** Compact JWS over a write's position; undefined where no receipts are made. */
   readonly receipt: ((position: Position, requestId: string) => string | Promise<string>) | undefined
   /** For what is our fault: logged with the request id, answered without detail. */

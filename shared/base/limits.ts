@@ -13,6 +13,11 @@ export const limits = {
   bodyBytes: 64 * KiB,
   /** Request line and all headers together. A token header is about 1 KB. Above: 431. */
   headerBytes: 32 * KiB,
+  /** An idle connection is kept this long for its next request: longer than a balancer keeps it. */
+  keepAliveMs: 65_000,
+  /** All headers must have come by then, and the whole request: slow senders hold no connection for ever. */
+  headersMs: 20_000,
+  requestMs: 120_000,
 
   /** Nesting of policy bodies and YAML nodes: a recursion of the reader per level. Above: 422. */
   yamlDepth: 64,

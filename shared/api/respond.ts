@@ -1,0 +1,70 @@
+// An outcome as an answer: bytes, types and the headers every answer carries (http-api 2).
+import { toBase64, utf8 } from '../base/bytes.ts'
+import { format, type Position } from '../ledger/position.ts'
+import type { Tokens } from '../token/access-token.ts'
+import type { Outcome } from './outcome.ts'
+import type { Answer } from './request.ts'
+
+export const V2_TYPE = 'application/x.secretsmgr.v2beta+json'
+const JSON_TYPE = 'application/json; charset=utf-8'
+const TEXT_TYPE = 'text/plain; charset=utf-8'
+
+export type Stamps = {
+  readonly requestId: string
+  /** Undefined for answers that read nothing. */
+  readonly position?: Position | undefined
+  readonly ageMs?: number | undefined
+  readonly receipt?: string | undefined
+}
+
+/** Signs the token of a `token` body; every other outcome passes as it is. The only asynchronous part of an answer. */
+export async function finish(outcome: Outcome, tokens: Tokens, now: number): Promise<Outcome> {
+  const { body } = outcome
+  if (body.kind !== 'token') return outcome
+  const token = await tokens.issue(body.role, body.ttlSeconds, now)
+  if (!body.base64) return { ...outcome, body: { kind: 'bytes', bytes: utf8(token), type: JSON_TYPE } }
+  return {
+    ...outcome,
+    headers: { ...outcome.headers, 'Content-Encoding': 'base64' },
+    body: { kind: 'text', text: toBase64(utf8(token)) },
+  }
+}
+
+/** `v2`: the request asked for the V2 type, which gives errors another form (http-api 2.1). */
+export function respond(outcome: Outcome, stamps: Stamps, v2: boolean): Answer {
+  const headers: Record<string, string> = { 'X-Request-Id': stamps.requestId }
+  if (stamps.position !== undefined) headers['Holdfast-Position'] = format(stamps.position)
+  if (stamps.ageMs !== undefined) headers['Holdfast-Age-Ms'] = String(stamps.ageMs)
+  if (stamps.receipt !== undefined) headers['Holdfast-Receipt'] = stamps.receipt
+  if (outcome.headers !== undefined) Object.assign(headers, outcome.headers)
+  const { type, body } = v2 && outcome.status >= 400 ? v2Body(outcome) : plainBody(outcome)
+  if (type !== undefined) headers['Content-Type'] = type
+  return { status: outcome.status, headers, body }
+}
+
+type Rendered = { readonly type: string | undefined; readonly body: Uint8Array | string | undefined }
+
+function plainBody({ body }: Outcome): Rendered {
+  switch (body.kind) {
+    case 'empty':
+      return { type: undefined, body: undefined }
+    case 'json':
+      return { type: JSON_TYPE, body: JSON.stringify(body.value) }
+    case 'text':
+      return { type: TEXT_TYPE, body: body.text }
+    case 'bytes':
+      return { type: body.type, body: body.bytes }
+    case 'token':
+      throw new Error('a token body is signed before it is answered')
+  }
+}
+
+const V2_STATUSES = new Set([400, 401, 403, 404, 409, 422])
+
+function v2Body(outcome: Outcome): Rendered {
+  const { status, body } = outcome
+  if (!V2_STATUSES.has(status)) return plainBody(outcome)
+  if (status === 401 || status === 403 || body.kind !== 'json') return { type: V2_TYPE, body: undefined }
+  const { error } = body.value as { error?: { message?: string } }
+  return { type: V2_TYPE, body: JSON.stringify({ code: String(status), message: error?.message ?? '' }) }
+}

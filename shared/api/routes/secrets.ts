@@ -1,0 +1,211 @@
+// Secret values: read, batch read, write, expire (http-api 12).
+import { fetchEvent, updateEvent } from '../../audit/event.ts'
+import { need } from '../../authz/decide.ts'
+import { fromUtf8, toBase64 } from '../../base/bytes.ts'
+import { DomainError } from '../../base/errors.ts'
+import { limits } from '../../base/limits.ts'
+import { isKind } from '../../id/kinds.ts'
+import { makeId } from '../../id/resource-id.ts'
+import { type Change, put, remove } from '../../ledger/change.ts'
+import { accessQuery } from '../../ledger/reads/access.ts'
+import {
+  batchAccessQuery,
+  batchValuesQuery,
+  type StoredSecret,
+  secretQuery,
+  versionsQuery,
+} from '../../ledger/reads/secret.ts'
+import { recordId } from '../../secret/keyring.ts'
+import { actorOf } from '../actor.ts'
+import { answer, json, type Outcome, recorded } from '../outcome.ts'
+import { problems } from '../problems.ts'
+import { textOf } from '../request.ts'
+import { type AnyRoute, type Context, route } from '../route.ts'
+
+const emptyOrNotFound = (id: string): string => `CONJ00076E Variable ${id} is empty or not found.`
+
+const getSecret = route({
+  id: 'getSecret',
+  method: 'GET',
+  path: '/secrets/:account/variable/:id*',
+  access: 'token',
+  effect: 'read',
+  input: ({ params, query }) => {
+    const version = query.size === 0 ? undefined : textOf(query, 'version')
+    return { id: makeId(params.account!, 'variable', params.id!), version, number: versionNumber(version) }
+  },
+  facts: ({ id, number }) => ({ access: accessQuery(id), secret: secretQuery(id, number) }),
+  decide({ access, secret }, { id, version, number }, { caller, keyring }) {
+    const actor = actorOf(caller)
+    const refused = (outcome: Outcome, error: string): Outcome =>
+      recorded(outcome, fetchEvent(actor, { resource: id, version, error }))
+    const verdict = need(access, 'execute')
+    if (verdict === 'not_found') return refused(problems.notFound(emptyOrNotFound(id)), 'Forbidden')
+    if (verdict === 'forbidden') return refused(problems.forbidden(), 'Forbidden')
+    if (version !== undefined && number === undefined) {
+      const message = "invalid type for parameter 'version'"
+      return refused(problems.argument(message), message)
+    }
+    if (secret === undefined) return refused(problems.notFound(emptyOrNotFound(id)), emptyOrNotFound(id))
+    const bytes = keyring.open(recordId('secrets', id, secret.version), secret.sealed)
+    return answer(
+      200,
+      { kind: 'bytes', bytes, type: secret.mimeType ?? 'application/octet-stream' },
+      { headers: attachment, audit: [fetchEvent(actor, { resource: id, version })] },
+    )
+  },
+})
+
+const attachment = { 'Content-Disposition': 'attachment' } as const
+
+/** Undefined for the newest, and for what is no whole number. */
+function versionNumber(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined
+}
+
+const postSecret = route({
+  id: 'postSecret',
+  method: 'POST',
+  path: '/secrets/:account/:kind/:id*',
+  access: 'token',
+  effect: 'write',
+  bodyLimit: limits.secretBytes,
+  input: ({ params, body }) => ({
+    kind: params.kind!,
+    id: makeId(params.account!, params.kind!, params.id!),
+    value: body,
+  }),
+  facts: ({ id }) => ({
+    access: accessQuery(id),
+    current: secretQuery(id, undefined),
+    versions: versionsQuery(id),
+  }),
+  decide({ access, current, versions }, { kind, id, value }, context) {
+    if (kind !== 'variable' && kind !== 'public_key') return problems.noRoute()
+    const actor = actorOf(context.caller)
+    const refused = (outcome: Outcome, error: string): Outcome =>
+      recorded(outcome, updateEvent(actor, { resource: id, error }))
+    const verdict = need(access, 'update')
+    if (verdict === 'not_found') return refused(problems.recordNotFound(id), 'Forbidden')
+    if (verdict === 'forbidden') return refused(problems.forbidden(), 'Forbidden')
+    if (isBlank(value))
+      return refused(problems.argument("'value' may not be empty"), "'value' may not be empty")
+    if (kind === 'public_key' && !isPublicKey(value)) {
+      return refused(problems.unprocessable('Invalid public key format'), 'Invalid public key format')
+    }
+    const changes = newVersion(id, value, current, versions, context)
+    return answer(201, undefined, { changes, audit: [updateEvent(actor, { resource: id })] })
+  },
+})
+
+const isBlank = (value: Uint8Array): boolean =>
+  value.every((byte) => byte === 32 || (byte >= 9 && byte <= 13))
+
+const isPublicKey = (value: Uint8Array): boolean =>
+  /^(ssh-(rsa|dss|ed25519|ecdsa)|ecdsa-sha2-\S+|sk-\S+) +[A-Za-z0-9+/=]+( .*)?$/.test(
+    (fromUtf8(value) ?? '').trim(),
+  )
+
+/** No change when the value is the current one; otherwise the next version, and the oldest beyond the limit removed. */
+function newVersion(
+  id: string,
+  value: Uint8Array,
+  current: StoredSecret | undefined,
+  versions: readonly { version: number }[],
+  { keyring, settings }: Context,
+): Change[] {
+  if (current !== undefined) {
+    const held = keyring.open(recordId('secrets', id, current.version), current.sealed)
+    if (held.length === value.length && held.every((byte, i) => byte === value[i])) return []
+  }
+  const version = (current?.version ?? 0) + 1
+  const sealed = keyring.seal(recordId('secrets', id, version), value)
+  const tooMany = Math.max(0, versions.length + 1 - settings.secretVersions)
+  return [
+    put('secrets', { resource: id, version, sealed, expires_at: null }),
+    ...versions.slice(0, tooMany).map((old) => remove('secrets', { resource: id, version: old.version })),
+  ]
+}
+
+const expireSecret = route({
+  id: 'expireSecret',
+  method: 'POST',
+  path: '/secrets/:account/:kind/:id*',
+  selector: 'expirations',
+  access: 'token',
+  effect: 'write',
+  input: ({ params }) => ({
+    kind: params.kind!,
+    id: makeId(params.account!, params.kind!, params.id!),
+  }),
+  facts: ({ id }) => ({
+    access: accessQuery(id),
+    secret: secretQuery(id, undefined),
+    versions: versionsQuery(id),
+  }),
+  decide({ access, secret, versions }, { kind, id }, { caller }) {
+    if (!isKind(kind)) return problems.noRoute()
+    if (kind !== 'variable') return problems.argument(`Invalid secret kind: ${kind}`)
+    const actor = actorOf(caller)
+    const verdict = need(access, 'update')
+    if (verdict !== 'allowed') {
+      const outcome = verdict === 'forbidden' ? problems.forbidden() : problems.recordNotFound(id)
+      return recorded(outcome, updateEvent(actor, { resource: id, error: 'Forbidden' }))
+    }
+    const expires = versions.find((v) => v.version === secret?.version)?.expiresAt ?? null
+    const changes =
+      secret === undefined || expires === null
+        ? []
+        : [put('secrets', { resource: id, version: secret.version, sealed: secret.sealed, expires_at: null })]
+    return answer(201, undefined, { changes, audit: [updateEvent(actor, { resource: id })] })
+  },
+})
+
+const batchSecrets = route({
+  id: 'batchSecrets',
+  method: 'GET',
+  path: '/secrets',
+  access: 'token',
+  effect: 'read',
+  input: ({ query, header }) => {
+    const ids = (textOf(query, 'variable_ids') ?? '').split(',')
+    if (ids.includes('')) throw new DomainError('argument_error', 'variable_ids')
+    return { ids: [...new Set(ids)], base64: header('accept-encoding')?.toLowerCase() === 'base64' }
+  },
+  facts: ({ ids }) => ({ access: batchAccessQuery(ids), values: batchValuesQuery(ids) }),
+  decide({ access, values }, { ids, base64 }, { caller, keyring }) {
+    const actor = actorOf(caller)
+    const refusedAt = (id: string, outcome: Outcome, error: string): Outcome =>
+      recorded(outcome, fetchEvent(actor, { resource: id, error }))
+    const forbidden = ids.find((id) => access.found.has(id) && !access.executable.has(id))
+    if (forbidden !== undefined) return refusedAt(forbidden, problems.forbidden(), 'Forbidden')
+    const absent = ids.find((id) => !access.found.has(id)) ?? ids.find((id) => !values.has(id))
+    if (absent !== undefined) {
+      return refusedAt(absent, problems.notFound(emptyOrNotFound(absent)), emptyOrNotFound(absent))
+    }
+    const body: Record<string, string> = {}
+    for (const id of ids) {
+      const { version, sealed } = values.get(id)!
+      const plain = keyring.open(recordId('secrets', id, version), sealed)
+      const text = base64 ? base64Lines(plain) : fromUtf8(plain)
+      if (text === undefined) {
+        return refusedAt(id, problems.notAcceptable(NOT_TEXT), NOT_TEXT)
+      }
+      body[id] = text
+    }
+    return answer(200, json(body), {
+      headers: base64 ? { 'Content-Encoding': 'base64' } : {},
+      audit: ids.map((id) => fetchEvent(actor, { resource: id })),
+    })
+  },
+})
+
+const NOT_TEXT =
+  "CONJ00074E Issue encoding secret into JSON format, try including 'Accept-Encoding: base64' header in request."
+
+/** 60 columns, each line with its newline, as the reference writes them. */
+function base64Lines(bytes: Uint8Array): string {
+  return toBase64(bytes).replace(/.{1,60}/g, '$&\n')
+}
+
+export const secretRoutes: readonly AnyRoute[] = [expireSecret, getSecret, postSecret, batchSecrets]

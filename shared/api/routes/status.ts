@@ -1,0 +1,114 @@
+// What a node says of itself and of its caller (http-api 7, cluster 9, 10).
+import { whoamiEvent } from '../../audit/event.ts'
+import { isObject } from '../../base/json.ts'
+import { jsonInstant } from '../../base/time.ts'
+import { loginOfRole } from '../../id/login.ts'
+import { accountOf } from '../../id/resource-id.ts'
+import { authenticatorsQuery } from '../../ledger/reads/caller.ts'
+import { actorOf } from '../actor.ts'
+import { answer, json } from '../outcome.ts'
+import { textOf } from '../request.ts'
+import { type AnyRoute, route } from '../route.ts'
+
+/** The version of the API we speak: clients compare it before they use newer routes. */
+export const API_VERSION = '1.24.0'
+
+const index = route({
+  id: 'index',
+  method: 'GET',
+  path: '/',
+  access: 'open',
+  effect: 'read',
+  input: ({ header }) => /\bjson\b/.test(header('accept') ?? ''),
+  facts: () => ({}),
+  decide: (_facts, wantsJson) =>
+    wantsJson
+      ? answer(200, json({ version: API_VERSION }))
+      : answer(200, {
+          kind: 'bytes',
+          bytes: new TextEncoder().encode(page),
+          type: 'text/html; charset=utf-8',
+        }),
+})
+
+const page = `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Holdfast</title></head>
+<body><h1>Holdfast</h1><dl><dt>Conjur API</dt><dd>Version ${API_VERSION}</dd></dl></body></html>
+`
+
+const info = route({
+  id: 'info',
+  method: 'GET',
+  path: '/info',
+  access: 'open',
+  effect: 'read',
+  input: () => undefined,
+  facts: () => ({}),
+  prove: async (_facts, _input, io) => io.info(),
+  decide: (_facts, _input, _context, report) => answer(200, json(report)),
+})
+
+const health = route({
+  id: 'health',
+  method: 'GET',
+  path: '/health',
+  access: 'open',
+  effect: 'read',
+  input: ({ query }) => {
+    const maxAge = textOf(query, 'max_age_ms')
+    return { maxAgeMs: maxAge !== undefined && /^\d{1,15}$/.test(maxAge) ? Number(maxAge) : undefined }
+  },
+  facts: () => ({}),
+  prove: async (_facts, _input, io) => io.health(),
+  decide(_facts, { maxAgeMs }, _context, { ok, body }) {
+    const replication = isObject(body) && isObject(body.replication) ? body.replication : {}
+    const tooOld =
+      maxAgeMs !== undefined && typeof replication.age_ms === 'number' && replication.age_ms > maxAgeMs
+    const well = ok && !tooOld
+    return answer(well ? 200 : 502, json(body), well ? { headers: { 'Conjur-Health': 'OK' } } : {})
+  },
+})
+
+const whoami = route({
+  id: 'whoami',
+  method: 'GET',
+  path: '/whoami',
+  access: 'token',
+  effect: 'read',
+  input: ({ header }) => ({ userAgent: header('user-agent') ?? null }),
+  facts: () => ({}),
+  decide(_facts, { userAgent }, { caller }) {
+    const role = caller.role!
+    const body = {
+      client_ip: caller.clientIp,
+      user_agent: userAgent,
+      account: accountOf(role),
+      username: loginOfRole(role),
+      token_issued_at: jsonInstant(caller.tokenIssuedAt!),
+    }
+    return answer(200, json(body), { audit: [whoamiEvent(actorOf(caller))] })
+  },
+})
+
+const installed = ['authn']
+
+const authenticators = route({
+  id: 'authenticators',
+  method: 'GET',
+  path: '/authenticators',
+  access: 'open',
+  effect: 'read',
+  input: (_request, settings) => settings,
+  facts: ({ account }) => ({ webservices: authenticatorsQuery(account) }),
+  decide: ({ webservices }, settings) =>
+    answer(
+      200,
+      json({
+        installed,
+        configured: ['authn', ...webservices].sort(),
+        enabled: [...settings.authenticators].sort(),
+      }),
+    ),
+})
+
+export const statusRoutes: readonly AnyRoute[] = [index, info, health, whoami, authenticators]

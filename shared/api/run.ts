@@ -1,0 +1,196 @@
+// The whole life of a request: identify → facts → (prove) → decide → record → finish → respond.
+import { formatEvent } from '../audit/rfc5424.ts'
+import { type Code, DomainError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
+import type { Wall } from '../base/time.ts'
+import {
+  type Batch,
+  type Decision,
+  type ReadRequest,
+  readFacts,
+  type Snapshot,
+  statementsOf,
+} from '../ledger/store.ts'
+import { type Conditions, conditionsOf, unmet } from './conditions.ts'
+import { identify, isOutcome } from './identify.ts'
+import type { Match } from './match.ts'
+import type { ApiNode } from './node.ts'
+import { answer, type Outcome } from './outcome.ts'
+import { problems } from './problems.ts'
+import type { Answer, Query, RawRequest } from './request.ts'
+import { finish, respond, type Stamps, V2_TYPE } from './respond.ts'
+import type { AnyRoute, Caller, Context } from './route.ts'
+
+const noBody = new Uint8Array()
+
+/** Never rejects: what goes wrong becomes an answer. */
+export async function run(
+  match: Match | undefined,
+  query: Query,
+  request: RawRequest,
+  node: ApiNode,
+  requestId: string,
+): Promise<Answer> {
+  const v2 = request.header('accept') === V2_TYPE
+  try {
+    const now = node.clock.wall()
+    const { outcome, stamps } = await decided(match, query, request, node, requestId, now)
+    return respond(await finish(outcome, node.tokens, now), stamps, v2)
+  } catch (error) {
+    return respond(outcomeOf(error, node, requestId), { requestId }, v2)
+  }
+}
+
+type Decided = { readonly outcome: Outcome; readonly stamps: Stamps }
+
+async function decided(
+  match: Match | undefined,
+  query: Query,
+  request: RawRequest,
+  node: ApiNode,
+  requestId: string,
+  now: Wall,
+): Promise<Decided> {
+  const access = match?.route.access ?? accessOfUnknown(request.path)
+  const identified = identify(access, request, node, requestId, now)
+  const caller = identified instanceof Promise ? await identified : identified
+  if (isOutcome(caller)) return { outcome: caller, stamps: { requestId } }
+  if (match === undefined) return { outcome: unknownRoute(request), stamps: { requestId } }
+  const { route, params } = match
+  const body = route.bodyLimit === undefined ? noBody : await request.body(route.bodyLimit)
+  const input = route.input({ params, query, header: request.header, body }, node.settings)
+  const asked: Asked = { route, input, caller, now, node }
+  return route.effect === 'write' && node.ledger !== undefined
+    ? commit(asked)
+    : look(asked, conditionsOf(request))
+}
+
+type Asked = {
+  readonly route: AnyRoute
+  readonly input: unknown
+  readonly caller: Caller
+  readonly now: Wall
+  readonly node: ApiNode
+}
+
+/** Reads one snapshot and decides on it. A write that would have succeeded is 405: there is no one to commit it. */
+async function look(asked: Asked, conditions: Conditions): Promise<Decided> {
+  const { route, input, caller, now, node } = asked
+  const batch: Batch = route.facts(input, caller, now)
+  const statements = statementsOf(batch)
+  let stamps: Stamps = { requestId: caller.requestId }
+  let rows: Snapshot['rows'] = []
+  // Health and the like read no rows, and must answer when the store cannot.
+  if (statements.length > 0 || caller.role !== undefined) {
+    const snapshot = await fresh(asked, { statements, caller: caller.role }, conditions)
+    stamps = { ...stamps, position: snapshot.position, ageMs: snapshot.ageMs }
+    const stale = unmet(conditions, snapshot)
+    if (stale !== undefined) return { outcome: problems.notFreshEnough(stale), stamps }
+    if (caller.role !== undefined && !snapshot.callerKnown) return { outcome: problems.forbidden(), stamps }
+    rows = snapshot.rows
+  }
+  const facts = readFacts(batch, rows)
+  const proof = route.prove ? await route.prove(facts, input, node.io, caller) : undefined
+  const outcome = route.decide(facts, input, contextOf(asked), proof)
+  if (route.effect === 'write' && outcome.status < 400) return { outcome: readOnly(node), stamps }
+  if (outcome.audit.length > 0) await node.audit.append(linesOf(outcome, asked))
+  return { outcome, stamps }
+}
+
+async function fresh({ node }: Asked, request: ReadRequest, conditions: Conditions): Promise<Snapshot> {
+  let snapshot = await node.store.read(request)
+  if (!conditions.wait) return snapshot
+  const giveUpAt = node.clock.monotonic() + limits.positionWaitMs
+  while (unmet(conditions, snapshot) !== undefined) {
+    const left = giveUpAt - node.clock.monotonic()
+    if (left <= 0) break
+    await node.nextCommit(left)
+    snapshot = await node.store.read(request)
+  }
+  return snapshot
+}
+
+type RouteDecision = Decision & { readonly outcome: Outcome }
+
+/** Runs facts and decision inside the writer's transaction; the audit records are stored with the commit. */
+async function commit(asked: Asked): Promise<Decided> {
+  const { route, input, caller, now, node } = asked
+  const batch: Batch = route.facts(input, caller, now)
+  const statements = statementsOf(batch)
+  let proof: unknown
+  if (route.prove) {
+    const snapshot = await node.store.read({ statements, caller: caller.role })
+    proof = await route.prove(readFacts(batch, snapshot.rows), input, node.io, caller)
+  }
+  const decide = (snapshot: Snapshot): RouteDecision => {
+    const outcome =
+      caller.role !== undefined && !snapshot.callerKnown
+        ? problems.forbidden()
+        : route.decide(readFacts(batch, snapshot.rows), input, contextOf(asked), proof)
+    return { outcome, changes: outcome.changes, records: linesOf(outcome, asked) }
+  }
+  const lane = route.lane?.(input)
+  const committed = await node.ledger!.submit<RouteDecision>({
+    statements,
+    caller: caller.role,
+    decide,
+    ...(lane === undefined ? {} : { lane }),
+  })
+  const { position, changed } = committed
+  const receipt = changed ? await node.receipt?.(position, caller.requestId) : undefined
+  return { outcome: committed.decision.outcome, stamps: { requestId: caller.requestId, position, receipt } }
+}
+
+function contextOf({ caller, now, node }: Asked): Context {
+  return { caller, now, random: node.random, keyring: node.keyring, settings: node.settings }
+}
+
+function linesOf(outcome: Outcome, { now, caller }: Asked): string[] {
+  return outcome.audit.map((event) => formatEvent(event, { timestamp: now, procid: caller.requestId }))
+}
+
+function readOnly(node: ApiNode): Outcome {
+  const leader = node.leaderUrl()
+  const outcome = problems.readOnly()
+  return leader === undefined ? outcome : { ...outcome, headers: { 'X-Leader-Url': leader } }
+}
+
+/** Paths under an authenticator look at a token only if there is one; all others want one, known or not (http-api 3). */
+const accessOfUnknown = (path: string): 'optional' | 'token' =>
+  /^\/authn(-[^/]*)?\//.test(path) ? 'optional' : 'token'
+
+export function unknownRoute(request: RawRequest): Outcome {
+  const wantsJson = /\bjson\b/.test(request.header('accept') ?? '')
+  return wantsJson
+    ? answer(404, { kind: 'json', value: { status: 404, error: 'Not Found' } })
+    : problems.noRoute()
+}
+
+const outcomes: Record<Code, (error: DomainError) => Outcome> = {
+  bad_request: (e) => problems.badRequest(e.message === '' ? undefined : e.message),
+  unauthorized: () => problems.unauthorized(),
+  forbidden: () => problems.forbidden(),
+  not_found: (e) => problems.notFound(e.message),
+  method_not_allowed: (e) => problems.notAllowed(e.message),
+  not_acceptable: (e) => problems.notAcceptable(e.message),
+  conflict: (e) => problems.unprocessable(e.message),
+  policy_conflict: () => problems.policyConflict(Math.ceil(limits.policyLoadWaitMs / 1000)),
+  too_large: () => problems.tooLarge(),
+  argument_error: (e) => problems.argument(e.message),
+  parameter_missing: (e) => problems.parameterMissing(e.target ?? ''),
+  validation_failed: (e) => problems.validation(e.target ?? '', e.message),
+  unprocessable_entity: (e) => problems.unprocessable(e.message),
+  policy_invalid: (e) => problems.policyInvalid(e.message),
+  data_key_invalid: (e) => problems.unavailable('data_key_invalid', e.message),
+  unavailable: (e) => problems.unavailable('unavailable', e.message),
+  audit_unavailable: (e) => problems.unavailable('audit_unavailable', e.message),
+  stale_epoch: () => problems.unavailable('stale_epoch', 'this node is no longer the Leader'),
+  settings_invalid: (e) => problems.unavailable('settings_invalid', e.message),
+}
+
+function outcomeOf(error: unknown, node: ApiNode, requestId: string): Outcome {
+  const known = error instanceof DomainError
+  // What is refused because something of ours is broken must be seen by the operator as well.
+  if (!known || outcomes[error.code](error).status >= 500) node.onFault(error, requestId)
+  return known ? outcomes[error.code](error) : answer(500)
+}
