@@ -1,0 +1,41 @@
+// The database itself refuses a Leader that has been deposed (cluster 7.5): an advisory lock, because shared row
+// locks on one hot row would write to the log with every write.
+import { DomainError } from '#shared/base/errors.ts'
+import type { Session } from './connection.ts'
+
+const EPOCH_LOCK = 7_305_101
+
+/** Begins a write transaction that holds the epoch as it is until its end. */
+export const beginGuarded = `BEGIN; SELECT pg_advisory_xact_lock_shared(${EPOCH_LOCK})`
+
+/** In a statement of its own after the lock, so that it sees what the lock waited for. Throws `stale_epoch`. */
+export async function assertEpoch(session: Session, epoch: number): Promise<void> {
+  const { rows } = await session.prepared('epoch', 'SELECT MAX(epoch) AS epoch FROM cluster_epoch', [])
+  const current = Number(rows[0]?.epoch ?? 0)
+  if (current !== epoch) {
+    throw new DomainError(
+      'stale_epoch',
+      `this node leads in epoch ${epoch}, the database is at epoch ${current}`,
+    )
+  }
+}
+
+/** The epoch of a node that leads alone: the newest one, or 1 in a new database. Only a new leadership raises it. */
+export async function currentEpoch(session: Session, node: string, now: number): Promise<number> {
+  await session.query(
+    'INSERT INTO cluster_epoch (epoch, node, started_at) SELECT 1, $1, $2 WHERE NOT EXISTS (SELECT 1 FROM cluster_epoch)',
+    [node, now],
+  )
+  const { rows } = await session.query('SELECT MAX(epoch) AS epoch FROM cluster_epoch')
+  return Number(rows[0]!.epoch)
+}
+
+/** Waits for every write of the old epoch to end, and lets none of them begin again. */
+export async function raiseEpoch(session: Session, epoch: number, node: string, now: number): Promise<void> {
+  await session.query(`SELECT pg_advisory_xact_lock(${EPOCH_LOCK})`)
+  await session.query('INSERT INTO cluster_epoch (epoch, node, started_at) VALUES ($1, $2, $3)', [
+    epoch,
+    node,
+    now,
+  ])
+}

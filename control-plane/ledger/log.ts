@@ -1,0 +1,166 @@
+// The log of commits as Followers need it, and the outbox of audit lines (change-log.ts).
+import { limits } from '#shared/base/limits.ts'
+import type { Position } from '#shared/ledger/position.ts'
+import { columnsOf, type Row, type TableName, tableNames, tables } from '#shared/ledger/tables.ts'
+import type { ChangeLog, LedgerSnapshot, LoggedCommit, Outbox } from './change-log.ts'
+import type { Database, Session } from './connection.ts'
+import type { Writer } from './writer.ts'
+
+export async function createChangeLog(
+  database: Database,
+  writer: Writer,
+): Promise<ChangeLog & { trim(): Promise<void> }> {
+  let floor = await readFloor(database, writer)
+  return {
+    head: () => writer.head(),
+    floor: () => floor,
+    read: (after, maxBytes) => readCommits(database, after, maxBytes),
+    async hashAt(position) {
+      const { rows } = await database.query(
+        'SELECT content_hash FROM change_log WHERE seq = $1 AND epoch = $2 AND part = 0',
+        [position.seq, position.epoch],
+      )
+      return rows[0]?.content_hash as string | undefined
+    },
+    subscribe: (listener) => writer.onCommit(listener),
+    snapshot: (body) => readSnapshot(database, body),
+    async trim() {
+      await trimLog(database, writer.head().position)
+      floor = await readFloor(database, writer)
+    },
+  }
+}
+
+async function readFloor(session: Session, writer: Writer): Promise<Position> {
+  const { rows } = await session.query('SELECT epoch, seq FROM change_log ORDER BY seq LIMIT 1')
+  const first = rows[0]
+  if (first === undefined) return writer.head().position
+  return { epoch: Number(first.epoch), seq: Number(first.seq) - 1 }
+}
+
+async function readCommits(session: Session, after: Position, maxBytes: number): Promise<LoggedCommit[]> {
+  // Sizes first: a part may be large, and only as many are read as may be held.
+  const { rows: sizes } = await session.query(
+    'SELECT seq, SUM(octet_length(changes)) AS bytes FROM change_log WHERE seq > $1 GROUP BY seq ORDER BY seq LIMIT 512',
+    [after.seq],
+  )
+  if (sizes.length === 0) return []
+  let bytes = 0
+  let last = Number(sizes[0]!.seq)
+  for (const row of sizes) {
+    bytes += Number(row.bytes)
+    if (bytes > maxBytes && Number(row.seq) > Number(sizes[0]!.seq)) break
+    last = Number(row.seq)
+  }
+  const { rows } = await session.query(
+    'SELECT seq, epoch, at, content_hash, changes FROM change_log WHERE seq > $1 AND seq <= $2 ORDER BY seq, part',
+    [after.seq, last],
+  )
+  return commitsOf(rows)
+}
+
+function commitsOf(rows: readonly Record<string, unknown>[]): LoggedCommit[] {
+  const commits: (LoggedCommit & { parts: Uint8Array[]; bytes: number })[] = []
+  for (const row of rows) {
+    const part = row.changes as Uint8Array
+    const last = commits.at(-1)
+    if (last?.position.seq === Number(row.seq)) {
+      last.parts.push(part)
+      last.bytes += part.length
+      continue
+    }
+    commits.push({
+      position: { epoch: Number(row.epoch), seq: Number(row.seq) },
+      at: Number(row.at),
+      contentHash: row.content_hash as string,
+      parts: [part],
+      bytes: part.length,
+    })
+  }
+  return commits
+}
+
+/** Cuts by age and by size, the newest commit always stays: its hash is what a resuming Follower is compared with. */
+async function trimLog(database: Database, head: Position): Promise<void> {
+  const { rows } = await database.query(
+    'SELECT MAX(seq) AS seq FROM (SELECT seq, at, SUM(octet_length(changes)) OVER (ORDER BY seq DESC, part) AS newer ' +
+      'FROM change_log) l WHERE newer > $1 OR at < (SELECT MAX(at) FROM change_log) - $2',
+    [limits.changeLogBytes, limits.changeLogAgeMs],
+  )
+  const upTo = Math.min(Number(rows[0]?.seq ?? 0), head.seq - 1)
+  if (upTo > 0) await database.query('DELETE FROM change_log WHERE seq <= $1', [upTo])
+}
+
+async function readSnapshot<T>(
+  database: Database,
+  body: (snapshot: LedgerSnapshot) => Promise<T>,
+): Promise<T> {
+  const session = await database.session()
+  try {
+    await session.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY')
+    const { rows } = await session.query('SELECT epoch, seq, content_hash FROM ledger_state')
+    const state = rows[0]!
+    const result = await body({
+      position: { epoch: Number(state.epoch), seq: Number(state.seq) },
+      contentHash: state.content_hash as string,
+      pieces: pieces(session),
+    })
+    await session.query('COMMIT')
+    session.release()
+    return result
+  } catch (error) {
+    session.release(true)
+    throw error
+  }
+}
+
+const ROWS_FETCHED = 2_000
+
+async function* pieces(session: Session): AsyncGenerator<{ table: TableName; rows: readonly Row[] }> {
+  for (const table of tableNames) {
+    const columns = columnsOf(table).join(', ')
+    const order = tables[table].key.join(', ')
+    await session.query(`DECLARE piece CURSOR FOR SELECT ${columns} FROM ${table} ORDER BY ${order}`)
+    for (;;) {
+      const { rows } = await session.query(`FETCH ${ROWS_FETCHED} FROM piece`)
+      if (rows.length === 0) break
+      yield* bySize(table, rows as Row[])
+    }
+    await session.query('CLOSE piece')
+  }
+}
+
+/** Values may be large: pieces end at a size, not only at a number of rows. */
+function* bySize(
+  table: TableName,
+  rows: readonly Row[],
+): Generator<{ table: TableName; rows: readonly Row[] }> {
+  let from = 0
+  let bytes = 0
+  for (let i = 0; i < rows.length; i++) {
+    for (const value of Object.values(rows[i]!))
+      bytes += typeof value === 'number' || value === null ? 8 : value.length
+    if (bytes >= limits.snapshotChunkBytes) {
+      yield { table, rows: rows.slice(from, i + 1) }
+      from = i + 1
+      bytes = 0
+    }
+  }
+  if (from < rows.length) yield { table, rows: rows.slice(from) }
+}
+
+export function createOutbox(database: Database, writer: Writer): Outbox {
+  return {
+    async read(afterId, limit) {
+      const { rows } = await database.query(
+        'SELECT id, line FROM audit_outbox WHERE id > $1 ORDER BY id LIMIT $2',
+        [afterId, limit],
+      )
+      return rows.map((row) => ({ id: Number(row.id), line: row.line as string }))
+    },
+    async trim(upToId) {
+      await database.query('DELETE FROM audit_outbox WHERE id <= $1', [upToId])
+    },
+    subscribe: (listener) => writer.onRecords(listener),
+  }
+}

@@ -1,0 +1,57 @@
+// The schema of the main database, step by step. A step that has run is never changed; a new one is added.
+import { DomainError } from '#shared/base/errors.ts'
+import { schemaSql } from '#shared/ledger/schema.ts'
+import type { Database, Session } from './connection.ts'
+
+export type Migration = { readonly version: number; readonly sql: readonly string[] }
+
+export const ledgerMigrations: readonly Migration[] = [
+  {
+    version: 1,
+    sql: [
+      ...schemaSql('postgres'),
+      // Who leads: raised only with a new leadership; every write compares it (cluster 7.5).
+      'CREATE TABLE cluster_epoch (epoch bigint PRIMARY KEY, node text NOT NULL, started_at bigint NOT NULL)',
+      'CREATE TABLE ledger_state (id smallint PRIMARY KEY CHECK (id = 1), epoch bigint NOT NULL, seq bigint NOT NULL, ' +
+        'content_hash text NOT NULL)',
+      `INSERT INTO ledger_state VALUES (1, 0, 0, '${'0'.repeat(64)}')`,
+      // One row per part of a commit; `changes` is what Followers are sent.
+      'CREATE TABLE change_log (seq bigint NOT NULL, part integer NOT NULL, epoch bigint NOT NULL, parts integer NOT NULL, ' +
+        'at bigint NOT NULL, content_hash text NOT NULL, changes bytea NOT NULL, PRIMARY KEY (seq, part))',
+      'CREATE TABLE audit_outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, line text NOT NULL)',
+    ],
+  },
+]
+
+/** Number of the advisory lock under which one process at a time migrates. */
+const MIGRATION_LOCK = 7_305_100
+
+/** Brings a database to the newest step. Refuses one that a newer program has made. */
+export async function migrate(database: Database, migrations: readonly Migration[]): Promise<void> {
+  await database.transaction(async (session) => {
+    await session.query(`SELECT pg_advisory_xact_lock(${MIGRATION_LOCK})`)
+    await session.query('CREATE TABLE IF NOT EXISTS schema_version (version integer PRIMARY KEY)')
+    const { rows } = await session.query('SELECT COALESCE(MAX(version), 0) AS version FROM schema_version')
+    const held = Number(rows[0]!.version)
+    const newest = migrations.at(-1)?.version ?? 0
+    if (held > newest) {
+      throw new DomainError(
+        'settings_invalid',
+        `the database has schema ${held} and this program knows ${newest}: start a newer holdfast`,
+      )
+    }
+    for (const { version, sql } of migrations) {
+      if (version <= held) continue
+      for (const statement of sql) await session.query(statement)
+      await session.query('INSERT INTO schema_version VALUES ($1)', [version])
+    }
+  })
+}
+
+/** Makes the databases of a server that are not there yet; their order is by byte everywhere (architecture P4). */
+export async function createDatabases(server: Session, names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    const { rowCount } = await server.query('SELECT 1 FROM pg_database WHERE datname = $1', [name])
+    if (rowCount === 0) await server.query(`CREATE DATABASE "${name.replaceAll('"', '""')}"`)
+  }
+}

@@ -1,0 +1,278 @@
+// The one writer of the Leader (architecture P2). Many commands share one commit; each has a position of its own.
+//
+// There are no savepoints: a decision is pure, and rows are touched only after it. If the database refuses a
+// batch, nothing of it is stored and its commands run again one by one, so that only the faulty one fails.
+import { utf8 } from '#shared/base/bytes.ts'
+import { DomainError } from '#shared/base/errors.ts'
+import { limits } from '#shared/base/limits.ts'
+import type { Clock } from '#shared/base/time.ts'
+import { type Change, encodeChanges } from '#shared/ledger/change.ts'
+import { ContentHash } from '#shared/ledger/digest.ts'
+import type { Position } from '#shared/ledger/position.ts'
+import type { Command, Committed, Decision, Ledger, Snapshot } from '#shared/ledger/store.ts'
+import { applyChanges } from './apply.ts'
+import type { LoggedCommit } from './change-log.ts'
+import type { Database, HeldSession, Session } from './connection.ts'
+import { assertEpoch, beginGuarded } from './epoch-guard.ts'
+import { createLanes } from './lanes.ts'
+import { readFolded } from './reader.ts'
+
+type Job = {
+  readonly command: Command<Decision>
+  readonly resolve: (committed: Committed<Decision>) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** Where the ledger stands: the newest commit and the content after it. */
+export type Head = { readonly position: Position; readonly contentHash: string }
+
+export type Writer = Ledger & {
+  head(): Head
+  /** Called for every commit once it is durable, in order. */
+  onCommit(listener: (commit: LoggedCommit) => void): () => void
+  /** Called when audit lines of writes are durable. */
+  onRecords(listener: () => void): () => void
+  /** Resolves when no command is left. */
+  idle(): Promise<void>
+}
+
+export type WriterOptions = {
+  readonly database: Database
+  readonly epoch: number
+  readonly clock: Clock
+}
+
+export async function createWriter({ database, epoch, clock }: WriterOptions): Promise<Writer> {
+  let head = await readHead(database)
+  const lanes = createLanes()
+  const commitListeners = new Set<(commit: LoggedCommit) => void>()
+  const recordListeners = new Set<() => void>()
+  const waiting: Job[] = []
+  let running: Promise<void> | undefined
+  let session: HeldSession | undefined
+
+  async function drain(): Promise<void> {
+    while (waiting.length > 0) {
+      const batch = waiting.splice(0, limits.commandsPerCommit)
+      if (await runBatch(batch)) continue
+      // One of them was refused by the database: alone, each gets its own answer.
+      for (const job of batch) await runBatch([job])
+    }
+    running = undefined
+  }
+
+  /** False when the batch was rolled back and should run one by one. */
+  async function runBatch(batch: readonly Job[]): Promise<boolean> {
+    const stage: { committing: boolean } = { committing: false }
+    try {
+      session ??= await database.session()
+      const done = await inTransaction(session, batch, stage)
+      publish(done)
+      return true
+    } catch (error) {
+      session?.release(true)
+      session = undefined
+      return settleFailure(batch, error, stage.committing)
+    }
+  }
+
+  async function inTransaction(
+    s: Session,
+    batch: readonly Job[],
+    stage: { committing: boolean },
+  ): Promise<Done[]> {
+    await s.query(beginGuarded)
+    await assertEpoch(s, epoch)
+    const from = await readHead(s)
+    const run = new Run({ ...from, position: { epoch, seq: from.position.seq } }, clock.wall())
+    for (const job of batch) await run.command(s, job)
+    await run.store(s)
+    stage.committing = true
+    await s.query('COMMIT')
+    head = run.changed ? run.head : from
+    return run.done
+  }
+
+  function publish(done: readonly Done[]): void {
+    for (const { logged } of done) {
+      if (logged !== undefined) for (const listener of commitListeners) listener(logged)
+    }
+    if (done.some(({ committed }) => committed.decision.records.length > 0)) {
+      for (const listener of recordListeners) listener()
+    }
+    for (const { job, committed, error } of done) {
+      if (error === undefined) job.resolve(committed)
+      else job.reject(error)
+    }
+  }
+
+  async function settleFailure(batch: readonly Job[], error: unknown, committing: boolean): Promise<boolean> {
+    if (!committing && batch.length > 1 && !(error instanceof DomainError)) return false
+    const answer = committing
+      ? new DomainError('unavailable', 'outcome unknown: the database was lost while it committed', {
+          cause: error,
+        })
+      : error instanceof DomainError
+        ? error
+        : new DomainError('unavailable', 'nothing was stored: the database refused the write', {
+            cause: error,
+          })
+    for (const job of batch) job.reject(answer)
+    return true
+  }
+
+  function enqueue(command: Command<Decision>): Promise<Committed<Decision>> {
+    if (waiting.length >= limits.commandsWaiting) {
+      return Promise.reject(new DomainError('unavailable', 'too many writes are waiting; try again'))
+    }
+    return new Promise((resolve, reject) => {
+      waiting.push({ command, resolve, reject })
+      running ??= Promise.resolve().then(drain)
+    })
+  }
+
+  return {
+    async submit<D extends Decision>(command: Command<D>): Promise<Committed<D>> {
+      const { lane } = command
+      if (lane !== undefined) await lanes.enter(lane)
+      try {
+        return (await enqueue(command)) as Committed<D>
+      } finally {
+        if (lane !== undefined) lanes.leave(lane)
+      }
+    },
+    head: () => head,
+    onCommit: (listener) => subscribe(commitListeners, listener),
+    onRecords: (listener) => subscribe(recordListeners, listener),
+    async idle() {
+      while (running !== undefined) await running
+      session?.release()
+      session = undefined
+    },
+  }
+}
+
+function subscribe<T>(listeners: Set<T>, listener: T): () => void {
+  listeners.add(listener)
+  return () => void listeners.delete(listener)
+}
+
+async function readHead(session: Session): Promise<Head> {
+  const text = 'SELECT epoch, seq, content_hash FROM ledger_state'
+  const row = (await session.prepared('ledger state', text, [])).rows[0]!
+  return {
+    position: { epoch: Number(row.epoch), seq: Number(row.seq) },
+    contentHash: row.content_hash as string,
+  }
+}
+
+type Done = {
+  readonly job: Job
+  readonly committed: Committed<Decision>
+  readonly logged: LoggedCommit | undefined
+  /** What the decision threw: this command alone has failed. */
+  readonly error?: unknown
+}
+
+/** One transaction as it grows, command by command. */
+class Run {
+  readonly done: Done[] = []
+  readonly #at: number
+  readonly #records: string[] = []
+  #hash: ContentHash
+  #position: Position
+  changed = false
+
+  constructor(head: Head, at: number) {
+    this.#position = head.position
+    this.#hash = ContentHash.parse(head.contentHash)
+    this.#at = at
+  }
+
+  get head(): Head {
+    return { position: this.#position, contentHash: this.#hash.toString() }
+  }
+
+  async command(session: Session, job: Job): Promise<void> {
+    const snapshot: Snapshot = { ...(await readFolded(session, job.command)), position: this.#position }
+    let decision: Decision
+    try {
+      decision = job.command.decide(snapshot)
+    } catch (error) {
+      const nothing = { changes: [], records: [] }
+      const committed = { decision: nothing, position: this.#position, changed: false }
+      this.done.push({ job, committed, logged: undefined, error })
+      return
+    }
+    this.#records.push(...decision.records)
+    const changed = decision.changes.length > 0
+    const logged = changed ? await this.#apply(session, decision.changes) : undefined
+    this.done.push({ job, committed: { decision, position: this.#position, changed }, logged })
+  }
+
+  async #apply(session: Session, changes: readonly Change[]): Promise<LoggedCommit> {
+    const { added, removed } = await applyChanges(session, changes)
+    this.changed = true
+    this.#hash = this.#hash.change(added, removed)
+    this.#position = { epoch: this.#position.epoch, seq: this.#position.seq + 1 }
+    const parts = encodeParts(changes)
+    const bytes = parts.reduce((sum, part) => sum + part.length, 0)
+    return { position: this.#position, at: this.#at, contentHash: this.#hash.toString(), parts, bytes }
+  }
+
+  /** The log of changes, the audit outbox and the new head: durable with the rows, or not at all. */
+  async store(session: Session): Promise<void> {
+    if (this.#records.length > 0) {
+      const text =
+        'INSERT INTO audit_outbox (line) SELECT line FROM unnest($1::text[]) WITH ORDINALITY AS u(line, n) ORDER BY n'
+      await session.prepared('outbox', text, [this.#records])
+    }
+    if (!this.changed) return
+    const rows = this.done.flatMap(({ logged }) =>
+      logged === undefined ? [] : logged.parts.map((part, i) => ({ logged, part, i })),
+    )
+    await session.prepared('log', LOG_TEXT, [
+      rows.map(({ logged }) => logged.position.seq),
+      rows.map(({ i }) => i),
+      rows.map(({ logged }) => logged.position.epoch),
+      rows.map(({ logged }) => logged.parts.length),
+      rows.map(({ logged }) => logged.at),
+      rows.map(({ logged }) => logged.contentHash),
+      rows.map(({ part }) => Buffer.from(part.buffer, part.byteOffset, part.length)),
+    ])
+    const { position, contentHash } = this.head
+    const text = 'UPDATE ledger_state SET epoch = $1, seq = $2, content_hash = $3'
+    await session.prepared('head', text, [position.epoch, position.seq, contentHash])
+  }
+}
+
+const LOG_TEXT =
+  'INSERT INTO change_log (seq, part, epoch, parts, at, content_hash, changes) SELECT * FROM ' +
+  'unnest($1::bigint[], $2::integer[], $3::bigint[], $4::integer[], $5::bigint[], $6::text[], $7::bytea[])'
+
+/** Parts of about `limits.partTargetBytes`, so that a Follower never has to hold a large commit as one message. */
+function encodeParts(changes: readonly Change[]): Uint8Array[] {
+  const parts: Uint8Array[] = []
+  let pending: Change[] = []
+  let size = 0
+  const flush = (): void => {
+    parts.push(utf8(encodeChanges(pending)))
+    pending = []
+    size = 0
+  }
+  for (const change of changes) {
+    pending.push(change)
+    size += roughBytes(change)
+    if (size >= limits.partTargetBytes) flush()
+  }
+  if (pending.length > 0) flush()
+  return parts
+}
+
+function roughBytes(change: Change): number {
+  let bytes = 16
+  for (const value of Object.values(change.op === 'put' ? change.row : change.key)) {
+    bytes += value === null ? 4 : typeof value === 'number' ? 12 : Math.ceil((value.length * 4) / 3) + 4
+  }
+  return bytes
+}
