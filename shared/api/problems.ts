@@ -58,6 +58,7 @@ export const problems = {
       message,
       mark && { innererror: { code: 'policy_invalid', filename: 'policy', ...mark } },
     ),
+  notImplemented: (message: string): Outcome => problem(501, 'not_implemented', message),
   /** 503 with a reason for programs: `audit_unavailable`, `no_leader_commit`, `keys_locked`. */
   unavailable: (code: string, message: string): Outcome => problem(503, code, message),
 } as const

@@ -18,5 +18,10 @@ export const listSource = {
 
 /** `list(?1)` → the engine's own table function. */
 export function expandLists(engine: keyof typeof listSource, sql: string): string {
-  return sql.replace(/\blist\((\?\d+)\)/g, (_, param: string) => listSource[engine](param))
+  // Postgres before 16 wants a name for every relation in FROM.
+  let n = 0
+  return sql.replace(
+    /\blist\((\?\d+)\)/g,
+    (_, param: string) => `${listSource[engine](param)} AS list_${++n}`,
+  )
 }

@@ -1,0 +1,179 @@
+// Policy loads (http-api 13, policy 5).
+import { type PolicySubject, policyEvent, policyFailedEvent } from '../../audit/event.ts'
+import { need, visible } from '../../authz/decide.ts'
+import { fromUtf8, utf8 } from '../../base/bytes.ts'
+import { limits } from '../../base/limits.ts'
+import { sha256Hex } from '../../base/native-crypto.ts'
+import { type Change, put, remove } from '../../ledger/change.ts'
+import { type LoadMode, policyBatch } from '../../ledger/reads/policy.ts'
+import type { Row } from '../../ledger/tables.ts'
+import { PolicyError } from '../../policy/errors.ts'
+import { type Loaded, type LoadRead, policyId, readLoad, touchedBy } from '../../policy/load.ts'
+import { type Plan, type PlanTools, type PolicyFacts, plan, type Reported } from '../../policy/plan.ts'
+import { definedRows } from '../../policy/rows.ts'
+import { recordId } from '../../secret/keyring.ts'
+import { drawApiKey } from '../../token/api-key.ts'
+import { actorOf } from '../actor.ts'
+import { answer, json, type Outcome, recorded } from '../outcome.ts'
+import { problems } from '../problems.ts'
+import { textOf } from '../request.ts'
+import { type AnyRoute, type Context, route } from '../route.ts'
+
+const privileges: Record<LoadMode, string> = { POST: 'create', PATCH: 'update', PUT: 'update' }
+
+type Input = {
+  readonly kind: string
+  readonly account: string
+  readonly policy: string
+  readonly dryRun: boolean
+  readonly read: LoadRead
+}
+
+const load = (mode: LoadMode) =>
+  route({
+    id: { POST: 'loadPolicy', PATCH: 'updatePolicy', PUT: 'replacePolicy' }[mode],
+    method: mode,
+    path: '/policies/:account/:kind/:id*',
+    access: 'token',
+    effect: 'write',
+    bodyLimit: limits.policyBytes,
+    input: ({ params, query, body }): Input => ({
+      kind: params.kind!,
+      account: params.account!,
+      policy: policyId(params.account!, params.id!),
+      dryRun: textOf(query, 'dryRun')?.toLowerCase() === 'true',
+      read: readLoad(body, params.account!, params.id!, mode),
+    }),
+    facts: ({ policy, read }) => policyBatch(touchedBy(read, policy, mode)),
+    lane: ({ account }) => `policy ${account}`,
+    decide(facts, input, context) {
+      if (input.kind !== 'policy') return problems.noRoute()
+      const refused = (outcome: Outcome, error: string): Outcome => {
+        const operation = mode === 'POST' ? 'create' : 'update'
+        return recorded(outcome, policyFailedEvent(actorOf(context.caller), { operation, error }))
+      }
+      if (!visible(facts.access)) return refused(problems.recordNotFound(input.policy), 'Forbidden')
+      if (need(facts.access, privileges[mode]) !== 'allowed' || facts.unchangeable) {
+        return refused(problems.forbidden(), 'Forbidden')
+      }
+      if (input.dryRun) return problems.notImplemented('Dry run is not available in this version')
+      const { read } = input
+      if ('blank' in read)
+        return refused(problems.validation('policy_text', 'is not present'), 'policy_text is not present')
+      if ('deletes' in read) {
+        const message = 'may not contain deletion statements'
+        return refused(problems.validation('policy_text', message), `policy_text ${message}`)
+      }
+      try {
+        if ('error' in read) throw read.error
+        return loaded(mode, input.policy, read, facts, context)
+      } catch (error) {
+        if (error instanceof PolicyError)
+          return refused(problems.policyInvalid(error.message, error.mark), error.message)
+        throw error
+      }
+    },
+  })
+
+function loaded(mode: LoadMode, policy: string, read: Loaded, facts: PolicyFacts, context: Context): Outcome {
+  const { caller, now, settings } = context
+  refuseHostsWithoutKeys(read, settings.authnApiKeyDefault)
+  const defined = definedRows(read.resolved, policy, now)
+  const planned = plan(mode, policy, read.resolved, defined, facts, toolsOf(context))
+  const version = (facts.versions.at(-1) ?? 0) + 1
+  const changes = [...planned.changes, ...versionChanges(policy, version, read, facts, context)]
+  const actor = actorOf(caller)
+  const events = planned.reported.flatMap((reported) => {
+    const subject = subjectOf(reported)
+    return subject
+      ? [policyEvent(actor, { operation: reported.operation, subject, policy: { id: policy, version } })]
+      : []
+  })
+  const body = {
+    created_roles: createdRoles(planned),
+    version,
+    ...(read.warnings.length > 0 ? { warnings: read.warnings } : {}),
+  }
+  return answer(201, json(body), { changes, audit: events })
+}
+
+function createdRoles({ created }: Plan): Record<string, { id: string; api_key: string }> {
+  return Object.fromEntries([...created].map(([id, key]) => [id, { id, api_key: key }]))
+}
+
+function versionChanges(
+  policy: string,
+  version: number,
+  read: Loaded,
+  facts: PolicyFacts,
+  { caller, now, settings }: Context,
+): Change[] {
+  const tooMany = Math.max(0, facts.versions.length + 1 - settings.policyVersions)
+  const row = {
+    policy,
+    version,
+    role: caller.role ?? '',
+    text: read.text,
+    sha256: sha256Hex(read.text),
+    client_ip: caller.clientIp,
+    created_at: now,
+    finished_at: now,
+  }
+  return [
+    put('policy_versions', row),
+    ...facts.versions.slice(0, tooMany).map((old) => remove('policy_versions', { policy, version: old })),
+  ]
+}
+
+const NO_API_KEYS =
+  'API key authentication for hosts is disabled by default and will be removed in a future release. ' +
+  "Set the annotation 'authn/api-key: true' on a host that needs one: "
+
+function refuseHostsWithoutKeys({ resolved }: Loaded, allowedByDefault: boolean): void {
+  if (allowedByDefault) return
+  for (const { id, annotations } of resolved.records) {
+    if (id.split(':')[1] !== 'host') continue
+    const value = annotations.find(([name]) => name === 'authn/api-key')?.[1]
+    if (value === undefined || value === 'false') throw new PolicyError(NO_API_KEYS + id)
+  }
+}
+
+function toolsOf({ random, keyring }: Context): PlanTools {
+  return {
+    newApiKey(role) {
+      const key = drawApiKey(random)
+      return { key, sealed: keyring.seal(recordId('credentials', role), utf8(key)) }
+    },
+    sealSecret: (resource, version, value) =>
+      keyring.seal(recordId('secrets', resource, version), utf8(value)),
+    openSecret: (resource, version, sealed) =>
+      fromUtf8(keyring.open(recordId('secrets', resource, version), sealed)) ?? '',
+  }
+}
+
+function subjectOf({ table, row }: Reported): PolicySubject | undefined {
+  const text = (column: string): string => String((row as Row)[column])
+  switch (table) {
+    case 'roles':
+      return { kind: 'role', role: text('id') }
+    case 'resources':
+      return { kind: 'resource', resource: text('id') }
+    case 'annotations':
+      return { kind: 'annotation', annotation: text('name'), resource: text('resource') }
+    case 'permissions':
+      return {
+        kind: 'permission',
+        resource: text('resource'),
+        role: text('role'),
+        privilege: text('privilege'),
+      }
+    case 'memberships':
+      return row.ownership === 1
+        ? { kind: 'ownership', role: text('role'), owner: text('member') }
+        : { kind: 'membership', role: text('role'), member: text('member') }
+    default:
+      return undefined
+  }
+}
+
+export const policyRoutes: readonly AnyRoute[] = [load('POST'), load('PATCH'), load('PUT')]

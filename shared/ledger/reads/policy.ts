@@ -1,0 +1,154 @@
+// All rows that a policy text can touch, as one batch: known from the text and the policy's id alone.
+import { kinds } from '../../id/kinds.ts'
+import { makeId, parseId } from '../../id/resource-id.ts'
+import type { Query, Statement } from '../store.ts'
+import { columnsOf, type Row, type RowOf, type TableName, tables } from '../tables.ts'
+import { accessQuery } from './access.ts'
+
+export type LoadMode = 'POST' | 'PATCH' | 'PUT'
+
+/** Ids that the text names, sorted by what has to be read of them. */
+export type Touched = {
+  readonly policy: string
+  readonly mode: LoadMode
+  /** Records that the text declares. */
+  readonly declared: readonly string[]
+  /** Roles and resources that it refers to. */
+  readonly referenced: readonly string[]
+  /** Roles whose members it grants or revokes, and resources it permits or denies. */
+  readonly grantedRoles: readonly string[]
+  readonly permittedResources: readonly string[]
+  readonly publicKeys: readonly string[]
+  readonly deleted: readonly string[]
+}
+
+const doomedTables = [
+  'roles',
+  'resources',
+  'memberships',
+  'permissions',
+  'annotations',
+  'credentials',
+  'secrets',
+  'policy_versions',
+  'host_factory_tokens',
+] as const satisfies readonly TableName[]
+
+/** Columns by which a row depends on a record; it goes with the record. */
+export const dependsOn: { readonly [T in (typeof doomedTables)[number]]: readonly string[] } = {
+  roles: ['id'],
+  resources: ['id'],
+  memberships: ['role', 'member', 'policy'],
+  permissions: ['resource', 'role', 'policy'],
+  annotations: ['resource', 'policy'],
+  credentials: ['role'],
+  secrets: ['resource'],
+  policy_versions: ['policy'],
+  host_factory_tokens: ['factory'],
+}
+
+export type DoomedTable = (typeof doomedTables)[number]
+
+function rowsQuery<N extends TableName>(
+  table: N,
+  where: string,
+  params: Statement['params'],
+): Query<RowOf<N>[]> {
+  const types: Readonly<Record<string, string>> = tables[table].columns
+  const columns = columnsOf(table)
+  return {
+    sql: `SELECT ${columns.join(', ')} FROM ${table} WHERE ${where}`,
+    params,
+    bytes: columns.filter((column) => types[column]!.startsWith('bytes')),
+    read: (rows) => rows as unknown as RowOf<N>[],
+  }
+}
+
+const inList = (column: string): string => `${column} IN (SELECT value FROM list(?1))`
+
+export function policyBatch(touched: Touched) {
+  const { policy, mode, declared } = touched
+  const list = (ids: readonly string[]): string => JSON.stringify([...new Set(ids)])
+  return {
+    access: accessQuery(policy),
+    unchangeable: unchangeableQuery(policy, mode),
+    versions: versionsQuery(policy),
+    roles: rowsQuery('roles', inList('id'), [list([...declared, ...touched.referenced])]),
+    resources: rowsQuery('resources', inList('id'), [
+      list([...declared, ...touched.referenced, ...touched.publicKeys]),
+    ]),
+    memberships: rowsQuery('memberships', inList('role'), [list([...declared, ...touched.grantedRoles])]),
+    permissions: rowsQuery('permissions', inList('resource'), [list(touched.permittedResources)]),
+    annotations: rowsQuery('annotations', inList('resource'), [list([...declared, ...touched.publicKeys])]),
+    credentials: rowsQuery('credentials', inList('role'), [list(declared)]),
+    secrets: rowsQuery('secrets', inList('resource'), [list(touched.publicKeys)]),
+    // PUT: what this policy defined before.
+    ownRoles: ownRows('roles', policy, mode),
+    ownResources: ownRows('resources', policy, mode),
+    ownMemberships: ownRows('memberships', policy, mode),
+    ownPermissions: ownRows('permissions', policy, mode),
+    ownAnnotations: ownRows('annotations', policy, mode),
+    ...doomedQueries(touched, list),
+  }
+}
+
+function ownRows<N extends TableName>(table: N, policy: string, mode: LoadMode): Query<RowOf<N>[]> {
+  return rowsQuery(table, 'policy = ?1', [mode === 'PUT' ? policy : ''])
+}
+
+/** Numbers of the kept versions, ascending. */
+function versionsQuery(policy: string): Query<number[]> {
+  return {
+    sql: 'SELECT version FROM policy_versions WHERE policy = ?1 ORDER BY version',
+    params: [policy],
+    read: (rows) => rows.map((row) => row.version as number),
+  }
+}
+
+/** True when PUT would replace something below the policy that the caller may not update (policy 6). */
+function unchangeableQuery(policy: string, mode: LoadMode): Query<boolean> {
+  const { account, identifier } = parseId(policy)!
+  const prefixes =
+    mode === 'PUT' ? Object.keys(kinds).map((kind) => makeId(account, kind, `${identifier}/`)) : []
+  return {
+    // '0' is the byte after '/': a range of the key for every kind.
+    sql:
+      'SELECT r.id AS id FROM list(?1) JOIN resources r ON r.id >= value AND ' +
+      "r.id < substr(value, 1, length(value) - 1) || '0' WHERE r.owner NOT IN (SELECT id FROM closure) " +
+      'AND NOT EXISTS (SELECT 1 FROM permissions p WHERE p.resource = r.id ' +
+      "AND p.privilege = 'update' AND p.role IN (SELECT id FROM closure)) LIMIT 1",
+    params: [JSON.stringify(prefixes)],
+    read: (rows: readonly Row[]) => rows.length > 0,
+  }
+}
+
+/**
+ * Everything that deletions take with them, recursively: records owned by a deleted role, records and rows that a
+ * deleted policy defined. The records are those the text deletes and, for PUT, those it no longer declares.
+ */
+function doomedQueries(touched: Touched, list: (ids: readonly string[]) => string) {
+  const gone = touched.mode === 'PUT' ? touched.policy : ''
+  const params = [gone, list(touched.declared), list(touched.deleted)]
+  const doomed =
+    'WITH RECURSIVE doomed(id) AS (' +
+    'SELECT id FROM (SELECT id FROM resources WHERE policy = ?1 AND id NOT IN (SELECT value FROM list(?2)) ' +
+    'UNION SELECT id FROM roles WHERE policy = ?1 AND id NOT IN (SELECT value FROM list(?2)) ' +
+    'UNION SELECT value AS id FROM list(?3)) AS given ' +
+    'UNION SELECT r.id FROM resources r JOIN doomed d ON (r.owner = d.id OR r.policy = d.id)) '
+  const query = <N extends DoomedTable>(table: N): Query<RowOf<N>[]> => {
+    const where = dependsOn[table].map((column) => `${column} IN (SELECT id FROM doomed)`).join(' OR ')
+    const rows = rowsQuery(table, where, params)
+    return { ...rows, sql: `${doomed}${rows.sql}` }
+  }
+  return {
+    doomedRoles: query('roles'),
+    doomedResources: query('resources'),
+    doomedMemberships: query('memberships'),
+    doomedPermissions: query('permissions'),
+    doomedAnnotations: query('annotations'),
+    doomedCredentials: query('credentials'),
+    doomedSecrets: query('secrets'),
+    doomedVersions: query('policy_versions'),
+    doomedTokens: query('host_factory_tokens'),
+  }
+}

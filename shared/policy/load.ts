@@ -1,0 +1,87 @@
+// A policy text up to its transaction: read and resolved, with the ids whose rows the load can touch.
+import { fromUtf8 } from '../base/bytes.ts'
+import { makeId } from '../id/resource-id.ts'
+import type { LoadMode, Touched } from '../ledger/reads/policy.ts'
+import { PolicyError } from './errors.ts'
+import { readPolicy } from './read.ts'
+import { type Resolved, resolvePolicy } from './resolve.ts'
+import { definedRows } from './rows.ts'
+
+export type Loaded = {
+  readonly text: string
+  readonly resolved: Resolved
+  readonly warnings: readonly string[]
+}
+
+/** The error travels as a value: whether the caller may know of it is decided later (policy 5). */
+export type LoadRead =
+  | Loaded
+  | { readonly error: PolicyError }
+  | { readonly blank: true }
+  | { readonly deletes: true }
+
+export function readLoad(body: Uint8Array, account: string, policy: string, mode: LoadMode): LoadRead {
+  const text = fromUtf8(body)
+  if (text === undefined) return { error: new PolicyError('The policy is not UTF-8 text') }
+  if (text.trim() === '') return { blank: true }
+  try {
+    const resolved = resolvePolicy(readPolicy(text), account, policy)
+    // Rows are made once here as well, for the errors they may have.
+    definedRows(resolved, policy, 0)
+    const deletes = resolved.revokes.length + resolved.denies.length + resolved.deletes.length
+    if (mode === 'POST' && deletes > 0) return { deletes: true }
+    return { text, resolved, warnings: warningsOf(resolved) }
+  } catch (error) {
+    if (error instanceof PolicyError) return { error }
+    throw error
+  }
+}
+
+const nothing: Resolved = { records: [], grants: [], permits: [], revokes: [], denies: [], deletes: [] }
+
+export function touchedBy(read: LoadRead, policy: string, mode: LoadMode): Touched {
+  const resolved = 'resolved' in read ? read.resolved : nothing
+  const { records, grants, permits, revokes, denies, deletes } = resolved
+  const publicKeys = 'resolved' in read ? definedRows(resolved, policy, 0).publicKeys.map(({ id }) => id) : []
+  return {
+    policy,
+    mode,
+    declared: records.map(({ id }) => id),
+    referenced: [
+      ...records.flatMap(({ owner, layers }) => [owner, ...layers]),
+      ...grants.flatMap(({ role, member }) => [role, member]),
+      ...permits.flatMap(({ role, resource }) => [role, resource]),
+    ],
+    grantedRoles: [
+      ...grants.map(({ role }) => role),
+      ...revokes.map(({ role }) => role),
+      ...records.flatMap(({ layers }) => layers),
+    ],
+    permittedResources: [
+      ...permits.map(({ resource }) => resource),
+      ...denies.map(({ resource }) => resource),
+    ],
+    publicKeys,
+    deleted: deletes,
+  }
+}
+
+const SUSPICIOUS = new Set(
+  (
+    'id owner body user annotations restricted_to permit deny role privileges resource grant revoke member host-factory ' +
+    'layers layer variable kind mime_type delete record group host webservice'
+  ).split(' '),
+)
+
+/** An annotation named like an attribute is probably meant as one (policy 8). */
+function warningsOf({ records }: Resolved): string[] {
+  const names = new Set(records.flatMap(({ annotations }) => annotations.map(([name]) => name)))
+  return [...names]
+    .filter((name) => SUSPICIOUS.has(name))
+    .map(
+      (name) =>
+        `Annotation '${name}' matches a known policy attribute. It is stored as an annotation and does not act as the attribute.`,
+    )
+}
+
+export const policyId = (account: string, identifier: string): string => makeId(account, 'policy', identifier)

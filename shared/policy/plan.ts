@@ -1,0 +1,302 @@
+// The rows of a document, the rows that are there, and a mode → what changes (policy 5).
+//
+// The plan works on a copy of all rows the load can touch: it replaces, shadows, inserts and deletes there in the
+// order of the specification, and what differs at the end are the changes. Nothing is reported that is not so.
+
+import { kindOf, notFoundWords } from '../id/resource-id.ts'
+import { type Change, keyText } from '../ledger/change.ts'
+import { type DoomedTable, dependsOn, type LoadMode, type policyBatch } from '../ledger/reads/policy.ts'
+import { searchWords } from '../ledger/search.ts'
+import type { FactsOf } from '../ledger/store.ts'
+import { type Row, type RowOf, type TableName, tables } from '../ledger/tables.ts'
+import { PolicyError } from './errors.ts'
+import type { Resolved } from './resolve.ts'
+import type { DefinedRows } from './rows.ts'
+
+export type PolicyFacts = FactsOf<ReturnType<typeof policyBatch>>
+
+/** Seals and draws: what a plan needs besides rows. */
+export type PlanTools = {
+  readonly newApiKey: (role: string) => { readonly key: string; readonly sealed: Uint8Array }
+  readonly sealSecret: (resource: string, version: number, value: string) => Uint8Array
+  readonly openSecret: (resource: string, version: number, sealed: Uint8Array) => string
+}
+
+export type Reported = {
+  readonly operation: 'add' | 'change' | 'remove'
+  readonly table: TableName
+  readonly row: Row
+}
+
+export type Plan = {
+  readonly changes: readonly Change[]
+  /** What the audit says of them. */
+  readonly reported: readonly Reported[]
+  /** API keys of new users and hosts, by role. */
+  readonly created: ReadonlyMap<string, string>
+}
+
+type Tables = { readonly [T in TableName]: Map<string, Row> }
+
+const policyTables = ['roles', 'resources', 'memberships', 'permissions', 'annotations'] as const
+type PolicyTable = (typeof policyTables)[number]
+
+/** Throws `PolicyError` for a reference to what is not there. */
+export function plan(
+  mode: LoadMode,
+  policy: string,
+  resolved: Resolved,
+  defined: DefinedRows,
+  facts: PolicyFacts,
+  tools: PlanTools,
+): Plan {
+  const before = tablesOf(facts)
+  const after = copy(before)
+  const created = new Map<string, string>()
+  if (mode === 'PUT') removeUndeclared(after, policy, defined)
+  checkReferences(after, resolved, defined)
+  for (const table of policyTables) mergeRows(after, table, defined[table], mode, policy)
+  createCredentials(after, policy, resolved, mode, tools, created)
+  storePublicKeys(after, defined, tools)
+  if (mode !== 'POST') {
+    moveOwnerships(before, after)
+    runDeletions(after, policy, resolved)
+  }
+  writeWords(after, resolved, defined)
+  for (const role of created.keys()) if (!after.roles.has(role)) created.delete(role)
+  return { ...difference(before, after), created }
+}
+
+function tablesOf(facts: PolicyFacts): Tables {
+  const found = emptyTables()
+  const add = (table: TableName, ...lists: readonly (readonly object[])[]): void => {
+    for (const list of lists) for (const row of list) found[table].set(keyText(table, row as Row), row as Row)
+  }
+  add('roles', facts.roles, facts.ownRoles, facts.doomedRoles)
+  add('resources', facts.resources, facts.ownResources, facts.doomedResources)
+  add('memberships', facts.memberships, facts.ownMemberships, facts.doomedMemberships)
+  add('permissions', facts.permissions, facts.ownPermissions, facts.doomedPermissions)
+  add('annotations', facts.annotations, facts.ownAnnotations, facts.doomedAnnotations)
+  add('credentials', facts.credentials, facts.doomedCredentials)
+  add('secrets', facts.secrets, facts.doomedSecrets)
+  add('policy_versions', facts.doomedVersions)
+  add('host_factory_tokens', facts.doomedTokens)
+  return found
+}
+
+const names = Object.keys(tables) as TableName[]
+
+const emptyTables = (): Tables =>
+  Object.fromEntries(names.map((name) => [name, new Map<string, Row>()])) as unknown as Tables
+
+const copy = (from: Tables): Tables =>
+  Object.fromEntries(names.map((name) => [name, new Map(from[name])])) as unknown as Tables
+
+/** PUT: rows this policy defined and the text no longer does; records take with them what depends on them. */
+function removeUndeclared(after: Tables, policy: string, defined: DefinedRows): void {
+  const gone: string[] = []
+  for (const table of policyTables) {
+    const kept = new Set(defined[table].map((row) => keyText(table, row as Row)))
+    for (const [key, row] of after[table]) {
+      if (row.policy !== policy || kept.has(key)) continue
+      if (table === 'roles' || table === 'resources') gone.push(row.id as string)
+      else after[table].delete(key)
+    }
+  }
+  cascade(after, gone)
+}
+
+/** Deletes records and, recursively, what they own, what they defined, and every row about them. */
+function cascade(after: Tables, ids: readonly string[]): void {
+  const gone = new Set<string>()
+  const waiting = [...ids]
+  const byParent = new Map<string, string[]>()
+  for (const { id, owner, policy } of after.resources.values() as Iterable<RowOf<'resources'>>) {
+    for (const parent of [owner, policy]) {
+      if (parent !== null && parent !== id) byParent.set(parent, [...(byParent.get(parent) ?? []), id])
+    }
+  }
+  while (waiting.length > 0) {
+    const id = waiting.pop()!
+    if (gone.has(id)) continue
+    gone.add(id)
+    waiting.push(...(byParent.get(id) ?? []))
+  }
+  if (gone.size === 0) return
+  for (const [table, columns] of Object.entries(dependsOn) as [DoomedTable, readonly string[]][]) {
+    for (const [key, row] of after[table]) {
+      if (columns.some((column) => gone.has(row[column] as string))) after[table].delete(key)
+    }
+  }
+  for (const [key, role] of after.roles) if (gone.has(role.policy as string)) after.roles.delete(key)
+}
+
+function checkReferences(after: Tables, resolved: Resolved, defined: DefinedRows): void {
+  const roles = new Set([...after.roles.keys(), ...defined.roles.map(({ id }) => id)])
+  const resources = new Set([...after.resources.keys(), ...defined.resources.map(({ id }) => id)])
+  const wanted = (known: ReadonlySet<string>, id: string): void => {
+    if (!known.has(id)) throw new PolicyError(notFoundWords(id))
+  }
+  for (const { owner, layers } of resolved.records) {
+    wanted(roles, owner)
+    for (const layer of layers) wanted(roles, layer)
+  }
+  for (const { role, member } of resolved.grants) {
+    wanted(roles, role)
+    wanted(roles, member)
+  }
+  for (const { role, resource } of resolved.permits) {
+    wanted(roles, role)
+    wanted(resources, resource)
+  }
+}
+
+/** Rows of other policies are shadowed: never changed, and no error. POST changes nothing that is there. */
+function mergeRows(
+  after: Tables,
+  table: PolicyTable,
+  rows: DefinedRows[PolicyTable],
+  mode: LoadMode,
+  policy: string,
+): void {
+  for (const row of rows as readonly Row[]) {
+    // An ownership goes with its record: one that was shadowed or left as it is keeps its owner.
+    if (row.ownership === 1 && after.resources.get(row.role as string)?.owner !== row.member) continue
+    const key = keyText(table, row)
+    const held = after[table].get(key)
+    if (held === undefined) after[table].set(key, row)
+    else if (held.policy === policy && mode !== 'POST') {
+      // When a record was made stays; its words are computed at the end.
+      const kept = 'created_at' in held ? { created_at: held.created_at! } : {}
+      const words = 'words' in held ? { words: held.words! } : {}
+      after[table].set(key, { ...row, ...kept, ...words })
+    }
+  }
+}
+
+/** An owner that changed takes the ownership membership from the one before (policy 1). */
+function moveOwnerships(before: Tables, after: Tables): void {
+  for (const [id, resource] of after.resources) {
+    const held = before.resources.get(id)
+    if (held === undefined || held.owner === resource.owner) continue
+    for (const [key, row] of after.memberships) {
+      if (row.role === id && row.ownership === 1 && row.member === held.owner) after.memberships.delete(key)
+    }
+  }
+}
+
+function createCredentials(
+  after: Tables,
+  policy: string,
+  resolved: Resolved,
+  mode: LoadMode,
+  tools: PlanTools,
+  created: Map<string, string>,
+): void {
+  for (const { id, role, restrictedTo } of resolved.records) {
+    const kind = kindOf(id)
+    if (!role || (kind !== 'user' && kind !== 'host')) continue
+    if (after.roles.get(id)?.policy !== policy) continue
+    const held = after.credentials.get(id) as RowOf<'credentials'> | undefined
+    if (held === undefined) {
+      const { key, sealed } = tools.newApiKey(id)
+      created.set(id, key)
+      after.credentials.set(id, {
+        role: id,
+        api_key: sealed,
+        password: null,
+        restricted_to: JSON.stringify(unique(restrictedTo)),
+        expires_at: null,
+        rotated_at: null,
+      })
+      continue
+    }
+    const before = JSON.parse(held.restricted_to) as string[]
+    const next = JSON.stringify(mode === 'POST' ? unique([...before, ...restrictedTo]) : unique(restrictedTo))
+    if (next !== held.restricted_to) after.credentials.set(id, { ...held, restricted_to: next })
+  }
+}
+
+const unique = (texts: readonly string[]): string[] => [...new Set(texts)]
+
+/** Each line is the newest value of its key; an unchanged one adds no version. */
+function storePublicKeys(after: Tables, defined: DefinedRows, tools: PlanTools): void {
+  const newest = new Map<string, RowOf<'secrets'>>()
+  for (const row of after.secrets.values() as Iterable<RowOf<'secrets'>>) {
+    const held = newest.get(row.resource)
+    if (held === undefined || held.version < row.version) newest.set(row.resource, row)
+  }
+  for (const { id, line } of defined.publicKeys) {
+    const held = newest.get(id)
+    if (held !== undefined && tools.openSecret(id, held.version, held.sealed) === line) continue
+    const version = (held?.version ?? 0) + 1
+    const row = { resource: id, version, sealed: tools.sealSecret(id, version, line), expires_at: null }
+    newest.set(id, row)
+    after.secrets.set(keyText('secrets', row), row)
+  }
+}
+
+/** After everything else, so that within one document a deletion always wins. */
+function runDeletions(after: Tables, policy: string, { denies, revokes, deletes }: Resolved): void {
+  for (const { resource, role, privilege } of denies) {
+    const key = keyText('permissions', { resource, role, privilege })
+    if (after.permissions.get(key)?.policy === policy) after.permissions.delete(key)
+  }
+  for (const { role, member } of revokes) {
+    const key = [0, 1]
+      .map((ownership) => keyText('memberships', { role, member, ownership }))
+      .find((candidate) => after.memberships.get(candidate)?.policy === policy)
+    if (key !== undefined) after.memberships.delete(key)
+  }
+  for (const id of deletes) {
+    if (id.endsWith(':user:admin')) throw new PolicyError(`The user 'admin' may not be deleted`)
+  }
+  cascade(after, deletes)
+}
+
+function writeWords(after: Tables, resolved: Resolved, defined: DefinedRows): void {
+  const annotations = new Map<string, { name: string; value: string }[]>()
+  for (const { resource, name, value } of after.annotations.values() as Iterable<RowOf<'annotations'>>) {
+    const list = annotations.get(resource)
+    if (list === undefined) annotations.set(resource, [{ name, value }])
+    else list.push({ name, value })
+  }
+  for (const id of [...resolved.records, ...defined.publicKeys].map((record) => record.id)) {
+    const row = after.resources.get(id)
+    if (row === undefined) continue
+    const words = searchWords(id, annotations.get(id) ?? [])
+    if (words !== row.words) after.resources.set(id, { ...row, words })
+  }
+}
+
+/** Deletions first: a row that moved may take a key that another one leaves. */
+function difference(before: Tables, after: Tables): Pick<Plan, 'changes' | 'reported'> {
+  const changes: Change[] = []
+  const reported: Reported[] = []
+  for (const table of names) {
+    for (const [key, row] of before[table]) {
+      if (after[table].has(key)) continue
+      changes.push({ op: 'delete', table, key: keyOf(table, row) })
+      reported.push({ operation: 'remove', table, row })
+    }
+  }
+  for (const table of names) {
+    for (const [key, row] of after[table]) {
+      const held = before[table].get(key)
+      if (held !== undefined && sameRow(held, row)) continue
+      changes.push({ op: 'put', table, row })
+      // Search words follow the annotations, which are reported themselves.
+      const onlyWords = held !== undefined && sameRow(held, { ...row, words: held.words ?? null })
+      if (!onlyWords) reported.push({ operation: held === undefined ? 'add' : 'change', table, row })
+    }
+  }
+  return { changes, reported }
+}
+
+function keyOf(table: TableName, row: Row): Row {
+  return Object.fromEntries(tables[table].key.map((column) => [column, row[column]!]))
+}
+
+function sameRow(a: Row, b: Row): boolean {
+  return a === b || Object.keys(a).every((column) => a[column] === b[column])
+}
