@@ -58,6 +58,8 @@ export const limits = {
   /** One batch on its way to the Leader (cluster 12.6). */
   auditBatchRecords: 500,
   auditBatchWaitMs: 200,
+  /** How long an answer waits for its audit record before it is refused with 503. */
+  auditPatienceMs: 800,
 
   /** Access tokens that a node remembers as verified until they expire. */
   tokensRemembered: 10_000,
