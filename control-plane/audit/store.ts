@@ -64,7 +64,6 @@ export async function createAuditStore(options: {
   const { database, outbox, node } = options
   // A new stream with every start: its numbers begin at one, and nothing has to be read back.
   const own: StreamName = { node, incarnation: toHex(options.random(16)) }
-  let _end: ChainEnd = chainStart
   const waiting: Waiting[] = []
   let running = false
   let draining: Promise<void> | undefined
@@ -81,15 +80,6 @@ export async function createAuditStore(options: {
       } catch (cause) {
         const error = new DomainError('audit_unavailable', 'the audit database cannot be written', { cause })
         for (const { failed } of group) failed(error)
-        // The group may be stored after all: what the database holds decides which number comes next.
-        await database
-          .transaction((s) => streamEnd(s, own))
-          .then(
-            (held) => {
-              _end = held
-            },
-            () => undefined,
-          )
       }
     }
     running = false
@@ -97,7 +87,7 @@ export async function createAuditStore(options: {
 
   function store(lines: readonly string[]): Promise<void> {
     return database.transaction(async (session) => {
-      _end = await addLines(session, own, await streamEnd(session, own), lines)
+      await addLines(session, own, await streamEnd(session, own), lines)
     })
   }
 
@@ -132,7 +122,7 @@ export async function createAuditStore(options: {
     },
     async receive(stream, batch) {
       const received = await database.transaction(async (session): Promise<Received> => {
-        const verdict = it(await streamEnd(session, stream), batch)
+        const verdict = fitBatch(await streamEnd(session, stream), batch)
         if (verdict.kind === 'gap') return { kind: 'gap', seq: verdict.got }
         if (verdict.kind === 'fork') return { kind: 'fork', seq: verdict.seq }
         await insertLines(session, stream, verdict.fresh)

@@ -27,7 +27,7 @@ export type ChainVerdict =
   | { readonly kind: 'fork'; readonly seq: number }
 
 /** Fits a batch in ascending order to the end of a chain; lines that are already known are left out. */
-export function fit(end: ChainEnd, batch: readonly ChainedLine[]): ChainVerdict {
+export function fitBatch(end: ChainEnd, batch: readonly ChainedLine[]): ChainVerdict {
   const fresh: ChainedLine[] = []
   let at = end
   for (const item of batch) {
