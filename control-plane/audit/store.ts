@@ -1,6 +1,6 @@
 // The audit database of the Leader: its own events, those of its writes, and those of its Followers, each stream
 // numbered and chained, each record stored exactly once (I9, I10; cluster 12.5, 12.6).
-import { type ChainEnd, type ChainedLine, chainStart, extend } from '#shared/audit/chain.ts'
+import { type ChainEnd, type ChainedLine, chainStart, extend, fitBatch } from '#shared/audit/chain.ts'
 import { parseLine } from '#shared/audit/rfc5424.ts'
 import { toHex } from '#shared/base/bytes.ts'
 import { DomainError } from '#shared/base/errors.ts'

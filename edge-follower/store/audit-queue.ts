@@ -20,8 +20,8 @@ export type AuditQueue = {
   /** The newest number the Leader has; lines up to it are forgotten. */
   acknowledge(upToSeq: number): void
   acknowledged(): number
-  /** Called when lines became durable. */
-  onAppended(listener: () => void): void
+  /** Called when lines became durable. Returns how to stop. */
+  onAppended(listener: () => void): () => void
 }
 
 export type AuditQueueDoors = {
@@ -51,7 +51,7 @@ export function createAuditQueue(doors: AuditQueueDoors): AuditQueue {
   let acknowledged = acknowledgedBefore
   let bytes = sumOfBytes(sqlite)
   let waiting: Waiting[] = []
-  const listeners: (() => void)[] = []
+  const listeners = new Set<() => void>()
 
   const overBudget = (): boolean =>
     end.seq - acknowledged + waiting.length >= doors.budget.records || bytes >= doors.budget.bytes
@@ -122,7 +122,10 @@ export function createAuditQueue(doors: AuditQueueDoors): AuditQueue {
       bytes -= gone?.bytes as number
     },
     acknowledged: () => acknowledged,
-    onAppended: (listener) => void listeners.push(listener),
+    onAppended(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
   }
 }
 

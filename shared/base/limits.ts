@@ -46,7 +46,7 @@ export const limits = {
   /** A heartbeat is a commit of its own, so that the age of a Follower's data is known (cluster 6.3). */
   heartbeatMs: 1_000,
   /** A link that shows no sign of life for this long is closed and dialled again. */
-  linkSilenceMs: 5_000,
+  linkSilenceMs: 15_000,
 
   /** Change log kept for Followers that were away; beyond it they take a snapshot (cluster 6.3). */
   changeLogAgeMs: 24 * 60 * 60 * 1000,

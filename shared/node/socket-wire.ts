@@ -1,0 +1,48 @@
+// A Wire over a socket that both sides have agreed to use for frames.
+import type { Duplex } from 'node:stream'
+import { limits } from '../base/limits.ts'
+import { encodeFrame, FrameReader } from '../replication/frame.ts'
+import type { Wire } from '../replication/wire.ts'
+
+/** `silenceMs`: a socket on which nothing arrives for so long is destroyed. */
+export function socketWire(socket: Duplex, head: Uint8Array, silenceMs: number): Wire {
+  const reader = new FrameReader(limits.partBytes * 2)
+  let timer: NodeJS.Timeout | undefined
+  const heard = (): void => {
+    clearTimeout(timer)
+    timer = setTimeout(() => socket.destroy(new Error(`nothing was heard for ${silenceMs} ms`)), silenceMs)
+  }
+  heard()
+  socket.on('close', () => clearTimeout(timer))
+  // Errors end the iteration of messages; without a listener they would end the process.
+  socket.on('error', () => undefined)
+  return {
+    get backlogBytes() {
+      return socket.writableLength
+    },
+    async send(message) {
+      if (socket.destroyed || socket.writableEnded) throw new Error('the connection is closed')
+      if (socket.write(encodeFrame(message))) return
+      await new Promise<void>((resolve, reject) => {
+        const done = (): void => {
+          socket.off('drain', done)
+          socket.off('close', failed)
+          resolve()
+        }
+        const failed = (): void => reject(new Error('the connection was closed'))
+        socket.once('drain', done)
+        socket.once('close', failed)
+      })
+    },
+    async *messages() {
+      if (head.length > 0) yield* reader.take(head)
+      for await (const chunk of socket) {
+        heard()
+        yield* reader.take(chunk as Uint8Array)
+      }
+    },
+    close() {
+      socket.destroy()
+    },
+  }
+}
