@@ -60,6 +60,8 @@ export const limits = {
   auditBatchWaitMs: 200,
   /** How long an answer waits for its audit record before it is refused with 503. */
   auditPatienceMs: 800,
+  /** Longest audit line that a file is searched for at a start: a list of parameters may be long. */
+  auditLineBytes: 256 * KiB,
 
   /** Access tokens that a node remembers as verified until they expire. */
   tokensRemembered: 10_000,

@@ -1,5 +1,6 @@
 // Access tokens: flattened JWS, ES256, kid = RFC 7638 thumbprint (architecture T1, http-api 4).
 import {
+  CompactSign,
   type CryptoKey,
   calculateJwkThumbprint,
   exportJWK,
@@ -170,4 +171,13 @@ function readClaims(kid: string, payload: Uint8Array, now: number): VerifiedToke
   if (expiresAt <= now) return 'Unauthorized: Invalid token'
   const ranges = Array.isArray(cidr) ? cidr.filter((range) => typeof range === 'string') : []
   return { role: roleOfLogin(aud, sub), issuedAt: iat * 1000, expiresAt, cidr: ranges, kid }
+}
+
+/** Signs small statements of the node, such as receipts, as compact JWS. */
+export async function signCompact(key: SigningKey): Promise<(claims: object) => Promise<string>> {
+  const privateKey = (await importJWK(key.privateJwk, 'ES256')) as CryptoKey
+  return (claims) =>
+    new CompactSign(utf8(JSON.stringify(claims)))
+      .setProtectedHeader({ alg: 'ES256', kid: key.kid, typ: 'receipt' })
+      .sign(privateKey)
 }

@@ -1,0 +1,33 @@
+#!/usr/bin/env node
+// The one program: every command of Holdfast.
+const NODE_MAJOR = 26
+if (Number(process.versions.node.split('.')[0]) < NODE_MAJOR) {
+  // Before anything native is loaded: an older Node ends without a word there.
+  process.stderr.write(
+    `holdfast: this is Node ${process.versions.node}; Node ${NODE_MAJOR} or newer is needed. Start it with "npx holdfast" or "npm run holdfast --", which use the one that npm ci installed.\n`,
+  )
+  process.exit(2)
+}
+
+const { Command } = await import('commander')
+const { addApiCommands } = await import('./commands/api.ts')
+const { addNodeCommands } = await import('./commands/nodes.ts')
+const { addQuickstart } = await import('./commands/quickstart.ts')
+const { reportError } = await import('./output.ts')
+
+const program = new Command('holdfast')
+  .description('A secrets service that never stops serving.')
+  .showHelpAfterError()
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
+addQuickstart(program)
+addNodeCommands(program)
+addApiCommands(program)
+
+try {
+  await program.parseAsync()
+  process.exit(0)
+} catch (error) {
+  process.exit(reportError(error, process.argv.includes('--json')))
+}
+
+export {}

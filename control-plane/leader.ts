@@ -1,0 +1,279 @@
+// The Leader on one page: its Postgres, the ledger, the audit, the streams to Followers, the API.
+import { join } from 'node:path'
+import { createApi } from '#shared/api/app.ts'
+import type { ApiNode } from '#shared/api/node.ts'
+import { clientAddressThrough } from '#shared/authz/address.ts'
+import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
+import { limits } from '#shared/base/limits.ts'
+import { randomBytes } from '#shared/base/native-crypto.ts'
+import { makeId } from '#shared/id/resource-id.ts'
+import { put } from '#shared/ledger/change.ts'
+import { credentialsQuery } from '#shared/ledger/reads/caller.ts'
+import type { Ledger, ReadStore } from '#shared/ledger/store.ts'
+import { systemClock } from '#shared/node/clock.ts'
+import { readSettingFile, writePrivateFile } from '#shared/node/files.ts'
+import { loadKeyring, loadSigningKey } from '#shared/node/keys.ts'
+import { listen } from '#shared/node/listen.ts'
+import { errorFields, type Log } from '#shared/node/log.ts'
+import { apiSettingsOf } from '#shared/node/settings.ts'
+import { accountChanges } from '#shared/policy/bootstrap.ts'
+import { type Keyring, recordId } from '#shared/secret/keyring.ts'
+import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
+import { drawApiKey } from '#shared/token/api-key.ts'
+import { auditRows } from './audit/query.ts'
+import { receiveAudit } from './audit/receiver.ts'
+import { openSinks } from './audit/sinks.ts'
+import { auditMigrations, createAuditStore } from './audit/store.ts'
+import { leaderInfo, startHealth } from './health.ts'
+import { connect, type Database } from './ledger/connection.ts'
+import { currentEpoch } from './ledger/epoch-guard.ts'
+import { createChangeLog, createOutbox } from './ledger/log.ts'
+import { createDatabases, ledgerMigrations, migrate } from './ledger/migrate.ts'
+import { createReader } from './ledger/reader.ts'
+import { createReceipts } from './ledger/receipt.ts'
+import { createWriter, type Writer } from './ledger/writer.ts'
+import { findBinaries } from './postgres/binaries.ts'
+import { createPostgres } from './postgres/server.ts'
+import { createEntrance, type FollowerBearer } from './publish/entrance.ts'
+import { createPublisher } from './publish/publisher.ts'
+import { createSnapshots } from './publish/snapshots.ts'
+import type { LeaderSettings } from './settings.ts'
+
+/** Serves until the signal is aborted. */
+export async function runLeader(settings: LeaderSettings, signal: AbortSignal, log: Log): Promise<void> {
+  const clock = systemClock
+  const apiSettings = apiSettingsOf(settings)
+  const keyring = await loadKeyring(settings.data_key_file)
+  const followers = await bearersOf(settings.followers)
+  const signingKey = await loadSigningKey(join(settings.data_dir, 'signing-key.json'))
+  const tokens = await createTokens(signingKey, settings.name)
+
+  const postgres = createPostgres({
+    dataDirectory: settings.data_dir,
+    binaries: await findBinaries(settings.postgres_bin),
+    clock,
+    log: (message) => log.warn(message),
+  })
+  await postgres.start()
+  const server = connect(postgres.url('postgres'), 1)
+  await createDatabases(server, ['main', 'audit'])
+  await server.close()
+  await writePrivateFile(join(settings.data_dir, 'postgres.url'), `${postgres.url('main')}\n`)
+  const main = connect(postgres.url('main'))
+  const auditDatabase = connect(postgres.url('audit'))
+  await migrate(main, ledgerMigrations)
+  await migrate(auditDatabase, auditMigrations)
+
+  const epoch = await currentEpoch(main, settings.name, clock.wall())
+  const writer = await createWriter({ database: main, epoch, clock })
+  const reader = createReader(main)
+  const changeLog = await createChangeLog(main, writer)
+  const outbox = createOutbox(main, writer)
+  const audit = await createAuditStore({
+    database: auditDatabase,
+    outbox,
+    node: settings.name,
+    random: randomBytes,
+  })
+  const sinks = await openSinks(
+    auditDatabase,
+    {
+      json: settings.audit_json_file ?? join(settings.data_dir, 'audit.json'),
+      text: settings.audit_text_file ?? join(settings.data_dir, 'audit.log'),
+    },
+    (message) => log.error(message),
+  )
+  audit.onStored(() => void sinks.follow())
+  const drain = (): void => {
+    audit.drain().catch((error: unknown) => log.warn('the audit outbox waits', errorFields(error)))
+  }
+  outbox.subscribe(drain)
+  drain()
+
+  await openAccount(settings, writer, reader, keyring)
+  await registerKeys(writer, settings.name, [
+    { kid: signingKey.kid, jwk: JSON.stringify(signingKey.publicJwk) },
+  ])
+  const stopKeys = await followKeys(main, writer, tokens)
+
+  const publisher = createPublisher({
+    log: changeLog,
+    snapshots: createSnapshots(changeLog, join(settings.data_dir, 'snapshots'), randomBytes),
+    clock,
+    leaderUrl: settings.url ?? `http://${settings.host}:${settings.port}`,
+    registerKeys: (follower, keys) => registerKeys(writer, follower, keys),
+    report: (message) => log.info(message),
+  })
+  const background = new AbortController()
+  const health = await startHealth(
+    {
+      main,
+      audit: auditDatabase,
+      dataDirectory: settings.data_dir,
+      clock,
+      head: () => writer.head(),
+      followers: () => publisher.followers(),
+      auditQueued: () => audit.queued(),
+    },
+    background.signal,
+  )
+  const node: ApiNode = {
+    role: 'leader',
+    store: reader,
+    ledger: writer,
+    audit,
+    keyring,
+    tokens,
+    clock,
+    random: randomBytes,
+    settings: apiSettings,
+    clientAddress: clientAddressThrough(settings.trusted_proxies),
+    io: {
+      keyring,
+      clock,
+      health: health.report,
+      info: () => leaderInfo(settings.name, settings.account, settings.trusted_proxies),
+      auditRows: async (filter) => {
+        await audit.drain()
+        return auditRows(auditDatabase, filter)
+      },
+    },
+    leaderUrl: () => settings.url,
+    nextCommit: (waitMs) => nextCommit(writer, waitMs),
+    receipt: await createReceipts(signingKey),
+    onFault: (error, requestId) =>
+      log.error('a request could not be answered', { requestId, ...errorFields(error) }),
+  }
+  const listening = await listen({
+    host: settings.host,
+    port: settings.port,
+    handle: createApi(node).handle,
+    onUpgrade: createEntrance({
+      followers,
+      onStream: (identity, wire) => publisher.attach(identity, wire),
+      onAudit: (identity, wire) =>
+        receiveAudit(
+          { store: audit, alarm: (what, from, seq) => log.error(`audit ${what}`, { from, seq }) },
+          identity.name,
+          wire,
+        ),
+      report: (message) => log.warn(message),
+    }),
+  })
+  log.info('leading', { host: settings.host, port: listening.port, epoch })
+  const beating = beat(writer, background.signal, () => changeLog.trim(), log)
+
+  await aborted(signal)
+  publisher.close()
+  await listening.close()
+  background.abort()
+  await beating
+  stopKeys()
+  await writer.idle()
+  await audit.drain()
+  await sinks.close()
+  await Promise.all([main.close(), auditDatabase.close()])
+  await postgres.stop()
+}
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+
+/** `name=file` of each Follower → its bearer. */
+async function bearersOf(entries: readonly string[]): Promise<FollowerBearer[]> {
+  return Promise.all(
+    entries.map(async (entry) => {
+      const equals = entry.indexOf('=')
+      return {
+        name: entry.slice(0, equals),
+        bearer: await readSettingFile('followers', entry.slice(equals + 1)),
+      }
+    }),
+  )
+}
+
+/** A new account gets its admin; the key's file is written again when it is missing. */
+async function openAccount(
+  settings: LeaderSettings,
+  ledger: Ledger,
+  store: ReadStore,
+  keyring: Keyring,
+): Promise<void> {
+  const admin = makeId(settings.account, 'user', 'admin')
+  const query = credentialsQuery(admin)
+  const read = async () =>
+    query.read((await store.read({ statements: [query], caller: undefined })).rows[0] ?? [])
+  if (!(await read()).exists) {
+    const sealed = keyring.seal(recordId('credentials', admin), utf8(drawApiKey(randomBytes)))
+    const changes = accountChanges(settings.account, sealed, systemClock.wall())
+    await ledger.submit({ statements: [], caller: undefined, decide: () => ({ changes, records: [] }) })
+  }
+  const sealed = (await read()).credentials?.apiKey
+  if (sealed === undefined) return
+  const key = fromUtf8(keyring.open(recordId('credentials', admin), sealed)) ?? ''
+  await writePrivateFile(join(settings.data_dir, 'admin.key'), `${key}\n`)
+}
+
+async function registerKeys(ledger: Ledger, node: string, keys: readonly SigningKeyRow[]): Promise<void> {
+  const held = {
+    sql: 'SELECT kid FROM signing_keys WHERE node = ?1',
+    params: [node],
+  }
+  await ledger.submit({
+    statements: [held],
+    caller: undefined,
+    decide: ({ rows }) => {
+      const known = new Set(rows[0]!.map((row) => row.kid))
+      const changes = keys
+        .filter(({ kid }) => !known.has(kid))
+        .map(({ kid, jwk }) => put('signing_keys', { kid, node, jwk, created_at: systemClock.wall() }))
+      return { changes, records: [] }
+    },
+  })
+}
+
+/** Tokens of a node are believed as soon as its key is in the ledger. */
+async function followKeys(database: Database, writer: Writer, tokens: Tokens): Promise<() => void> {
+  const read = async (): Promise<void> => {
+    const { rows } = await database.query('SELECT kid, jwk FROM signing_keys')
+    tokens.keysChanged(rows as unknown as SigningKeyRow[])
+  }
+  await read()
+  return writer.onCommit((commit) => {
+    const touched = commit.parts.some((part) => fromUtf8(part)?.includes('"signing_keys"'))
+    if (touched) void read().catch(() => undefined)
+  })
+}
+
+function nextCommit(writer: Writer, waitMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const stop = writer.onCommit(() => done())
+    const timer = setTimeout(() => done(), waitMs)
+    const done = (): void => {
+      clearTimeout(timer)
+      stop()
+      resolve()
+    }
+  })
+}
+
+const TRIM_EVERY_BEATS = 60
+
+/** A commit every second: Followers know from it how old their data is (cluster 6.3). */
+async function beat(ledger: Ledger, signal: AbortSignal, trim: () => Promise<void>, log: Log): Promise<void> {
+  for (let n = 1; !signal.aborted; n++) {
+    await systemClock.sleep(limits.heartbeatMs, signal)
+    if (signal.aborted) return
+    try {
+      const at = systemClock.wall()
+      const changes = [put('heartbeats', { id: 1, at })]
+      await ledger.submit({ statements: [], caller: undefined, decide: () => ({ changes, records: [] }) })
+      if (n % TRIM_EVERY_BEATS === 0) await trim()
+    } catch (error) {
+      log.warn('no heartbeat could be written', errorFields(error))
+    }
+  }
+}

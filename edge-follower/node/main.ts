@@ -1,0 +1,99 @@
+// A Follower on Node: this thread keeps the copy current, server threads answer from it.
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { gunzipSync } from 'node:zlib'
+import { limits } from '#shared/base/limits.ts'
+import { systemClock } from '#shared/node/clock.ts'
+import { readSettingFile } from '#shared/node/files.ts'
+import { loadKeyring, loadSigningKey } from '#shared/node/keys.ts'
+import type { Log } from '#shared/node/log.ts'
+import { apiSettingsOf } from '#shared/node/settings.ts'
+import { follow } from '../link/link.ts'
+import type { FollowerSettings } from '../settings.ts'
+import { createReplicaStore } from '../store/replica-store.ts'
+import { createDial } from './dial.ts'
+import { openChecked } from './integrity.ts'
+import type { FromThread, ThreadStart, ToThread } from './thread-messages.ts'
+
+/** Young objects of a server thread, MB: larger means fewer collections on the read path, and more memory. */
+const YOUNG_GENERATION_MB = 24
+
+/** Serves until the signal is aborted. */
+export async function runFollower(settings: FollowerSettings, signal: AbortSignal, log: Log): Promise<void> {
+  // Wrong settings are found before anything is opened.
+  apiSettingsOf(settings)
+  await loadKeyring(settings.data_key_file)
+  const bearer = await readSettingFile('bearer_file', settings.bearer_file)
+  await mkdir(settings.data_dir, { recursive: true, mode: 0o700 })
+  const signingKey = await loadSigningKey(join(settings.data_dir, 'signing-key.json'))
+  const data = openChecked(join(settings.data_dir, 'data.db'), log)
+  const store = createReplicaStore(data.sqlite)
+
+  const threads = await startThreads(settings)
+  const tell = (message: ToThread): void => {
+    for (const thread of threads) thread.postMessage(message)
+  }
+  log.info('serving', { host: settings.host, port: settings.port, threads: threads.length })
+  const failed = new AbortController()
+  for (const thread of threads) {
+    thread.on('error', (error: Error) => {
+      log.error('a server thread has failed', { error: error.message })
+      failed.abort()
+    })
+  }
+
+  const ending = AbortSignal.any([signal, failed.signal])
+  await follow(
+    {
+      store,
+      dial: createDial({ leaderUrl: settings.leader_url, name: settings.name, bearer }),
+      clock: systemClock,
+      random: Math.random,
+      incarnation: Date.now(),
+      keys: [{ kid: signingKey.kid, jwk: JSON.stringify(signingKey.publicJwk) }],
+      gunzip: (packed) => gunzipSync(packed, { maxOutputLength: limits.partBytes * 4 }),
+      onApplied: () => tell({ kind: 'applied' }),
+      onStatus: (status) => tell({ kind: 'link', status }),
+      report: (message) => log.info(message),
+    },
+    ending,
+  )
+  await stopThreads(threads)
+  data.close()
+  if (!signal.aborted) throw new Error('the Follower has stopped serving: see the messages before')
+}
+
+async function startThreads(settings: FollowerSettings): Promise<Worker[]> {
+  const count = settings.server_threads
+  const threads = Array.from({ length: count }, (_, slot) => {
+    const workerData: ThreadStart = { settings, slot, threads: count }
+    return new Worker(new URL('./server-thread.ts', import.meta.url), {
+      workerData,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+    })
+  })
+  await Promise.all(threads.map((thread) => said(thread, 'listening')))
+  return threads
+}
+
+async function stopThreads(threads: readonly Worker[]): Promise<void> {
+  await Promise.all(
+    threads.map(async (thread) => {
+      const stopped = said(thread, 'stopped').catch(() => undefined)
+      thread.postMessage({ kind: 'stop' } satisfies ToThread)
+      await stopped
+      await thread.terminate()
+    }),
+  )
+}
+
+function said(thread: Worker, kind: FromThread['kind']): Promise<void> {
+  return new Promise((resolve, reject) => {
+    thread.on('message', (message: FromThread) => {
+      if (message.kind === kind) resolve()
+    })
+    thread.once('error', reject)
+    thread.once('exit', () => reject(new Error('a server thread ended')))
+  })
+}

@@ -1,0 +1,155 @@
+// One server thread of a Follower: reads the copy that the replicator keeps, and owns an audit queue of its own.
+import { join } from 'node:path'
+import { parentPort, workerData } from 'node:worker_threads'
+import { type Api, createApi } from '#shared/api/app.ts'
+import type { ApiNode } from '#shared/api/node.ts'
+import { clientAddressThrough } from '#shared/authz/address.ts'
+import { randomBytes } from '#shared/base/native-crypto.ts'
+import { systemClock } from '#shared/node/clock.ts'
+import { readSettingFile } from '#shared/node/files.ts'
+import { loadKeyring, loadSigningKey } from '#shared/node/keys.ts'
+import { listen } from '#shared/node/listen.ts'
+import { createLog, errorFields } from '#shared/node/log.ts'
+import { apiSettingsOf } from '#shared/node/settings.ts'
+import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
+import { followerHealth, followerInfo } from '../health.ts'
+import { forwardAudit } from '../link/audit-forwarder.ts'
+import type { LinkStatus } from '../link/link.ts'
+import { createAuditQueue } from '../store/audit-queue.ts'
+import { createSnapshotStore } from '../store/snapshot-store.ts'
+import { readState } from '../store/state.ts'
+import { createDial } from './dial.ts'
+import { openSqlite } from './sqlite.ts'
+import type { FromThread, ThreadStart, ToThread } from './thread-messages.ts'
+
+const { settings, slot, threads } = workerData as ThreadStart
+const log = createLog(`${settings.name}/${slot}`, settings.log_level)
+const stopping = new AbortController()
+const toMain = (message: FromThread): void => parentPort!.postMessage(message)
+
+const keyring = await loadKeyring(settings.data_key_file)
+const tokens = await createTokens(
+  await loadSigningKey(join(settings.data_dir, 'signing-key.json')),
+  settings.name,
+)
+const data = openSqlite(join(settings.data_dir, 'data.db'), 'reader')
+const queueFile = openSqlite(join(settings.data_dir, `audit-${slot}.db`), 'writer')
+const budgetRecords = Math.ceil(settings.audit_budget_records / threads)
+const queue = createAuditQueue({
+  sqlite: queueFile,
+  budget: { records: budgetRecords, bytes: Math.ceil(settings.audit_budget_bytes / threads) },
+  now: Date.now,
+  random: randomBytes,
+  endOfTurn: setImmediate,
+})
+const store = createSnapshotStore(data, systemClock)
+let link: LinkStatus = { state: 'connecting', leaderUrl: settings.leader_url, lastError: undefined }
+let forwarder = 'disconnected'
+let waiting: (() => void)[] = []
+let keysAtVersion = -1
+
+/** Believes the keys of the data that is held now. */
+function readKeys(into: Tokens): void {
+  const state = readState(data)
+  if (state === undefined || state.dataVersion === keysAtVersion) return
+  keysAtVersion = state.dataVersion
+  into.keysChanged(data.all('SELECT kid, jwk FROM signing_keys', []) as unknown as SigningKeyRow[])
+}
+
+function nextCommit(waitMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, waitMs)
+    waiting.push(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}
+
+function health() {
+  const state = readState(data)
+  const now = systemClock.wall()
+  return followerHealth({
+    name: settings.name,
+    account: settings.account,
+    state,
+    ageMs: state === undefined ? 0 : Math.max(0, now - state.appliedAt),
+    degradedAgeMs: settings.degraded_age * 1000,
+    maxOfflineAgeMs: settings.max_offline_age * 1000,
+    link,
+    audit: queue.pending(),
+    auditForwarder: forwarder,
+    auditBudgetRecords: budgetRecords,
+    now,
+  })
+}
+
+const apiSettings = apiSettingsOf(settings)
+const node: ApiNode = {
+  role: 'follower',
+  store,
+  ledger: undefined,
+  audit: queue,
+  keyring,
+  tokens,
+  clock: systemClock,
+  random: randomBytes,
+  settings: apiSettings,
+  clientAddress: clientAddressThrough(settings.trusted_proxies),
+  io: {
+    keyring,
+    clock: systemClock,
+    health,
+    info: () => followerInfo(settings.name, settings.account, settings.trusted_proxies),
+    auditRows: undefined,
+  },
+  leaderUrl: () => link.leaderUrl,
+  nextCommit,
+  receipt: undefined,
+  onFault: (error, requestId) =>
+    log.error('a request could not be answered', { requestId, ...errorFields(error) }),
+}
+const api: Api = createApi(node)
+readKeys(tokens)
+const server = await listen({
+  host: settings.host,
+  port: settings.port,
+  handle: api.handle,
+  shared: threads > 1,
+})
+const bearer = await readSettingFile('bearer_file', settings.bearer_file)
+const forwarding = forwardAudit(
+  {
+    queue,
+    dial: createDial({ leaderUrl: settings.leader_url, name: settings.name, bearer }),
+    clock: systemClock,
+    random: Math.random,
+    onStatus: (status) => {
+      forwarder = status
+    },
+    report: (message) => log.warn(message),
+  },
+  stopping.signal,
+)
+
+parentPort!.on('message', (message: ToThread) => {
+  if (message.kind === 'applied') {
+    readKeys(tokens)
+    const woken = waiting
+    waiting = []
+    for (const wake of woken) wake()
+  } else if (message.kind === 'link') link = message.status
+  else void stop()
+})
+
+async function stop(): Promise<void> {
+  await server.close()
+  stopping.abort()
+  await forwarding
+  queueFile.close()
+  data.close()
+  toMain({ kind: 'stopped' })
+  parentPort!.close()
+}
+
+toMain({ kind: 'listening', port: server.port })

@@ -1,0 +1,19 @@
+// What the main thread of a Follower and its server threads tell each other.
+
+import type { LinkStatus } from '../link/link.ts'
+import type { FollowerSettings } from '../settings.ts'
+
+export type ThreadStart = {
+  readonly settings: FollowerSettings
+  /** Number of the thread: its audit queue is a file of its own. */
+  readonly slot: number
+  /** All threads together, to share the audit budget. */
+  readonly threads: number
+}
+
+export type ToThread =
+  | { readonly kind: 'applied' }
+  | { readonly kind: 'link'; readonly status: LinkStatus }
+  | { readonly kind: 'stop' }
+
+export type FromThread = { readonly kind: 'listening'; readonly port: number } | { readonly kind: 'stopped' }

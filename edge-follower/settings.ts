@@ -1,0 +1,35 @@
+import { z } from 'zod'
+import { limits } from '#shared/base/limits.ts'
+import { logLevels } from '#shared/node/log.ts'
+import { apiTable, forms, port, type SettingsOf } from '#shared/node/settings.ts'
+
+export const followerTable = {
+  ...apiTable,
+  name: { doc: 'Name of this Follower, as its Leader knows it', form: forms.text.default('edge-1') },
+  host: { doc: 'Address to listen at', form: forms.text.default('127.0.0.1') },
+  port: { doc: 'Port to listen at', form: port.default(8081) },
+  leader_url: { doc: 'Address of the Leader', form: forms.text },
+  bearer_file: { doc: 'File with the bearer of this Follower', form: forms.text },
+  data_dir: {
+    doc: 'Folder of the local copy and the audit queue',
+    form: forms.text.default('./data/edge-1'),
+  },
+  data_key_file: { doc: 'File with the data key: 32 bytes in base64', form: forms.text },
+  server_threads: { doc: 'Threads that answer requests', form: forms.count.min(1).max(64).default(1) },
+  degraded_age: {
+    doc: 'Age of the data in seconds from which health says degraded',
+    form: forms.count.default(30),
+  },
+  max_offline_age: {
+    doc: 'Age of the data in seconds from which nothing is served; 0: no limit',
+    form: forms.count.default(0),
+  },
+  audit_budget_records: {
+    doc: 'Audit records kept until the Leader takes them',
+    form: forms.count.min(1).default(limits.auditQueueRecords),
+  },
+  audit_budget_bytes: { doc: 'The same in bytes', form: forms.count.min(1).default(limits.auditQueueBytes) },
+  log_level: { doc: `One of ${logLevels.join(', ')}`, form: z.enum(logLevels).default('info') },
+} as const
+
+export type FollowerSettings = SettingsOf<typeof followerTable>

@@ -1,0 +1,153 @@
+// Settings: flags before HOLDFAST_* before holdfast.yml before defaults; a wrong one stops the start and is named.
+import { readFileSync } from 'node:fs'
+import { parse } from 'yaml'
+import { z } from 'zod'
+import { type ApiSettings, defaultApiSettings } from '../api/settings.ts'
+import { parseRanges } from '../authz/address.ts'
+import { DomainError } from '../base/errors.ts'
+import { isObject } from '../base/json.ts'
+import { limits } from '../base/limits.ts'
+
+export type SettingRow = {
+  readonly doc: string
+  /** Takes text from flags and the environment, and YAML values from the file. */
+  readonly form: z.ZodType
+  /** Other environment variables of the same meaning, from the reference. */
+  readonly env?: readonly string[]
+}
+export type SettingTable = Readonly<Record<string, SettingRow>>
+export type SettingsOf<T extends SettingTable> = { readonly [N in keyof T]: z.output<T[N]['form']> }
+
+const list = z
+  .union([
+    z.array(z.coerce.string()),
+    z.string().transform((text) => text.split(',').map((item) => item.trim())),
+  ])
+  .transform((items) => items.filter((item) => item !== ''))
+const flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')])
+const count = z.coerce.number().int().min(0)
+const text = z.coerce.string().min(1)
+export const port = z.coerce.number().int().min(0).max(65_535)
+export const forms = { list, flag, count, text }
+
+/** Of every node that serves the API. */
+export const apiTable = {
+  account: { doc: 'Account of this installation', form: text.default('default'), env: ['CONJUR_ACCOUNT'] },
+  authenticators: {
+    doc: 'Authenticators that are on whatever the database says',
+    form: list.default(['authn']),
+    env: ['CONJUR_AUTHENTICATORS'],
+  },
+  trusted_proxies: {
+    doc: 'Addresses and CIDR ranges whose X-Forwarded-For is believed; loopback always is',
+    form: list.default([]),
+    env: ['CONJUR_TRUSTED_PROXIES', 'TRUSTED_PROXIES'],
+  },
+  user_authorization_token_ttl: {
+    doc: 'Life of users’ access tokens, seconds',
+    form: count.max(limits.tokenTtlSecondsMax).default(limits.tokenTtlSeconds),
+    env: ['CONJUR_USER_AUTHORIZATION_TOKEN_TTL'],
+  },
+  host_authorization_token_ttl: {
+    doc: 'Life of hosts’ access tokens, seconds',
+    form: count.max(limits.tokenTtlSecondsMax).default(limits.tokenTtlSeconds),
+    env: ['CONJUR_HOST_AUTHORIZATION_TOKEN_TTL'],
+  },
+  authn_api_key_default: {
+    doc: 'Whether hosts without the annotation authn/api-key may be loaded',
+    form: flag.default(true),
+    env: ['CONJUR_AUTHN_API_KEY_DEFAULT'],
+  },
+  api_resource_list_limit_max: {
+    doc: 'Most resources of one list; 0: no limit',
+    form: count.default(limits.resourceListLimit),
+    env: ['CONJUR_API_RESOURCE_LIST_LIMIT_MAX'],
+  },
+  host_factories_enabled: {
+    doc: 'Host factory routes',
+    form: flag.default(true),
+    env: ['CONJUR_HOST_FACTORIES_ENABLED'],
+  },
+  secrets_version_limit: {
+    doc: 'Versions of a secret that are kept',
+    form: count.min(1).default(limits.secretVersions),
+    env: ['SECRETS_VERSION_LIMIT'],
+  },
+  policies_version_limit: {
+    doc: 'Versions of a policy that are kept',
+    form: count.min(1).default(limits.policyVersions),
+    env: ['POLICIES_VERSION_LIMIT'],
+  },
+} as const satisfies SettingTable
+
+export function apiSettingsOf(s: SettingsOf<typeof apiTable>): ApiSettings {
+  parseRanges(s.trusted_proxies, 'trusted_proxies')
+  return {
+    ...defaultApiSettings,
+    account: s.account,
+    authenticators: s.authenticators,
+    trustedProxies: s.trusted_proxies,
+    userTokenTtlSeconds: s.user_authorization_token_ttl,
+    hostTokenTtlSeconds: s.host_authorization_token_ttl,
+    authnApiKeyDefault: s.authn_api_key_default,
+    resourceListLimitMax: s.api_resource_list_limit_max,
+    hostFactoriesEnabled: s.host_factories_enabled,
+    secretVersions: s.secrets_version_limit,
+    policyVersions: s.policies_version_limit,
+  }
+}
+
+export type Sources = {
+  /** By setting name, as the command line gave them. */
+  readonly flags: Readonly<Record<string, string | undefined>>
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Path of holdfast.yml; absent: no file. */
+  readonly file: string | undefined
+}
+
+/** Throws `settings_invalid` that names the setting, where it came from, and what would be right. */
+export function readSettings<T extends SettingTable>(table: T, sources: Sources): SettingsOf<T> {
+  const fromFile = sources.file === undefined ? {} : readFile(sources.file)
+  const unknown = Object.keys(fromFile).find((name) => !Object.hasOwn(table, name))
+  if (unknown !== undefined) throw invalid(unknown, sources.file!, 'there is no such setting')
+  const read: Record<string, unknown> = {}
+  for (const [name, row] of Object.entries(table)) {
+    const { value, from } = lookUp(name, row, sources, fromFile)
+    const parsed = row.form.safeParse(value)
+    if (!parsed.success)
+      throw invalid(name, from, parsed.error.issues.map((issue) => issue.message).join('; '))
+    read[name] = parsed.data
+  }
+  return read as SettingsOf<T>
+}
+
+function lookUp(
+  name: string,
+  row: SettingRow,
+  { flags, env, file }: Sources,
+  fromFile: Readonly<Record<string, unknown>>,
+): { value: unknown; from: string } {
+  if (flags[name] !== undefined) return { value: flags[name], from: `--${name.replaceAll('_', '-')}` }
+  for (const variable of [`HOLDFAST_${name.toUpperCase()}`, ...(row.env ?? [])]) {
+    if (env[variable] !== undefined) return { value: env[variable], from: variable }
+  }
+  if (Object.hasOwn(fromFile, name)) return { value: fromFile[name], from: file! }
+  return { value: undefined, from: 'not given' }
+}
+
+function readFile(file: string): Record<string, unknown> {
+  let value: unknown
+  try {
+    value = parse(readFileSync(file, 'utf8')) ?? {}
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new DomainError('settings_invalid', `${file} cannot be read: ${why}`, { target: file, cause })
+  }
+  if (!isObject(value))
+    throw new DomainError('settings_invalid', `${file} is not a mapping of settings`, { target: file })
+  return value
+}
+
+function invalid(name: string, from: string, what: string): DomainError {
+  return new DomainError('settings_invalid', `${name} (${from}): ${what}`, { target: name })
+}
