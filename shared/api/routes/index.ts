@@ -1,7 +1,9 @@
 // The table of all routes. Rows of one path are tried in this order.
 import type { AnyRoute } from '../route.ts'
+import { auditRoutes } from './audit.ts'
 import { authnRoutes } from './authn.ts'
 import { credentialRoutes } from './credentials.ts'
+import { policyRoutes } from './policies.ts'
 import { secretRoutes } from './secrets.ts'
 import { statusRoutes } from './status.ts'
 
@@ -10,4 +12,6 @@ export const allRoutes: readonly AnyRoute[] = [
   ...authnRoutes,
   ...credentialRoutes,
   ...secretRoutes,
+  ...policyRoutes,
+  ...auditRoutes,
 ]
