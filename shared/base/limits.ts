@@ -63,6 +63,8 @@ export const limits = {
   /** Longest audit line that a file is searched for at a start: a list of parameters may be long. */
   auditLineBytes: 256 * KiB,
 
+  /** Host-factory tokens made by one call. */
+  factoryTokensPerCall: 1_000,
   /** Access tokens that a node remembers as verified until they expire. */
   tokensRemembered: 10_000,
   /** Role closures remembered per position (P5). */

@@ -3,7 +3,11 @@ import type { AnyRoute } from '../route.ts'
 import { auditRoutes } from './audit.ts'
 import { authnRoutes } from './authn.ts'
 import { credentialRoutes } from './credentials.ts'
+import { hostFactoryRoutes } from './host-factories.ts'
 import { policyRoutes } from './policies.ts'
+import { publicKeyRoutes } from './public-keys.ts'
+import { resourceRoutes } from './resources.ts'
+import { roleRoutes } from './roles.ts'
 import { secretRoutes } from './secrets.ts'
 import { statusRoutes } from './status.ts'
 
@@ -11,7 +15,11 @@ export const allRoutes: readonly AnyRoute[] = [
   ...statusRoutes,
   ...authnRoutes,
   ...credentialRoutes,
+  ...roleRoutes,
+  ...resourceRoutes,
   ...secretRoutes,
   ...policyRoutes,
+  ...publicKeyRoutes,
+  ...hostFactoryRoutes,
   ...auditRoutes,
 ]

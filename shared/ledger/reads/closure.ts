@@ -16,11 +16,12 @@ export const listSource = {
     `(SELECT value COLLATE "C" AS value FROM json_array_elements_text((${param})::json) AS t(value))`,
 } as const
 
-/** `list(?1)` → the engine's own table function. */
+/** `list(?1)` → the engine's own table function; `instr(text, part)` → its own name for it. */
 export function expandLists(engine: keyof typeof listSource, sql: string): string {
   // Postgres before 16 wants a name for every relation in FROM.
   let n = 0
-  return sql.replace(
+  const named = engine === 'postgres' ? sql.replace(/\binstr\(/g, 'strpos(') : sql
+  return named.replace(
     /\blist\((\?\d+)\)/g,
     (_, param: string) => `${listSource[engine](param)} AS list_${++n}`,
   )

@@ -1,0 +1,208 @@
+// Resources: lists, details, permission checks (http-api 11).
+import { checkEvent, listEvent, resourceEvent } from '../../audit/event.ts'
+import { visible } from '../../authz/decide.ts'
+import { DomainError } from '../../base/errors.ts'
+import { isKind } from '../../id/kinds.ts'
+import { expandId, makeId } from '../../id/resource-id.ts'
+import { accessQuery } from '../../ledger/reads/access.ts'
+import { holdsQuery, type ListFilter, listCountQuery, listIdsQuery } from '../../ledger/reads/listing.ts'
+import { detailsBatch, idSource, otherAccessQuery, permittedRolesQuery } from '../../ledger/reads/resource.ts'
+import { roleQuery } from '../../ledger/reads/role.ts'
+import { stemsOf } from '../../ledger/search.ts'
+import { actorOf } from '../actor.ts'
+import { answer, json, type Outcome, recorded } from '../outcome.ts'
+import { problems } from '../problems.ts'
+import { type Query, textOf } from '../request.ts'
+import { resourcesJson } from '../resource-json.ts'
+import { type AnyRoute, route } from '../route.ts'
+import type { ApiSettings } from '../settings.ts'
+
+type Path = { readonly kind: string; readonly id: string }
+
+const pathOf = (params: Readonly<Record<string, string>>): Path => ({
+  kind: params.kind!,
+  id: makeId(params.account!, params.kind!, params.id!),
+})
+
+const showResource = route({
+  id: 'showResource',
+  method: 'GET',
+  path: '/resources/:account/:kind/:id*',
+  access: 'token',
+  effect: 'read',
+  input: ({ params }) => pathOf(params),
+  facts: ({ id }) => ({ access: accessQuery(id), ...detailsBatch(idSource(id)) }),
+  decide({ access, ...details }, { kind, id }, { caller, keyring }) {
+    if (!isKind(kind)) return problems.noRoute()
+    const actor = actorOf(caller)
+    if (!visible(access)) {
+      return recorded(problems.recordNotFound(id), resourceEvent(actor, { resource: id, error: 'Not found' }))
+    }
+    return answer(200, json(resourcesJson(details, keyring)[0]!), {
+      audit: [resourceEvent(actor, { resource: id })],
+    })
+  },
+})
+
+const checkPermission = route({
+  id: 'checkPermission',
+  method: 'GET',
+  path: '/resources/:account/:kind/:id*',
+  selector: 'check',
+  access: 'token',
+  effect: 'read',
+  input: ({ params, query }) => ({
+    ...pathOf(params),
+    privilege: textOf(query, 'privilege') || undefined,
+    role: textOf(query, 'role') || undefined,
+  }),
+  facts: ({ id, privilege, role }, caller) => ({
+    access: accessQuery(id),
+    other: otherAccessQuery(role ?? caller.role!, id, privilege ?? ''),
+  }),
+  decide({ access, other }, { kind, id, privilege, role }, { caller }) {
+    if (!isKind(kind)) return problems.noRoute()
+    if (privilege === undefined) return problems.argument('privilege')
+    const checked = role ?? caller.role!
+    const event = (error?: string) =>
+      checkEvent(actorOf(caller), { resource: id, role: checked, privilege, error })
+    if (!other.held) return recorded(problems.forbidden(), event('Forbidden'))
+    if (!visible(access)) return recorded(problems.recordNotFound(id), event('Not found'))
+    return other.allowed
+      ? answer(204, undefined, { audit: [event()] })
+      : answer(404, undefined, { audit: [event('')] })
+  },
+})
+
+const permittedRoles = route({
+  id: 'permittedRoles',
+  method: 'GET',
+  path: '/resources/:account/:kind/:id*',
+  selector: 'permitted_roles',
+  access: 'token',
+  effect: 'read',
+  input: ({ params, query }) => ({
+    ...pathOf(params),
+    privilege: textOf(query, 'privilege') || textOf(query, 'permission') || undefined,
+  }),
+  facts: ({ id, privilege }) => ({
+    access: accessQuery(id),
+    roles: permittedRolesQuery(id, privilege ?? ''),
+  }),
+  decide({ access, roles }, { kind, id, privilege }) {
+    if (!isKind(kind)) return problems.noRoute()
+    if (privilege === undefined) return problems.argument('privilege')
+    return visible(access) ? answer(200, json(roles)) : problems.recordNotFound(id)
+  },
+})
+
+type ListInput = {
+  readonly filter: ListFilter
+  readonly count: boolean
+  readonly limit: number | undefined
+  readonly offset: number
+  readonly parameters: Readonly<Record<string, string>>
+}
+
+const DEFAULT_PAGE = 10
+/** One limit above the cap that existing clients use. */
+const LARGE_PAGE = 10_000
+
+/** `limit` and `offset` as the reference reads them; throws `unprocessable_entity` for bad ones. */
+function pageOf(
+  query: Query,
+  count: boolean,
+  settings: ApiSettings,
+): { limit: number | undefined; offset: number } {
+  const limitText = textOf(query, 'limit') || undefined
+  const offsetText = textOf(query, 'offset') || undefined
+  const max = settings.resourceListLimitMax
+  if (limitText !== undefined && !/^[1-9]\d{0,8}$/.test(limitText)) {
+    throw new DomainError(
+      'unprocessable_entity',
+      "'limit' contains an invalid value. 'limit' must be a positive integer.",
+    )
+  }
+  if (offsetText !== undefined && !/^\d{1,9}$/.test(offsetText)) {
+    const message =
+      "'offset' contains an invalid value. 'offset' must be an integer greater than or equal to 0."
+    throw new DomainError('unprocessable_entity', message)
+  }
+  const limit = limitText === undefined ? undefined : Number(limitText)
+  if (!count && limit !== undefined && max > 0 && limit > max && limit !== LARGE_PAGE) {
+    throw new DomainError('unprocessable_entity', `'Limit' parameter must not exceed ${max}`)
+  }
+  const cap = max > 0 ? max : undefined
+  return { limit: limit ?? (offsetText === undefined ? cap : DEFAULT_PAGE), offset: Number(offsetText ?? 0) }
+}
+
+const LISTED = ['account', 'kind', 'limit', 'offset', 'search', 'owner', 'role', 'acting_as', 'count']
+
+function listInput(params: Readonly<Record<string, string>>, query: Query, settings: ApiSettings): ListInput {
+  const count = textOf(query, 'count') === 'true'
+  const { account } = params
+  const owner = textOf(query, 'owner') || undefined
+  const parameters = Object.fromEntries([
+    ...Object.entries(params),
+    ...[...query].filter(
+      (pair): pair is [string, string] => typeof pair[1] === 'string' && LISTED.includes(pair[0]),
+    ),
+  ])
+  return {
+    filter: {
+      account,
+      kind: params.kind ?? (textOf(query, 'kind') || undefined),
+      stems: stemsOf(textOf(query, 'search') ?? ''),
+      owner: owner === undefined ? undefined : (expandId(account ?? '', owner) ?? owner),
+      actingAs: textOf(query, 'acting_as') || textOf(query, 'role') || undefined,
+    },
+    count,
+    ...pageOf(query, count, settings),
+    parameters,
+  }
+}
+
+const listResources = (id: string, path: string) =>
+  route({
+    id,
+    method: 'GET',
+    path,
+    access: 'token',
+    effect: 'read',
+    input: ({ params, query }, settings) => listInput(params, query, settings),
+    facts: ({ filter, limit, offset, count }) => ({
+      holds: holdsQuery(filter.actingAs ?? ''),
+      owner: roleQuery(filter.owner ?? ''),
+      count: listCountQuery(filter),
+      ...detailsBatch(count ? idSource('') : listIdsQuery(filter, limit, offset)),
+    }),
+    decide({ holds, owner, count, ...details }, input, { caller, keyring }) {
+      const { filter, parameters } = input
+      const actor = actorOf(caller)
+      const refused = (outcome: Outcome, error: string): Outcome =>
+        recorded(outcome, listEvent(actor, { msgid: 'list', parameters, error }))
+      if (
+        filter.kind !== undefined &&
+        'kind' in parameters &&
+        path.includes(':kind') &&
+        !isKind(filter.kind)
+      ) {
+        return problems.noRoute()
+      }
+      if (filter.actingAs !== undefined && !holds) return refused(problems.forbidden(), 'Forbidden')
+      if (filter.owner !== undefined && owner === undefined) {
+        return refused(problems.recordNotFound(filter.owner), 'Not found')
+      }
+      const body = input.count ? { count } : resourcesJson(details, keyring)
+      return answer(200, json(body), { audit: [listEvent(actor, { msgid: 'list', parameters })] })
+    },
+  })
+
+export const resourceRoutes: readonly AnyRoute[] = [
+  checkPermission,
+  permittedRoles,
+  showResource,
+  listResources('listResourcesOfKind', '/resources/:account/:kind'),
+  listResources('listResourcesOfAccount', '/resources/:account'),
+  listResources('listResources', '/resources'),
+]
