@@ -32,7 +32,8 @@ export type RouteRequest = {
 /** The answer before a door turns it into bytes on a socket. */
 export type Answer = {
   readonly status: number
-  readonly headers: Readonly<Record<string, string>>
+  /** The door's own from here on: it adds what the transport needs. */
+  readonly headers: Record<string, string>
   readonly body: Uint8Array | string | undefined
 }
 

@@ -1,6 +1,8 @@
 // Who is calling, behind proxies; and whether an address lies in a list of ranges (http-api 3, cluster 15).
 import ipaddr from 'ipaddr.js'
+import { LRUCache } from 'lru-cache'
 import { DomainError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6
 export type Range = readonly [Address, number]
@@ -82,9 +84,13 @@ export type ClientAddress = (peer: string, forwardedFor: string | undefined) => 
  */
 export function clientAddressThrough(trustedProxies: readonly string[]): ClientAddress {
   const trusted = [...loopback, ...parseRanges(trustedProxies, 'trusted_proxies')]
+  const plain = new LRUCache<string, string>({ max: limits.addressesRemembered })
   return (peer, forwardedFor) => {
+    const known = forwardedFor === undefined ? plain.get(peer) : undefined
+    if (known !== undefined) return known
     const direct = parseAddress(peer)
     if (direct === undefined) return peer
+    if (forwardedFor === undefined) plain.set(peer, direct.toString())
     if (forwardedFor === undefined || !inRanges(direct, trusted)) return direct.toString()
     const chain = forwardedFor.split(',').map(parseAddress)
     let leftmost = direct

@@ -27,7 +27,7 @@ export async function installDataset(
   const sqlite = openSqlite(join(directory, 'data.db'), 'writer')
   const store = createReplicaStore(sqlite)
   store.stageBegin({ id: 'bench', position: { epoch: 1, seq: 1 }, contentHash, chunks: pieces.length })
-  pieces.forEach(({ table, rows }, chunk) => store.stageChunk(chunk, table, rows))
+  for (const [chunk, { table, rows }] of pieces.entries()) store.stageChunk(chunk, table, rows)
   store.stageFinish(wall(Date.now()))
   sqlite.close()
 }
