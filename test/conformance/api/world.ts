@@ -1,0 +1,78 @@
+// A Leader and a Follower as processes, with a policy that the API cases are about.
+import { Client, type OneMachine, oneMachine } from '../../support/nodes.ts'
+
+export const policy = `
+- !policy
+  id: app
+  annotations:
+    description: An application under test
+  body:
+  - !group readers
+  - !group writers
+  - !layer
+  - !host
+    id: web
+    annotations: { zone: north }
+  - !host
+    id: far
+    restricted_to: 10.99.0.0/16
+  - !host onlooker
+  - !user alice
+  - &secrets
+    - !variable
+      id: db/pw
+      mime_type: text/plain
+      annotations: { description: "Running databases" }
+    - !variable empty
+    - !variable "odd a+b:c"
+  - !variable hidden
+  - !permit { role: !group readers, privileges: [ read, execute ], resources: *secrets }
+  - !permit { role: !group writers, privileges: [ read, update ], resources: *secrets }
+  - !permit { role: !host onlooker, privileges: [ read ], resources: *secrets }
+  - !permit { role: !group readers, privileges: [ read ], resource: !host web }
+  - !grant { role: !group readers, members: [ !host web, !user alice ] }
+  - !grant { role: !group writers, member: !host web }
+  - !host-factory { id: factory, layers: [ !layer ] }
+  - !user
+    id: bob
+    public_keys:
+    - ssh-ed25519 AAAAC3Nz laptop
+`
+
+export type World = {
+  readonly machine: OneMachine
+  readonly admin: Client
+  readonly web: Client
+  readonly onlooker: Client
+  /** API keys by role id. */
+  readonly keys: ReadonlyMap<string, string>
+}
+
+export async function startWorld(): Promise<World> {
+  const machine = await oneMachine()
+  machine.leader.start()
+  await machine.leader.ready()
+  machine.follower.start()
+  await machine.follower.ready()
+  const admin = await new Client(machine.leader.url, machine.account).login('admin', machine.adminKey())
+  const loaded = (await (await admin.loadPolicy('root', policy)).json()) as {
+    created_roles: Record<string, { api_key: string }>
+  }
+  const keys = new Map(Object.entries(loaded.created_roles).map(([id, { api_key }]) => [id, api_key]))
+  const as = (id: string): Promise<Client> =>
+    new Client(machine.leader.url, machine.account).login(`host/app/${id}`, keys.get(`acme:host:app/${id}`)!)
+  const world = { machine, admin, web: await as('web'), onlooker: await as('onlooker'), keys }
+  const set = await admin.setSecret('app/db/pw', 'one')
+  if (set.status !== 201) throw new Error(`the first secret was answered ${set.status}`)
+  await settled(world)
+  return world
+}
+
+/** Resolves when the Follower has everything the Leader has acknowledged. */
+export async function settled({ machine, admin }: Pick<World, 'machine' | 'admin'>): Promise<void> {
+  const head = (await admin.request('GET', '/whoami')).headers.get('holdfast-position')!
+  const answer = await admin.at(machine.follower.url).request('GET', '/whoami', {
+    headers: { 'Holdfast-Min-Position': head, 'Holdfast-Inconsistent': 'wait' },
+  })
+  if (answer.status !== 200) throw new Error(`the Follower did not reach ${head}: ${answer.status}`)
+}
