@@ -11,6 +11,8 @@ export const limits = {
   policyBytes: 10 * MiB,
   /** Any other request body (keys, passwords, forms). Above: 413. */
   bodyBytes: 64 * KiB,
+  /** What is still read of a body that was refused, so that its sender gets to see why. */
+  discardBytes: 64 * MiB,
   /** Request line and all headers together. A token header is about 1 KB. Above: 431. */
   headerBytes: 32 * KiB,
   /** An idle connection is kept this long for its next request: longer than a balancer keeps it. */
@@ -26,8 +28,10 @@ export const limits = {
   /** Statements after grants and permits are multiplied out. Above: 422. */
   policyRows: 1_000_000,
 
-  /** A full id: account, kind and identifier. Keys of both stores are indexed. Above: 404 or 422. */
-  idChars: 1024,
+  /** A full id in UTF-8. Two of them and a name are a key, and an index entry of Postgres holds 2 700 bytes. Above: 422. */
+  idBytes: 950,
+  /** A privilege or the name of an annotation in UTF-8, for the same reason. Above: 422. */
+  nameBytes: 500,
   /** Commands in one commit: more would make one slow flush everybody's pause. */
   commandsPerCommit: 64,
   /** Commands waiting for the writer; beyond it writes are refused with 503. */

@@ -79,22 +79,34 @@ const headerText = (value: string | string[] | undefined): string | undefined =>
 
 function readBody(request: IncomingMessage, limitBytes: number): Promise<Uint8Array> {
   const declared = Number(request.headers['content-length'] ?? 0)
-  if (declared > limitBytes) return Promise.reject(tooLarge(limitBytes))
+  if (declared > limitBytes) {
+    discard(request)
+    return Promise.reject(tooLarge(limitBytes))
+  }
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = []
     let length = 0
     request.on('data', (part: Buffer) => {
       length += part.length
-      if (length > limitBytes) {
-        request.removeAllListeners('data')
-        reject(tooLarge(limitBytes))
-      } else parts.push(part)
+      if (length <= limitBytes) return void parts.push(part)
+      request.removeAllListeners('data')
+      discard(request)
+      reject(tooLarge(limitBytes))
     })
     request.on('end', () => resolve(parts.length === 1 ? parts[0]! : Buffer.concat(parts)))
     request.on('error', reject)
     request.on('close', () =>
       reject(new DomainError('bad_request', 'the connection was closed within the body')),
     )
+  })
+}
+
+/** A client that is still sending does not see the answer before it has sent: the rest is read and dropped, so far. */
+function discard(request: IncomingMessage): void {
+  let length = 0
+  request.on('data', (part: Buffer) => {
+    length += part.length
+    if (length > limits.discardBytes) request.destroy()
   })
 }
 
@@ -109,8 +121,6 @@ function send(request: IncomingMessage, response: ServerResponse, { status, head
   const length = body === undefined ? 0 : typeof body === 'string' ? Buffer.byteLength(body) : body.length
   const all: Record<string, string | number> = headers
   if (status !== 204) all['Content-Length'] = length
-  // What is left of a body that was too large is not read: the connection ends with the answer.
-  if (!request.complete && status === 413) all.Connection = 'close'
   response.writeHead(status, all)
   if (body === undefined || request.method === 'HEAD') response.end()
   else if (typeof body === 'string' || body.length > JOINED_BYTES) response.end(body)

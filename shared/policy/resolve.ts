@@ -1,5 +1,7 @@
 // Statements → full ids: accounts, namespaces, relative paths, user names, owners; flattened and in the order in
 // which owners come before what they own (policy 4).
+import { utf8 } from '../base/bytes.ts'
+import { limits } from '../base/limits.ts'
 import { makeId } from '../id/resource-id.ts'
 import { PolicyError } from './errors.ts'
 import type { RecordStatement, Statement } from './statements.ts'
@@ -76,6 +78,7 @@ class Resolver {
           const resources = statement.resources.map((r) => this.#id(r, namespace, false))
           for (const role of statement.roles.map((r) => this.#id(r, namespace, true))) {
             for (const privilege of statement.privileges) {
+              bounded('privilege', privilege, limits.nameBytes)
               for (const resource of resources) into.push({ role, privilege, resource })
             }
           }
@@ -91,6 +94,7 @@ class Resolver {
     const path = this.#path(record, namespace, false)
     if (record.kind === 'user' && path.split('/').includes('..')) throw invalidReference(path)
     const id = this.#id(record, namespace, false)
+    for (const [name] of record.annotations) bounded('annotation name', name, limits.nameBytes)
     this.records.push({
       id,
       owner: record.owner ? this.#id(record.owner, namespace, true) : defaultOwner,
@@ -118,6 +122,7 @@ class Resolver {
     const path = this.#path(record, namespace, relative)
     const identifier = record.kind === 'user' ? userName(path) : path
     const id = makeId(record.account ?? this.#account, record.kind, identifier)
+    bounded('id', id, limits.idBytes)
     this.#ids.set(record, id)
     return id
   }
@@ -137,6 +142,12 @@ class Resolver {
     const isOwn = kind === 'user' && id.includes('..')
     return relative || isOwn ? walk(full, full) : full
   }
+}
+
+/** UTF-8 needs at most three bytes per UTF-16 unit: short texts are not measured. */
+function bounded(what: string, text: string, limitBytes: number): void {
+  if (text.length * 3 <= limitBytes || utf8(text).length <= limitBytes) return
+  throw new PolicyError(`The ${what} '${text.slice(0, 60)}…' is longer than ${limitBytes} bytes`)
 }
 
 const kindWord = ({ kind, role }: RecordStatement): string =>

@@ -41,7 +41,7 @@ export function readYaml(text: string): YamlRead {
       uniqueKeys: false,
       merge: false,
       strict: true,
-      logLevel: 'silent',
+      logLevel: 'error',
       prettyErrors: false,
     })
     const error = document.errors[0]
@@ -120,8 +120,12 @@ class Reader {
     return { kind: 'scalar', tag, mark, text: String(node.value ?? ''), plain }
   }
 
-  /** After a scalar that ends its line the scanner is already at the start of the next one. */
+  /** Of a scalar its end: after one that ends its line the scanner is already at the start of the next. */
   #mark(node: ParsedNode | Node): Mark {
+    if (!isScalar(node) && !isAlias(node)) {
+      const start = this.#lines.linePos(node.range?.[0] ?? 0)
+      return { line: start.line - 1, column: start.col - 1 }
+    }
     const end = node.range?.[1] ?? 0
     const rest = /[ \t]*(#[^\n]*)?(\r?\n|$)/y
     rest.lastIndex = end

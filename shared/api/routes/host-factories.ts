@@ -148,6 +148,8 @@ const createHost = route({
     if (!originAllowed(caller.clientIp, JSON.parse(token.cidr) as string[])) return problems.unauthorized()
     if (id === '') return problems.parameterMissing('id')
     if (/^\/?conjur\//.test(id)) return problems.argument(`Invalid id: ${id}`)
+    if (utf8(id).length > limits.idBytes - 200)
+      return problems.argument(`Invalid id: it is longer than ${limits.idBytes - 200} bytes`)
     const held = details.resources[0]
     if (held !== undefined && held.owner !== token.factory) return problems.forbidden()
     const host = makeId(accountOf(token.factory), 'host', id)
