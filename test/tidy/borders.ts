@@ -1,0 +1,93 @@
+// Who may import whom, as data (architecture 3). `only`: exceptions, each a file with its reason.
+export type Border = {
+  readonly from: string
+  readonly never: readonly string[]
+  readonly instead: string
+  readonly except?: readonly string[]
+}
+
+/** Folders of shared/, lowest first: a folder uses only those before it. */
+export const layers = [
+  'base',
+  'yaml',
+  'id',
+  'ledger',
+  'authz',
+  'policy',
+  'secret',
+  'token',
+  'audit',
+  'authn',
+  'replication',
+  'health',
+  'api',
+  'node',
+] as const
+
+export const borders: readonly Border[] = [
+  {
+    from: 'shared/',
+    never: [
+      '#control-plane/',
+      '#edge-follower/',
+      'node:',
+      'cloudflare:',
+      'better-sqlite3',
+      'pg',
+      'pino',
+      'commander',
+    ],
+    instead: 'take it as an argument; the doors in node/ hand it in',
+    except: ['shared/node/', 'shared/base/native-crypto.ts'],
+  },
+  {
+    from: 'control-plane/',
+    never: ['#edge-follower/'],
+    instead: 'meet in shared/replication, shared/ledger or shared/api',
+    // The one program starts a Follower by its own entrance.
+    except: ['control-plane/cli/commands/nodes.ts'],
+  },
+  {
+    from: 'edge-follower/',
+    never: ['#control-plane/'],
+    instead: 'meet in shared/replication, shared/ledger or shared/api',
+  },
+  {
+    from: 'edge-follower/store/',
+    never: ['node:', 'better-sqlite3', '#shared/node/', '../node/'],
+    instead: 'ask the Sqlite port; it runs in a Worker too',
+  },
+  {
+    from: 'edge-follower/link/',
+    never: ['node:', 'better-sqlite3', '#shared/node/', '../node/'],
+    instead: 'take a Dial and a Clock; it runs in a Worker too',
+  },
+  {
+    from: '',
+    never: ['pg'],
+    instead: 'use the Database of control-plane/ledger/connection.ts',
+    except: ['control-plane/ledger/connection.ts'],
+  },
+  {
+    from: '',
+    never: ['better-sqlite3'],
+    instead: 'use the Sqlite port',
+    except: ['edge-follower/node/sqlite.ts'],
+  },
+  { from: '', never: ['jose'], instead: 'use shared/token', except: ['shared/token/'] },
+  {
+    from: 'control-plane/cli/',
+    never: ['#control-plane/ledger/', '#control-plane/postgres/', '../../ledger/', '../../postgres/'],
+    instead: 'ask the API over HTTP',
+  },
+]
+
+/** Words that must not stand in the rules: time and chance are arguments there. */
+export const forbiddenWords: readonly Border[] = [
+  {
+    from: 'shared/',
+    never: ['Date.now(', 'Math.random(', 'setTimeout(', 'setInterval(', 'performance.now('],
+    instead: 'take time, sleep and randomness as arguments',
+    except: ['shared/node/'],
+  },
+]
