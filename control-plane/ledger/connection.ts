@@ -6,6 +6,7 @@ export type Result = { readonly rows: Record<string, unknown>[]; readonly rowCou
 
 /** What the control plane asks of a Postgres connection. Parameters are `$1`, `$2`… */
 export interface Session {
+  /** Of several statements in one text, the result of the last. */
   query(text: string, params?: readonly unknown[]): Promise<Result>
   /** Prepared once per connection under `name`. */
   prepared(name: string, text: string, params: readonly unknown[]): Promise<Result>
@@ -59,7 +60,8 @@ export function connect(url: string, connections = 8): Database {
       const onError = (): void => undefined
       client.on('error', onError)
       const ask = async (query: Promise<pg.QueryResult>): Promise<Result> => {
-        const { rows, rowCount } = await query
+        const answered = (await query) as pg.QueryResult | pg.QueryResult[]
+        const { rows, rowCount } = Array.isArray(answered) ? answered.at(-1)! : answered
         return { rows, rowCount: rowCount ?? 0 }
       }
       return {

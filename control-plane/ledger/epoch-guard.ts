@@ -5,12 +5,13 @@ import type { Session } from './connection.ts'
 
 const EPOCH_LOCK = 7_305_101
 
-/** Begins a write transaction that holds the epoch as it is until its end. */
-export const beginGuarded = `BEGIN; SELECT pg_advisory_xact_lock_shared(${EPOCH_LOCK})`
+// One message of three statements: each has its own view of the database, so the epoch is read after the lock was
+// waited for, and not before.
+const BEGIN = `BEGIN; SELECT pg_advisory_xact_lock_shared(${EPOCH_LOCK}); SELECT MAX(epoch) AS epoch FROM cluster_epoch`
 
-/** In a statement of its own after the lock, so that it sees what the lock waited for. Throws `stale_epoch`. */
-export async function assertEpoch(session: Session, epoch: number): Promise<void> {
-  const { rows } = await session.prepared('epoch', 'SELECT MAX(epoch) AS epoch FROM cluster_epoch', [])
+/** Begins a write transaction that holds the epoch as it is until its end. Throws `stale_epoch`. */
+export async function beginGuarded(session: Session, epoch: number): Promise<void> {
+  const { rows } = await session.query(BEGIN)
   const current = Number(rows[0]?.epoch ?? 0)
   if (current !== epoch) {
     throw new DomainError(

@@ -13,7 +13,7 @@ import type { Command, Committed, Decision, Ledger, Snapshot } from '#shared/led
 import { applyChanges } from './apply.ts'
 import type { LoggedCommit } from './change-log.ts'
 import type { Database, HeldSession, Session } from './connection.ts'
-import { assertEpoch, beginGuarded } from './epoch-guard.ts'
+import { beginGuarded } from './epoch-guard.ts'
 import { createLanes } from './lanes.ts'
 import { readFolded } from './reader.ts'
 
@@ -51,6 +51,13 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
   let running: Promise<void> | undefined
   let session: HeldSession | undefined
 
+  /** A new connection may follow a commit whose outcome nobody heard: the database says where the ledger stands. */
+  async function openSession(): Promise<HeldSession> {
+    const opened = await database.session()
+    head = await readHead(opened)
+    return opened
+  }
+
   async function drain(): Promise<void> {
     while (waiting.length > 0) {
       const batch = waiting.splice(0, limits.commandsPerCommit)
@@ -65,7 +72,7 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
   async function runBatch(batch: readonly Job[]): Promise<boolean> {
     const stage: { committing: boolean } = { committing: false }
     try {
-      session ??= await database.session()
+      session ??= await openSession()
       const done = await inTransaction(session, batch, stage)
       publish(done)
       return true
@@ -81,15 +88,13 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
     batch: readonly Job[],
     stage: { committing: boolean },
   ): Promise<Done[]> {
-    await s.query(beginGuarded)
-    await assertEpoch(s, epoch)
-    const from = await readHead(s)
-    const run = new Run({ ...from, position: { epoch, seq: from.position.seq } }, clock.wall())
+    await beginGuarded(s, epoch)
+    const run = new Run({ ...head, position: { epoch, seq: head.position.seq } }, clock.wall())
     for (const job of batch) await run.command(s, job)
     await run.store(s)
     stage.committing = true
     await s.query('COMMIT')
-    head = run.changed ? run.head : from
+    if (run.changed) head = run.head
     return run.done
   }
 
@@ -222,16 +227,16 @@ class Run {
 
   /** The log of changes, the audit outbox and the new head: durable with the rows, or not at all. */
   async store(session: Session): Promise<void> {
-    if (this.#records.length > 0) {
-      const text =
-        'INSERT INTO audit_outbox (line) SELECT line FROM unnest($1::text[]) WITH ORDINALITY AS u(line, n) ORDER BY n'
-      await session.prepared('outbox', text, [this.#records])
+    if (!this.changed) {
+      if (this.#records.length > 0) await session.prepared('outbox', OUTBOX_TEXT, [this.#records])
+      return
     }
-    if (!this.changed) return
     const rows = this.done.flatMap(({ logged }) =>
       logged === undefined ? [] : logged.parts.map((part, i) => ({ logged, part, i })),
     )
-    await session.prepared('log', LOG_TEXT, [
+    const { position, contentHash } = this.head
+    await session.prepared('store', STORE_TEXT, [
+      this.#records,
       rows.map(({ logged }) => logged.position.seq),
       rows.map(({ i }) => i),
       rows.map(({ logged }) => logged.position.epoch),
@@ -239,16 +244,22 @@ class Run {
       rows.map(({ logged }) => logged.at),
       rows.map(({ logged }) => logged.contentHash),
       rows.map(({ part }) => Buffer.from(part.buffer, part.byteOffset, part.length)),
+      position.epoch,
+      position.seq,
+      contentHash,
     ])
-    const { position, contentHash } = this.head
-    const text = 'UPDATE ledger_state SET epoch = $1, seq = $2, content_hash = $3'
-    await session.prepared('head', text, [position.epoch, position.seq, contentHash])
   }
 }
 
-const LOG_TEXT =
+const OUTBOX_TEXT =
+  'INSERT INTO audit_outbox (line) SELECT line FROM unnest($1::text[]) WITH ORDINALITY AS u(line, n) ORDER BY n'
+
+/** One round trip for all three. */
+const STORE_TEXT =
+  `WITH outbox AS (${OUTBOX_TEXT}), log AS (` +
   'INSERT INTO change_log (seq, part, epoch, parts, at, content_hash, changes) SELECT * FROM ' +
-  'unnest($1::bigint[], $2::integer[], $3::bigint[], $4::integer[], $5::bigint[], $6::text[], $7::bytea[])'
+  'unnest($2::bigint[], $3::integer[], $4::bigint[], $5::integer[], $6::bigint[], $7::text[], $8::bytea[])) ' +
+  'UPDATE ledger_state SET epoch = $9, seq = $10, content_hash = $11'
 
 /** Parts of about `limits.partTargetBytes`, so that a Follower never has to hold a large commit as one message. */
 function encodeParts(changes: readonly Change[]): Uint8Array[] {

@@ -64,6 +64,12 @@ export const limits = {
   auditBatchWaitMs: 200,
   /** How long an answer waits for its audit record before it is refused with 503. */
   auditPatienceMs: 800,
+  /** Requests of the Leader that wait for their audit record; beyond it they are refused with 503. */
+  auditAppendsWaiting: 4_096,
+  /** Refused streams of Followers whose alarm a Leader remembers, so that a sender's retries make no new one. */
+  auditAlarmsRemembered: 1_000,
+  /** Writes’ audit lines and the audit files are moved on at most this often: they are durable already. */
+  followUpMs: 50,
   /** Longest audit line that a file is searched for at a start: a list of parameters may be long. */
   auditLineBytes: 256 * KiB,
 
