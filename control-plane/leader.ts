@@ -74,15 +74,17 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     outbox,
     node: settings.name,
     random: randomBytes,
+    clock,
   })
-  const sinks = await openSinks(
-    auditDatabase,
-    {
+  const sinks = await openSinks({
+    database: auditDatabase,
+    files: {
       json: settings.audit_json_file ?? join(settings.data_dir, 'audit.json'),
       text: settings.audit_text_file ?? join(settings.data_dir, 'audit.log'),
     },
-    (message) => log.error(message),
-  )
+    clock,
+    report: (message) => log.error(message),
+  })
   audit.onStored(() => void sinks.follow())
   const drain = (): void => {
     audit.drain().catch((error: unknown) => log.warn('the audit outbox waits', errorFields(error)))

@@ -1,13 +1,20 @@
 // The audit database of the Leader: its own events, those of its writes, and those of its Followers, each stream
 // numbered and chained, each record stored exactly once (I9, I10; cluster 12.5, 12.6).
-import { type ChainEnd, type ChainedLine, chainStart, extend, fitBatch } from '#shared/audit/chain.ts'
-import { parseLine } from '#shared/audit/rfc5424.ts'
+import { LRUCache } from 'lru-cache'
+import { type ChainedLine, fitBatch } from '#shared/audit/chain.ts'
+import { streamRefusedEvent } from '#shared/audit/event.ts'
+import { formatEvent } from '#shared/audit/rfc5424.ts'
 import { toHex } from '#shared/base/bytes.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
+import type { Clock } from '#shared/base/time.ts'
 import type { Outbox } from '../ledger/change-log.ts'
-import type { Database, Session } from '../ledger/connection.ts'
+import type { Database } from '../ledger/connection.ts'
 import type { Migration } from '../ledger/migrate.ts'
+import { oneAtATime } from './one-at-a-time.ts'
+import { appendLines, forkedAt, insertLines, type StreamName, streamEnd } from './streams.ts'
+
+export type { StreamName } from './streams.ts'
 
 export const auditMigrations: readonly Migration[] = [
   {
@@ -28,201 +35,176 @@ export const auditMigrations: readonly Migration[] = [
       'INSERT INTO outbox_cursor VALUES (1, 0)',
     ],
   },
+  {
+    version: 2,
+    // The newest record of each audit file: where a new file goes on when the old one was moved away.
+    sql: ['CREATE TABLE audit_files (name text PRIMARY KEY, last_id bigint NOT NULL)'],
+  },
 ]
-
-export type StreamName = { readonly node: string; readonly incarnation: string }
 
 export type Received =
   /** Highest contiguous number that is durable. */
-  { readonly kind: 'stored'; readonly seq: number } | { readonly kind: 'gap' | 'fork'; readonly seq: number }
+  | { readonly kind: 'stored'; readonly seq: number }
+  /** Nothing was stored: records before `seq` are missing, or `seq` has another history. Recorded once. */
+  | { readonly kind: 'gap' | 'fork'; readonly seq: number }
 
 export type AuditStore = {
-  /** Of this node's own requests; durable when it resolves. Rejects with `audit_unavailable`. */
+  /** Of this node's own requests; durable when it resolves. Rejects with `audit_unavailable` within a second. */
   append(lines: readonly string[]): Promise<void>
   receive(stream: StreamName, batch: readonly ChainedLine[]): Promise<Received>
   /** Highest number held of a stream; 0 when it is new. */
   held(stream: StreamName): Promise<number>
-  /** Stores what the outbox holds; returns when it is empty. */
+  /** Stores what the outbox holds at the time of the call. Rejects when a database is gone; call it again then. */
   drain(): Promise<void>
   queued(): number
   /** Called when records were stored: the files follow. */
   onStored(listener: () => void): void
 }
 
-type Waiting = {
-  readonly lines: readonly string[]
-  readonly done: () => void
-  readonly failed: (e: unknown) => void
-}
-
-export async function createAuditStore(options: {
+export type AuditStoreOptions = {
+  /** With `auditMigrations`. */
   readonly database: Database
   readonly outbox: Outbox
   readonly node: string
   readonly random: (length: number) => Uint8Array
-}): Promise<AuditStore> {
-  const { database, outbox, node } = options
-  // A new stream with every start: its numbers begin at one, and nothing has to be read back.
+  readonly clock: Clock
+}
+
+type Waiting = {
+  readonly lines: readonly string[]
+  /** Monotonic. */
+  readonly giveUpAt: number
+  readonly done: () => void
+  readonly failed: (error: unknown) => void
+}
+
+export async function createAuditStore(options: AuditStoreOptions): Promise<AuditStore> {
+  const { database, outbox, node, clock } = options
+  // A new stream with every start. Numbers are read back in every transaction, so that one whose outcome is
+  // unknown neither burns nor doubles any.
   const own: StreamName = { node, incarnation: toHex(options.random(16)) }
+  const ofWrites: StreamName = { node, incarnation: 'writes' }
   const waiting: Waiting[] = []
-  let running = false
-  let draining: Promise<void> | undefined
+  const alarmed = new LRUCache<string, true>({ max: limits.auditAlarmsRemembered })
   const listeners: (() => void)[] = []
+  let appending = false
+
+  const stored = (): void => {
+    for (const listener of listeners) listener()
+  }
 
   async function appendGroups(): Promise<void> {
-    running = true
+    appending = true
     while (waiting.length > 0) {
       const group = waiting.splice(0, limits.auditBatchRecords)
       try {
-        await within(limits.auditPatienceMs, store(group.flatMap(({ lines }) => [...lines])))
+        const lines = group.flatMap((item) => item.lines)
+        // The group has the patience of its oldest member, which may have waited behind another group.
+        await within(clock, group[0]!.giveUpAt - clock.monotonic(), () =>
+          database.transaction((session) => appendLines(session, own, lines)),
+        )
         for (const { done } of group) done()
-        for (const listener of listeners) listener()
+        stored()
       } catch (cause) {
-        const error = new DomainError('audit_unavailable', 'the audit database cannot be written', { cause })
+        const error = unavailable('the audit database cannot be written', cause)
         for (const { failed } of group) failed(error)
       }
     }
-    running = false
+    appending = false
   }
 
-  function store(lines: readonly string[]): Promise<void> {
-    return database.transaction(async (session) => {
-      await addLines(session, own, await streamEnd(session, own), lines)
-    })
-  }
-
+  /** One pass: ends when a batch was not full, so that a steady flow of writes keeps no caller waiting. */
   async function drainOutbox(): Promise<void> {
-    for (;;) {
-      const last = await database.query('SELECT last_id FROM outbox_cursor')
-      const lines = await outbox.read(Number(last.rows[0]!.last_id), limits.auditBatchRecords)
+    let full = true
+    while (full) {
+      const { rows } = await database.query('SELECT last_id FROM outbox_cursor')
+      const lines = await outbox.read(Number(rows[0]!.last_id), limits.auditBatchRecords)
       if (lines.length === 0) return
-      const upTo = lines.at(-1)!.id
       await database.transaction(async (session) => {
-        const stream = { node, incarnation: 'writes' }
-        await addLines(
+        // Read again under its lock: an earlier transaction of ours may have committed since, though it seemed lost.
+        const held = await session.query('SELECT last_id FROM outbox_cursor FOR UPDATE')
+        const fresh = lines.filter(({ id }) => id > Number(held.rows[0]!.last_id))
+        if (fresh.length === 0) return
+        await appendLines(
           session,
-          stream,
-          await streamEnd(session, stream),
-          lines.map(({ line }) => line),
+          ofWrites,
+          fresh.map(({ line }) => line),
         )
-        await session.query('UPDATE outbox_cursor SET last_id = $1', [upTo])
+        await session.query('UPDATE outbox_cursor SET last_id = $1', [fresh.at(-1)!.id])
       })
-      await outbox.trim(upTo)
-      for (const listener of listeners) listener()
+      await outbox.trim(lines.at(-1)!.id)
+      stored()
+      full = lines.length === limits.auditBatchRecords
     }
   }
 
+  function receiveBatch(stream: StreamName, batch: readonly ChainedLine[]): Promise<Received> {
+    return database.transaction(async (session): Promise<Received> => {
+      const end = await streamEnd(session, stream)
+      const forked = await forkedAt(
+        session,
+        stream,
+        batch.filter(({ seq }) => seq <= end.seq),
+      )
+      if (forked !== undefined) return { kind: 'fork', seq: forked }
+      const verdict = fitBatch(end, batch)
+      if (verdict.kind === 'gap') return { kind: 'gap', seq: verdict.got }
+      if (verdict.kind === 'fork') return verdict
+      await insertLines(session, stream, verdict.fresh, verdict.end)
+      return { kind: 'stored', seq: verdict.end.seq }
+    })
+  }
+
+  /** A sender that is refused tries again and again; the record of it is made once. */
+  async function recordRefusal(stream: StreamName, kind: 'gap' | 'fork', seq: number): Promise<void> {
+    const key = JSON.stringify([stream.node, stream.incarnation, kind, seq])
+    if (alarmed.has(key)) return
+    const event = streamRefusedEvent(kind, { ...stream, seq })
+    await append([formatEvent(event, { timestamp: clock.wall(), procid: '' })])
+    alarmed.set(key, true)
+  }
+
+  function append(lines: readonly string[]): Promise<void> {
+    if (lines.length === 0) return Promise.resolve()
+    if (waiting.length >= limits.auditAppendsWaiting)
+      return Promise.reject(unavailable('too many requests wait for the audit database'))
+    return new Promise((resolve, reject) => {
+      const giveUpAt = clock.monotonic() + limits.auditPatienceMs
+      waiting.push({ lines, giveUpAt, done: resolve, failed: reject })
+      if (!appending) void Promise.resolve().then(() => (appending ? undefined : appendGroups()))
+    })
+  }
+
   return {
-    append(lines) {
-      if (lines.length === 0) return Promise.resolve()
-      return new Promise((resolve, reject) => {
-        waiting.push({ lines, done: resolve, failed: reject })
-        if (!running) void Promise.resolve().then(() => (running ? undefined : appendGroups()))
-      })
-    },
+    append,
     async receive(stream, batch) {
-      const received = await database.transaction(async (session): Promise<Received> => {
-        const verdict = fitBatch(await streamEnd(session, stream), batch)
-        if (verdict.kind === 'gap') return { kind: 'gap', seq: verdict.got }
-        if (verdict.kind === 'fork') return { kind: 'fork', seq: verdict.seq }
-        await insertLines(session, stream, verdict.fresh)
-        await saveEnd(session, stream, verdict.end)
-        return { kind: 'stored', seq: verdict.end.seq }
-      })
-      for (const listener of listeners) listener()
+      const received = await receiveBatch(stream, batch)
+      if (received.kind === 'stored') stored()
+      else await recordRefusal(stream, received.kind, received.seq)
       return received
     },
     held: async (stream) => (await streamEnd(database, stream)).seq,
-    drain() {
-      draining ??= drainOutbox().finally(() => {
-        draining = undefined
-      })
-      return draining
-    },
+    drain: oneAtATime(drainOutbox),
     queued: () => waiting.length,
     onStored: (listener) => void listeners.push(listener),
   }
 }
 
-async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms)
+/** What `run` resolves with, or an error after `ms`. Not started when no time is left. */
+async function within<T>(clock: Clock, ms: number, run: () => Promise<T>): Promise<T> {
+  if (ms <= 0) throw new Error('no time was left')
+  const inTime = new AbortController()
+  const late = clock.sleep(ms, inTime.signal).then(() => {
+    if (!inTime.signal.aborted) throw new Error(`no answer within ${ms} ms`)
   })
   try {
-    return await Promise.race([promise, late])
+    // Woken by the end below, `late` resolves when nobody listens any more.
+    return (await Promise.race([run(), late])) as T
   } finally {
-    clearTimeout(timer)
+    inTime.abort()
   }
 }
 
-/** The end of a stream, locked until the transaction ends: two connections of one node take turns. */
-async function streamEnd(session: Session, { node, incarnation }: StreamName): Promise<ChainEnd> {
-  const { rows } = await session.query(
-    'SELECT last_seq, last_hash FROM audit_streams WHERE node = $1 AND incarnation = $2 FOR UPDATE',
-    [node, incarnation],
-  )
-  const row = rows[0]
-  return row === undefined ? chainStart : { seq: Number(row.last_seq), hash: row.last_hash as string }
-}
-
-async function addLines(
-  session: Session,
-  stream: StreamName,
-  end: ChainEnd,
-  lines: readonly string[],
-): Promise<ChainEnd> {
-  let next = end
-  const chained = lines.map((line) => {
-    const prevHash = next.hash
-    next = extend(next, line)
-    return { seq: next.seq, prevHash, line }
-  })
-  await insertLines(session, stream, chained)
-  await saveEnd(session, stream, next)
-  return next
-}
-
-const INSERT =
-  'INSERT INTO messages (node, incarnation, facility, severity, "timestamp", hostname, appname, procid, msgid, sdata, ' +
-  'message, seq, prev_hash, hash, line) SELECT $1, $2, * FROM unnest($3::integer[], $4::integer[], $5::timestamptz[], ' +
-  '$6::text[], $7::text[], $8::text[], $9::text[], $10::jsonb[], $11::text[], $12::bigint[], $13::text[], $14::text[], $15::text[])'
-
-async function insertLines(
-  session: Session,
-  stream: StreamName,
-  lines: readonly ChainedLine[],
-): Promise<void> {
-  if (lines.length === 0) return
-  const rows = lines.map((item) => {
-    const parsed = parseLine(item.line)
-    if (parsed === undefined)
-      throw new DomainError('bad_request', `record ${item.seq} of ${stream.node} is not RFC 5424`)
-    return { ...item, ...parsed, hash: extend({ seq: item.seq - 1, hash: item.prevHash }, item.line).hash }
-  })
-  await session.prepared('audit insert', INSERT, [
-    stream.node,
-    stream.incarnation,
-    rows.map((row) => row.facility),
-    rows.map((row) => row.severity),
-    rows.map((row) => row.timestamp),
-    rows.map((row) => row.hostname),
-    rows.map((row) => row.appname),
-    rows.map((row) => row.procid),
-    rows.map((row) => row.msgid),
-    rows.map((row) => JSON.stringify(row.sdata)),
-    rows.map((row) => row.message),
-    rows.map((row) => row.seq),
-    rows.map((row) => row.prevHash),
-    rows.map((row) => row.hash),
-    rows.map((row) => row.line),
-  ])
-}
-
-async function saveEnd(session: Session, { node, incarnation }: StreamName, end: ChainEnd): Promise<void> {
-  await session.query(
-    'INSERT INTO audit_streams VALUES ($1, $2, $3, $4) ON CONFLICT (node, incarnation) ' +
-      'DO UPDATE SET last_seq = excluded.last_seq, last_hash = excluded.last_hash',
-    [node, incarnation, end.seq, end.hash],
-  )
+function unavailable(message: string, cause?: unknown): DomainError {
+  return new DomainError('audit_unavailable', message, cause === undefined ? {} : { cause })
 }

@@ -316,3 +316,24 @@ export function policyFailedEvent(
     severity: severities.notice,
   })
 }
+
+/** A stream of audit records that the Leader refuses: records before `seq` are missing, or it has another history. */
+export function streamRefusedEvent(
+  operation: 'gap' | 'fork',
+  stream: { readonly node: string; readonly incarnation: string; readonly seq: number },
+): AuditEvent {
+  const { node, incarnation, seq } = stream
+  const error =
+    operation === 'gap' ? `records before ${seq} are missing` : `record ${seq} has another history`
+  return {
+    facility: facilities.authpriv,
+    severity: severities.notice,
+    msgid: 'audit',
+    sdata: [
+      element('auth', { user: node }),
+      element('subject', { node, incarnation, seq: String(seq) }),
+      element('action', { result: 'failure', operation }),
+    ],
+    message: `The audit records of ${node} were refused: ${error}`,
+  }
+}
