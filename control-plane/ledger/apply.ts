@@ -1,4 +1,5 @@
-// `Change[]` → rows of Postgres. Consecutive changes of one kind to one table are one statement, however many.
+// `Change[]` → rows of Postgres: few statements, however many rows, and in whatever order a plan names them.
+import { limits } from '#shared/base/limits.ts'
 import { type Change, keyText } from '#shared/ledger/change.ts'
 import { rowDigest } from '#shared/ledger/digest.ts'
 import { columnsOf, columnType, type Row, type TableName, tables } from '#shared/ledger/tables.ts'
@@ -9,28 +10,39 @@ export type Moved = { readonly added: Uint8Array[]; readonly removed: Uint8Array
 
 export async function applyChanges(session: Session, changes: readonly Change[]): Promise<Moved> {
   const moved: Moved = { added: [], removed: [] }
-  for (const group of grouped(changes)) {
-    if (group.op === 'put') await putRows(session, group.table, group.rows, moved)
-    else await deleteRows(session, group.table, group.rows, moved)
+  for (const [table, { puts, deletes }] of byTable(changes)) {
+    for (const rows of pieces(puts)) await putRows(session, table, rows, moved)
+    for (const rows of pieces(deletes)) await deleteRows(session, table, rows, moved)
   }
   return moved
 }
 
-type Group = { readonly op: Change['op']; readonly table: TableName; readonly rows: Row[] }
+type TableChanges = { readonly puts: Row[]; readonly deletes: Row[] }
 
-/** Runs of one operation on one table; within a run the last change of a key stands, as it would one by one. */
-function grouped(changes: readonly Change[]): Group[] {
-  const groups: { op: Change['op']; table: TableName; byKey: Map<string, Row> }[] = []
+/** The last change of a key stands. Tables do not refer to each other, so their order among themselves is free. */
+function byTable(changes: readonly Change[]): Map<TableName, TableChanges> {
+  const last = new Map<TableName, Map<string, Change>>()
   for (const change of changes) {
-    const row = change.op === 'put' ? change.row : change.key
-    let group = groups.at(-1)
-    if (group === undefined || group.op !== change.op || group.table !== change.table) {
-      group = { op: change.op, table: change.table, byKey: new Map() }
-      groups.push(group)
-    }
-    group.byKey.set(keyText(change.table, row), row)
+    const byKey = last.get(change.table) ?? new Map<string, Change>()
+    last.set(change.table, byKey)
+    byKey.set(keyText(change.table, change.op === 'put' ? change.row : change.key), change)
   }
-  return groups.map(({ op, table, byKey }) => ({ op, table, rows: [...byKey.values()] }))
+  const result = new Map<TableName, TableChanges>()
+  for (const [table, byKey] of last) {
+    const puts: Row[] = []
+    const deletes: Row[] = []
+    for (const change of byKey.values()) {
+      if (change.op === 'put') puts.push(change.row)
+      else deletes.push(change.key)
+    }
+    result.set(table, { puts, deletes })
+  }
+  return result
+}
+
+function* pieces(rows: readonly Row[]): Generator<readonly Row[]> {
+  for (let from = 0; from < rows.length; from += limits.rowsPerStatement)
+    yield rows.slice(from, from + limits.rowsPerStatement)
 }
 
 async function putRows(

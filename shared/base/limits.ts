@@ -34,6 +34,8 @@ export const limits = {
   nameBytes: 500,
   /** Commands in one commit: more would make one slow flush everybody's pause. */
   commandsPerCommit: 64,
+  /** Rows of one statement: its parameters are one text in memory. */
+  rowsPerStatement: 10_000,
   /** Commands waiting for the writer; beyond it writes are refused with 503. */
   commandsWaiting: 4096,
   /** How long a policy load may wait for another load into its account, before 409 with Retry-After. */
