@@ -1,7 +1,9 @@
 // `GET /audit…` over the audit database (http-api 16, cluster 12.5).
 import type { AuditFilter } from '#shared/api/node.ts'
+import { DomainError } from '#shared/base/errors.ts'
 import type { Json } from '#shared/base/json.ts'
 import type { Database } from '../ledger/connection.ts'
+import { storable } from './storable.ts'
 
 const COLUMNS = ['facility', 'severity', 'hostname', 'appname', 'procid', 'msgid']
 
@@ -20,12 +22,28 @@ const places = {
   ],
 } as const
 
-/** Newest first. */
+// One form wherever the server stands: UTC with milliseconds, as in other JSON of the API (http-api 2).
+const TIMESTAMP = `to_char("timestamp" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"+00:00"') AS "timestamp"`
+
+type Selection = { readonly text: string; readonly params: readonly unknown[] }
+
+/** Newest first. Rejects with `unavailable` when the database cannot be read. */
 export async function auditRows(database: Database, filter: AuditFilter): Promise<Json[]> {
+  const { text, params } = selectionOf(filter)
+  const { rows } = await database.query(text, params).catch((cause: unknown) => {
+    throw new DomainError('unavailable', 'the audit database cannot be read', { cause })
+  })
+  return rows.map((row) => JSON.parse(row.row as string) as Json)
+}
+
+function selectionOf(filter: AuditFilter): Selection {
   const params: unknown[] = []
-  const param = (value: unknown): string => `$${params.push(value)}`
-  const holds = (id: string, parameter: string, value: string): string =>
-    `sdata @> ${param(JSON.stringify({ [id]: { [parameter]: value } }))}::jsonb`
+  const param = (value: string | number): string =>
+    `$${params.push(typeof value === 'string' ? storable(value) : value)}`
+  const holds = (id: string, parameter: string, value: string): string => {
+    const wanted = { [storable(id)]: { [storable(parameter)]: storable(value) } }
+    return `sdata @> ${param(JSON.stringify(wanted))}::jsonb`
+  }
   const conditions: string[] = []
   for (const [column, value] of Object.entries(filter.columns)) {
     if (COLUMNS.includes(column)) conditions.push(`${column}::text = ${param(value)}`)
@@ -40,10 +58,9 @@ export async function auditRows(database: Database, filter: AuditFilter): Promis
   const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''
   const limit = filter.limit === undefined ? '' : `LIMIT ${param(filter.limit)}`
   const offset = filter.offset === undefined ? '' : `OFFSET ${param(filter.offset)}`
-  const { rows } = await database.query(
-    `SELECT row_to_json(m)::text AS row FROM (SELECT facility, severity, "timestamp", hostname, appname, procid, msgid, ` +
-      `sdata, message FROM messages ${where} ORDER BY "timestamp" DESC, id DESC ${limit} ${offset}) m`,
-    params,
-  )
-  return rows.map((row) => JSON.parse(row.row as string) as Json)
+  const columns = `facility, severity, ${TIMESTAMP}, hostname, appname, procid, msgid, sdata, message`
+  const text =
+    `SELECT row_to_json(m)::text AS row FROM (SELECT ${columns} FROM messages ${where} ` +
+    `ORDER BY messages."timestamp" DESC, id DESC ${limit} ${offset}) m`
+  return { text, params }
 }

@@ -54,7 +54,7 @@ export type AuditStore = {
   receive(stream: StreamName, batch: readonly ChainedLine[]): Promise<Received>
   /** Highest number held of a stream; 0 when it is new. */
   held(stream: StreamName): Promise<number>
-  /** Stores what the outbox holds at the time of the call. Rejects when a database is gone; call it again then. */
+  /** Stores what the outbox holds at the time of the call. Rejects with `audit_unavailable`; call it again then. */
   drain(): Promise<void>
   queued(): number
   /** Called when records were stored: the files follow. */
@@ -184,7 +184,11 @@ export async function createAuditStore(options: AuditStoreOptions): Promise<Audi
       return received
     },
     held: async (stream) => (await streamEnd(database, stream)).seq,
-    drain: oneAtATime(drainOutbox),
+    drain: oneAtATime(() =>
+      drainOutbox().catch((cause: unknown) => {
+        throw unavailable('the audit records of writes cannot be stored', cause)
+      }),
+    ),
     queued: () => waiting.length,
     onStored: (listener) => void listeners.push(listener),
   }
