@@ -85,10 +85,10 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     clock,
     report: (message) => log.error(message),
   })
-  audit.onStored(() => void sinks.follow())
-  const drain = (): void => {
+  audit.onStored(soon(() => void sinks.follow()))
+  const drain = soon(() => {
     audit.drain().catch((error: unknown) => log.warn('the audit outbox waits', errorFields(error)))
-  }
+  })
   outbox.subscribe(drain)
   drain()
 
@@ -260,6 +260,19 @@ function nextCommit(writer: Writer, waitMs: number): Promise<void> {
       resolve()
     }
   })
+}
+
+/** Runs `work` a little later, once for all calls until then: what follows writes must not cost every write. */
+function soon(work: () => void): () => void {
+  let due = false
+  return () => {
+    if (due) return
+    due = true
+    setTimeout(() => {
+      due = false
+      work()
+    }, limits.followUpMs)
+  }
 }
 
 const TRIM_EVERY_BEATS = 60
