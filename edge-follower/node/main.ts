@@ -17,7 +17,7 @@ import { openChecked } from './integrity.ts'
 import type { FromThread, ThreadStart, ToThread } from './thread-messages.ts'
 
 /** Young objects of a server thread, MB: larger means fewer collections on the read path, and more memory. */
-const YOUNG_GENERATION_MB = 16
+const YOUNG_GENERATION_MB = 12
 
 /** Serves until the signal is aborted. */
 export async function runFollower(settings: FollowerSettings, signal: AbortSignal, log: Log): Promise<void> {

@@ -10,7 +10,7 @@ import type { Sqlite } from '../store/sqlite.ts'
 const statementsPrepared = 500
 
 const WRITER_CACHE_KIB = 4_096
-const READER_CACHE_KIB = 1_024
+const READER_CACHE_KIB = 2_048
 
 /**
  * `writer`: WAL, every commit flushed before it returns. `reader`: cannot write, and may hold one read

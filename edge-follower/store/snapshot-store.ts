@@ -49,7 +49,7 @@ function expanded(statement: Statement): string {
   if (sql === undefined) {
     sql = expandLists('sqlite', statement.sql)
     if (usesClosure(sql)) {
-      const relation = `closure(id) AS (SELECT value FROM json_each(?${statement.params.length + 1}))`
+      const relation = `closure(id) AS NOT MATERIALIZED (SELECT value FROM json_each(?${statement.params.length + 1}))`
       sql = /^\s*WITH\s+RECURSIVE\b/i.test(sql)
         ? sql.replace(/^\s*WITH\s+RECURSIVE\b/i, `WITH RECURSIVE ${relation},`)
         : /^\s*WITH\b/i.test(sql)

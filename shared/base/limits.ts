@@ -83,8 +83,8 @@ export const limits = {
   closuresRemembered: 10_000,
   /** Their texts together: roles that hold thousands of others must not fill the memory. */
   closureBytesRemembered: 16 * MiB,
-  /** How much of the data file a reader maps; beyond it pages are read into its small cache. */
-  readerMapBytes: 1024 * MiB,
+  /** How much of the data file a reader maps; the rest is read page by page. More is faster and counts as memory. */
+  readerMapBytes: 32 * MiB,
   /** Addresses whose parsed form a node remembers. */
   addressesRemembered: 1_000,
   /** How long a request with Holdfast-Inconsistent: wait may wait for its position. */
