@@ -130,9 +130,6 @@ function serverArguments(cluster: string, sockets: string, options: PostgresOpti
     wal_level: 'replica',
     max_wal_size: '1GB',
     synchronous_commit: 'on',
-    // Statements are written in the source and prepared once: planning them again costs more than running them.
-    plan_cache_mode: 'force_generic_plan',
-    jit: 'off',
     fsync: options.durable === false ? 'off' : 'on',
     // A statement that waits for ever would hold the writer.
     lock_timeout: '10s',
