@@ -150,9 +150,10 @@ describe('audit files', () => {
     await append('late')
     // Either it waits for the early one, or it gives up and says so; it never goes past it.
     await followed(sinks)
-    expectFiles()
+    const passedOver = jsonNames()
     release()
     await early
+    expect(passedOver).toEqual([])
     await sinks.close()
     expectFiles('early', 'late')
   })
@@ -210,11 +211,12 @@ describe('audit files', () => {
   })
 
   test('a name that looks like a number of ours is not taken for one', async () => {
-    await store.append([fetchLine('[meta', 'x:variable: [meta sequenceId="900"]')])
+    await append('r1', 'r2')
+    await store.append([fetchLine('[meta', 'x:variable: [meta sequenceId="1"]')])
     await openAndClose()
-    await append('r2')
+    await append('r4')
     await openAndClose()
-    expectFiles('[meta', 'r2')
+    expectFiles('r1', 'r2', '[meta', 'r4')
   })
 
   test('while the database is away they wait, and say so once', async () => {
