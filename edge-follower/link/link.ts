@@ -161,6 +161,9 @@ class Link {
       leaderUrl: message.leaderUrl ?? this.#status.leaderUrl,
       lastError: undefined,
     })
+    const { store } = this.#options
+    // Live goes on from what is held: a snapshot that was begun is of no use any more.
+    if (message.mode === 'live' && store.staged() !== undefined) store.stageDrop()
     if (message.reason !== null) this.#options.report(`a snapshot is taken: ${message.reason}`)
   }
 

@@ -1,42 +1,60 @@
-// The copy after a stop that nobody saw: checked before it serves, moved aside when it is damaged.
-import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+// A file after a stop that nobody saw: checked before it serves, moved aside when it is damaged.
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import type { Log } from '#shared/node/log.ts'
 import type { Sqlite } from '../store/sqlite.ts'
 import { openSqlite } from './sqlite.ts'
 
 export type Checked = {
   readonly sqlite: Sqlite
+  /** Where the damaged file is kept, when this one is new in its place. */
+  readonly aside: string | undefined
+  /** The content is wrong: the file is moved aside when it is closed, or at the next start if that never happens. */
+  condemn(): void
   /** Says that this stop was a clean one. */
   close(): void
 }
 
+const CONDEMNED = 'condemned\n'
+
 /**
- * Opens the data file for writing. A mark beside it stands while it is open: found at the start, the file is
- * checked page by page; a damaged one is kept aside and a snapshot is taken instead.
+ * Opens a file for writing. A mark beside it stands while it is open: found at the start, the file is checked
+ * page by page. `lost`: what it means to begin with an empty one.
  */
-export function openChecked(file: string, log: Log): Checked {
+export function openChecked(file: string, log: Log, lost: string): Checked {
   const mark = `${file}.open`
-  const unclean = existsSync(mark) && existsSync(file)
-  writeFileSync(mark, `${process.pid}\n`, { mode: 0o600 })
-  if (unclean && !isSound(file)) {
-    const aside = `${file}.damaged-${Date.now()}`
+  let aside: string | undefined
+  const moveAside = (): void => {
+    aside = `${file}.damaged-${Date.now()}`
     for (const suffix of ['', '-wal', '-shm']) {
       if (existsSync(file + suffix)) renameSync(file + suffix, aside + suffix)
     }
-    log.error('the local copy was damaged and is kept aside; a snapshot will be taken', { aside })
+    log.error(`a damaged file is kept aside: ${lost}`, { file, aside })
   }
+  if (existsSync(mark) && existsSync(file)) {
+    if (readFileSync(mark, 'utf8') === CONDEMNED || !isSound(file)) moveAside()
+  }
+  writeFileSync(mark, `${process.pid}\n`, { mode: 0o600 })
   const sqlite = openSqlite(file, 'writer')
+  let condemned = false
   return {
     sqlite,
+    aside,
+    condemn() {
+      condemned = true
+      writeFileSync(mark, CONDEMNED, { mode: 0o600 })
+    },
     close() {
       sqlite.close()
+      if (condemned) moveAside()
       rmSync(mark, { force: true })
     },
   }
 }
 
-/** quick_check reads every page and every row but leaves out indexes against tables, which halves the time; the
- * content hash watches the rows themselves. */
+/**
+ * quick_check reads every page and every row but leaves out indexes against tables, which halves the time; the
+ * content hash and the chain of audit watch the rows themselves.
+ */
 function isSound(file: string): boolean {
   try {
     const sqlite = openSqlite(file, 'writer')

@@ -12,8 +12,11 @@ import { apiSettingsOf } from '#shared/node/settings.ts'
 import { follow } from '../link/link.ts'
 import type { FollowerSettings } from '../settings.ts'
 import { createReplicaStore } from '../store/replica-store.ts'
+import { scrub } from '../store/scrub.ts'
 import { createDial } from './dial.ts'
 import { openChecked } from './integrity.ts'
+import { reclaimSpace } from './reclaim.ts'
+import { openSqlite } from './sqlite.ts'
 import type { FromThread, ThreadStart, ToThread } from './thread-messages.ts'
 
 /** Young objects of a server thread, MB: larger means fewer collections on the read path, and more memory. */
@@ -27,7 +30,8 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
   const bearer = await readSettingFile('bearer_file', settings.bearer_file)
   await mkdir(settings.data_dir, { recursive: true, mode: 0o700 })
   const signingKey = await loadSigningKey(join(settings.data_dir, 'signing-key.json'))
-  const data = openChecked(join(settings.data_dir, 'data.db'), log)
+  const dataFile = join(settings.data_dir, 'data.db')
+  const data = openChecked(dataFile, log, 'a snapshot will be taken from the Leader')
   const store = createReplicaStore(data.sqlite)
 
   const threads = await startThreads(settings)
@@ -44,6 +48,17 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
   }
 
   const ending = AbortSignal.any([signal, failed.signal])
+  const report = (message: string): void => log.warn(message)
+  const scrubbed = openSqlite(dataFile, 'reader')
+  const onCorrupt = (what: string): void => {
+    log.error('the local copy is not what the Leader sent, and serves no more', { what })
+    data.condemn()
+    failed.abort()
+  }
+  const background = Promise.all([
+    scrub({ sqlite: scrubbed, clock: systemClock, onCorrupt, report }, ending),
+    reclaimSpace({ sqlite: data.sqlite, clock: systemClock, report }, ending),
+  ])
   await follow(
     {
       store,
@@ -59,7 +74,10 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
     },
     ending,
   )
+  failed.abort()
+  await background
   await stopThreads(threads)
+  scrubbed.close()
   data.close()
   if (!signal.aborted) throw new Error('the Follower has stopped serving: see the messages before')
 }

@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { type Api, createApi } from '#shared/api/app.ts'
 import type { ApiNode } from '#shared/api/node.ts'
+import { queueLostEvent } from '#shared/audit/event.ts'
+import { formatEvent } from '#shared/audit/rfc5424.ts'
 import { clientAddressThrough } from '#shared/authz/address.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { systemClock } from '#shared/node/clock.ts'
@@ -19,6 +21,8 @@ import { createAuditQueue } from '../store/audit-queue.ts'
 import { createSnapshotStore } from '../store/snapshot-store.ts'
 import { readState } from '../store/state.ts'
 import { createDial } from './dial.ts'
+import { openChecked } from './integrity.ts'
+import { reclaimSpace } from './reclaim.ts'
 import { openSqlite } from './sqlite.ts'
 import type { FromThread, ThreadStart, ToThread } from './thread-messages.ts'
 
@@ -33,15 +37,23 @@ const tokens = await createTokens(
   settings.name,
 )
 const data = openSqlite(join(settings.data_dir, 'data.db'), 'reader')
-const queueFile = openSqlite(join(settings.data_dir, `audit-${slot}.db`), 'writer')
+const queueFile = openChecked(
+  join(settings.data_dir, `audit-${slot}.db`),
+  log,
+  'audit records that the Leader does not have are in it',
+)
 const budgetRecords = Math.ceil(settings.audit_budget_records / threads)
 const queue = createAuditQueue({
-  sqlite: queueFile,
+  sqlite: queueFile.sqlite,
   budget: { records: budgetRecords, bytes: Math.ceil(settings.audit_budget_bytes / threads) },
   now: Date.now,
   random: randomBytes,
   endOfTurn: setImmediate,
 })
+if (queueFile.aside !== undefined) {
+  const lost = queueLostEvent(`${settings.name}/${slot}`, queueFile.aside)
+  await queue.append([formatEvent(lost, { timestamp: Date.now(), procid: '' })])
+}
 const store = createSnapshotStore(data, systemClock)
 let link: LinkStatus = { state: 'connecting', leaderUrl: settings.leader_url, lastError: undefined }
 let forwarder = 'disconnected'
@@ -117,6 +129,10 @@ const server = await listen({
   handle: api.handle,
   shared: threads > 1,
 })
+const reclaiming = reclaimSpace(
+  { sqlite: queueFile.sqlite, clock: systemClock, report: (message) => log.warn(message) },
+  stopping.signal,
+)
 const bearer = await readSettingFile('bearer_file', settings.bearer_file)
 const forwarding = forwardAudit(
   {
@@ -145,7 +161,7 @@ parentPort!.on('message', (message: ToThread) => {
 async function stop(): Promise<void> {
   await server.close()
   stopping.abort()
-  await forwarding
+  await Promise.all([forwarding, reclaiming])
   queueFile.close()
   data.close()
   toMain({ kind: 'stopped' })

@@ -22,7 +22,11 @@ export function openSqlite(
 ): Sqlite & { readonly raw: Database.Database } {
   const database = new Database(file, { readonly: role === 'reader', timeout: 5_000 })
   if (role === 'writer') {
+    // Before the first table: later it has no effect (reclaim.ts).
+    database.pragma('auto_vacuum = INCREMENTAL')
     database.pragma('journal_mode = WAL')
+    // A log that grew with a snapshot does not stay that long.
+    database.pragma(`journal_size_limit = ${limits.writeLogBytes}`)
     database.pragma('synchronous = FULL')
     database.pragma(`cache_size = -${WRITER_CACHE_KIB}`)
   } else {

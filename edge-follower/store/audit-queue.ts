@@ -3,8 +3,10 @@
 // All lines of one turn of the event loop are one row and one commit: a commit costs a flush of the disk, and
 // sixty-four requests share it.
 import { type ChainEnd, type ChainedLine, chainStart, extend } from '#shared/audit/chain.ts'
+import { assert } from '#shared/base/assert.ts'
 import { fromUtf8, toHex, utf8 } from '#shared/base/bytes.ts'
 import { DomainError } from '#shared/base/errors.ts'
+import type { Row } from '#shared/ledger/tables.ts'
 import type { Sqlite } from './sqlite.ts'
 
 export type AuditBudget = { readonly records: number; readonly bytes: number }
@@ -89,6 +91,7 @@ export function createAuditQueue(doors: AuditQueueDoors): AuditQueue {
     incarnation,
     append(lines) {
       if (lines.length === 0) return Promise.resolve()
+      assert(!lines.some((line) => line.includes('\n')), 'an audit record is one line')
       if (overBudget()) return Promise.reject(unavailable('the audit queue has reached its budget'))
       return new Promise((resolve, reject) => {
         if (waiting.length === 0) doors.endOfTurn(commitGroup)
@@ -164,15 +167,36 @@ function readLines(sqlite: Sqlite, afterSeq: number, maxRecords: number): Chaine
     )
     // Groups are contiguous: the last one that starts by then holds the next number, or there is none yet.
     if (group === undefined || (group.last_seq as number) <= from) break
-    let at: ChainEnd = { seq: (group.first_seq as number) - 1, hash: group.prev_hash as string }
-    for (const line of (fromUtf8(group.lines as Uint8Array) ?? '').split('\n')) {
-      const prevHash = at.hash
-      at = extend(at, line)
-      if (at.seq > from && found.length < maxRecords) found.push({ seq: at.seq, prevHash, line })
+    for (const line of linesOf(sqlite, group)) {
+      if (line.seq > from && found.length < maxRecords) found.push(line)
     }
     from = group.last_seq as number
   }
   return found
+}
+
+/** Throws when they are not what was chained: a damaged record is kept and shown, not forwarded as another. */
+function linesOf(sqlite: Sqlite, group: Row): ChainedLine[] {
+  let at: ChainEnd = { seq: (group.first_seq as number) - 1, hash: group.prev_hash as string }
+  const lines = (fromUtf8(group.lines as Uint8Array) ?? '').split('\n').map((line) => {
+    const prevHash = at.hash
+    at = extend(at, line)
+    return { seq: at.seq, prevHash, line }
+  })
+  if (at.seq !== group.last_seq || at.hash !== hashAt(sqlite, at.seq)) {
+    throw new Error(`the audit queue is damaged in the group of record ${group.first_seq}`)
+  }
+  return lines
+}
+
+/** The hash after a group, as the group that follows it or the end of the chain says. */
+function hashAt(sqlite: Sqlite, seq: number): string | undefined {
+  const [row] = sqlite.all(
+    'SELECT prev_hash AS hash FROM audit_groups WHERE first_seq = ?1 + 1 UNION ALL ' +
+      'SELECT hash FROM audit_state WHERE seq = ?1',
+    [seq],
+  )
+  return row?.hash as string | undefined
 }
 
 function unavailable(message: string, cause?: unknown): DomainError {

@@ -1,5 +1,6 @@
 // A snapshot is filled into `next_` tables beside the ones that serve, and takes their place in one transaction
 // (P3). The same code runs on every SQLite; a crash leaves either the old data or the new.
+import { assert } from '#shared/base/assert.ts'
 import type { Wall } from '#shared/base/time.ts'
 import { putParams, putSql } from '#shared/ledger/change.ts'
 import { ContentHash, rowDigest } from '#shared/ledger/digest.ts'
@@ -36,6 +37,11 @@ export function readStage(sqlite: Sqlite): Stage | undefined {
 }
 
 export function beginStage(sqlite: Sqlite, header: SnapshotHeader): void {
+  const held = readState(sqlite)
+  assert(
+    held === undefined || header.position.epoch >= held.position.epoch,
+    'I8: a lower epoch changes nothing',
+  )
   dropStage(sqlite)
   sqlite.transaction(() => {
     for (const table of tableNames) sqlite.run(createTableSql('sqlite', table, 'next_'), [])

@@ -337,3 +337,18 @@ export function streamRefusedEvent(
     message: `The audit records of ${node} were refused: ${error}`,
   }
 }
+
+/** First record of a new queue in the place of a damaged one: what the Leader does not have is in `aside`. */
+export function queueLostEvent(node: string, aside: string): AuditEvent {
+  return {
+    facility: facilities.authpriv,
+    severity: severities.notice,
+    msgid: 'audit',
+    sdata: [
+      element('auth', { user: node }),
+      element('subject', { node }),
+      element('action', { result: 'failure', operation: 'gap' }),
+    ],
+    message: `The audit queue of ${node} was damaged: records that were not forwarded are in ${aside}`,
+  }
+}

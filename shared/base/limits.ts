@@ -85,6 +85,18 @@ export const limits = {
   closureBytesRemembered: 16 * MiB,
   /** How much of the data file a reader maps; the rest is read page by page. More is faster and counts as memory. */
   readerMapBytes: 32 * MiB,
+  /** What stays of a write-ahead log of SQLite after a large transaction. */
+  writeLogBytes: 16 * MiB,
+  /** Rows and bytes that the scrubber digests at once, about 3 ms; between them others have their turn. */
+  scrubSliceRows: 500,
+  scrubSliceBytes: 1 * MiB,
+  scrubRestMs: 50,
+  /** From one pass over the copy to the next. */
+  scrubPauseMs: 10 * 60 * 1000,
+  /** Free pages are given back to the disk in steps of about 2 ms. */
+  reclaimStepPages: 64,
+  reclaimRestMs: 50,
+  reclaimPauseMs: 60 * 1000,
   /** Addresses whose parsed form a node remembers. */
   addressesRemembered: 1_000,
   /** How long a request with Holdfast-Inconsistent: wait may wait for its position. */
