@@ -6,7 +6,7 @@ import { DomainError } from '../base/errors.ts'
 import { createRequestIds } from './identify.ts'
 import { createMatcher } from './match.ts'
 import type { ApiNode } from './node.ts'
-import { type Answer, parseQuery, type RawRequest } from './request.ts'
+import type { Answer, RawRequest } from './request.ts'
 import type { AnyRoute } from './route.ts'
 import { allRoutes } from './routes/index.ts'
 import { run } from './run.ts'
@@ -20,11 +20,8 @@ export type Api = {
 export function createApi(node: ApiNode, routes: readonly AnyRoute[] = allRoutes): Api {
   const match = createMatcher(routes)
   const requestIdOf = createRequestIds(node.random)
-  const handle = (request: RawRequest): Promise<Answer> => {
-    const query = parseQuery(request.query)
-    const matched = match(request.method, request.path, query)
-    return run(matched, query, request, node, requestIdOf(request.header('x-request-id')))
-  }
+  const handle = (request: RawRequest): Promise<Answer> =>
+    run(match, request, node, requestIdOf(request.header('x-request-id')))
   const app = new Hono<{ Bindings: { peer: string } }>({ getPath: () => '/' })
   app.all('*', async (c) => responseOf(c.req.method, await handle(rawOf(c.req.raw, c.env.peer))))
   return { handle, fetch: async (request, peer) => app.fetch(request, { peer }) }

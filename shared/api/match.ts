@@ -58,12 +58,18 @@ function compile(route: AnyRoute): Pattern {
   return { route, regexp: new RegExp(`^${source}$`), names }
 }
 
-/** Undefined when a segment is not decodable, or an account would hold a slash: no such route. */
+/** Undefined when a segment is not decodable or nobody's name, or an account would hold a slash: no such route. */
 function decodeParams(names: readonly string[], found: RegExpExecArray): Record<string, string> | undefined {
   const params: Record<string, string> = {}
   for (let i = 0; i < names.length; i++) {
     const decoded = decodePercent(found[i + 1]!)
-    if (decoded === undefined || (names[i] === 'account' && decoded.includes('/'))) return undefined
+    if (
+      decoded === undefined ||
+      decoded.includes('\0') ||
+      (names[i] === 'account' && decoded.includes('/'))
+    ) {
+      return undefined
+    }
     params[names[i]!] = decoded
   }
   return params

@@ -33,6 +33,8 @@ export const problems = {
   notAllowed: (message: string): Outcome => problem(405, 'method_not_allowed', message),
   /** A node that cannot write: the code is a number here. */
   readOnly: (): Outcome => problem(405, 405, 'Write operations are not allowed'),
+  /** A node that cannot read what was asked for. */
+  notReadable: (): Outcome => problem(405, 405, 'Read operations are not allowed'),
   notAcceptable: (message: string): Outcome => problem(406, 'not_acceptable', message),
   policyConflict: (retryAfterSeconds: number): Outcome => ({
     ...problem(409, 'policy_conflict', 'Concurrent policy load in progress, please retry'),

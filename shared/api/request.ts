@@ -1,5 +1,5 @@
 // A request as the doors hand it in, and as a route reads it (http-api 1, 2).
-import { fromUtf8 } from '../base/bytes.ts'
+import { fromUtf8, isStorable } from '../base/bytes.ts'
 import { DomainError } from '../base/errors.ts'
 import { isObject, parseJson } from '../base/json.ts'
 
@@ -48,6 +48,8 @@ export function parseQuery(text: string): Query {
     const equals = pair.indexOf('=')
     const name = decodeForm(equals < 0 ? pair : pair.slice(0, equals))
     const value = equals < 0 ? null : decodeForm(pair.slice(equals + 1))
+    mustBeStorable(name)
+    if (value !== null) mustBeStorable(value)
     addPair(query, name, value)
   }
   return query
@@ -67,6 +69,12 @@ function addPair(query: Map<string, QueryValue>, name: string, value: string | n
 
 function decodeForm(text: string): string {
   return decodePercent(text.replaceAll('+', ' ')) ?? text
+}
+
+/** Throws `bad_request` for what no store can hold: such a name cannot be anybody's. */
+export function mustBeStorable(text: string): void {
+  if (!isStorable(text))
+    throw new DomainError('bad_request', 'the request holds a character that no name may have')
 }
 
 /** Undefined when an escape is malformed or the bytes are not UTF-8. */
@@ -103,6 +111,11 @@ export function parametersOf(request: RouteRequest): Query {
   if (type === 'application/json') {
     const value = parseJson(text ?? '')
     if (!isObject(value)) throw new DomainError('bad_request', '')
+    mustBeStorable(
+      JSON.stringify(value)
+        .replaceAll('\\u0000', '\0')
+        .replaceAll(/\\ud[89a-f]/gi, '\0'),
+    )
     return new Map([...request.query, ...Object.entries(value).map(jsonPair)])
   }
   const isForm = type === '' || !type.includes('/') || type === 'application/x-www-form-urlencoded'

@@ -13,11 +13,11 @@ import {
 } from '../ledger/store.ts'
 import { type Conditions, conditionsOf, unmet } from './conditions.ts'
 import { identify, isOutcome } from './identify.ts'
-import type { Match } from './match.ts'
+import type { Matcher } from './match.ts'
 import type { ApiNode } from './node.ts'
 import { answer, type Outcome } from './outcome.ts'
 import { problems } from './problems.ts'
-import type { Answer, Query, RawRequest } from './request.ts'
+import { type Answer, parseQuery, type RawRequest } from './request.ts'
 import { finish, respond, type Stamps, V2_TYPE } from './respond.ts'
 import type { AnyRoute, Caller, Context } from './route.ts'
 
@@ -25,8 +25,7 @@ const noBody = new Uint8Array()
 
 /** Never rejects: what goes wrong becomes an answer. */
 export async function run(
-  match: Match | undefined,
-  query: Query,
+  match: Matcher,
   request: RawRequest,
   node: ApiNode,
   requestId: string,
@@ -34,7 +33,7 @@ export async function run(
   const v2 = request.header('accept') === V2_TYPE
   try {
     const now = node.clock.wall()
-    const { outcome, stamps } = await decided(match, query, request, node, requestId, now)
+    const { outcome, stamps } = await decided(match, request, node, requestId, now)
     return respond(await finish(outcome, node.tokens, now), stamps, v2)
   } catch (error) {
     return respond(outcomeOf(error, node, requestId), { requestId }, v2)
@@ -44,13 +43,14 @@ export async function run(
 type Decided = { readonly outcome: Outcome; readonly stamps: Stamps }
 
 async function decided(
-  match: Match | undefined,
-  query: Query,
+  matcher: Matcher,
   request: RawRequest,
   node: ApiNode,
   requestId: string,
   now: Wall,
 ): Promise<Decided> {
+  const query = parseQuery(request.query)
+  const match = matcher(request.method, request.path, query)
   const access = match?.route.access ?? accessOfUnknown(request.path)
   const identified = identify(access, request, node, requestId, now)
   const caller = identified instanceof Promise ? await identified : identified

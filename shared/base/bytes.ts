@@ -53,3 +53,6 @@ export function fromBase64Url(text: string): Uint8Array | undefined {
     return undefined
   }
 }
+
+/** Text that every store can hold: no U+0000, no half of a surrogate pair. */
+export const isStorable = (text: string): boolean => !text.includes('\0') && text.isWellFormed()

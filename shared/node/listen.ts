@@ -32,7 +32,10 @@ export async function listen(options: ListenOptions): Promise<Listening> {
       requestTimeout: limits.requestMs,
       noDelay: true,
     },
-    (request, response) => void serve(options, request, response),
+    (request, response) => {
+      // `handle` answers everything; what fails here is the socket.
+      serve(options, request, response).catch(() => response.destroy())
+    },
   )
   server.on('upgrade', (request, socket, head) => {
     if (options.onUpgrade) options.onUpgrade(request, socket, head)

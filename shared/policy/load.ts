@@ -1,5 +1,5 @@
 // A policy text up to its transaction: read and resolved, with the ids whose rows the load can touch.
-import { fromUtf8 } from '../base/bytes.ts'
+import { fromUtf8, isStorable } from '../base/bytes.ts'
 import { makeId } from '../id/resource-id.ts'
 import type { LoadMode, Touched } from '../ledger/reads/policy.ts'
 import { PolicyError } from './errors.ts'
@@ -23,6 +23,7 @@ export type LoadRead =
 export function readLoad(body: Uint8Array, account: string, policy: string, mode: LoadMode): LoadRead {
   const text = fromUtf8(body)
   if (text === undefined) return { error: new PolicyError('The policy is not UTF-8 text') }
+  if (!isStorable(text)) return { error: new PolicyError('The policy holds the character U+0000') }
   if (text.trim() === '') return { blank: true }
   try {
     const resolved = resolvePolicy(readPolicy(text), account, policy)

@@ -1,6 +1,6 @@
 // Statements → full ids: accounts, namespaces, relative paths, user names, owners; flattened and in the order in
 // which owners come before what they own (policy 4).
-import { utf8 } from '../base/bytes.ts'
+import { isStorable, utf8 } from '../base/bytes.ts'
 import { limits } from '../base/limits.ts'
 import { makeId } from '../id/resource-id.ts'
 import { PolicyError } from './errors.ts'
@@ -94,7 +94,10 @@ class Resolver {
     const path = this.#path(record, namespace, false)
     if (record.kind === 'user' && path.split('/').includes('..')) throw invalidReference(path)
     const id = this.#id(record, namespace, false)
-    for (const [name] of record.annotations) bounded('annotation name', name, limits.nameBytes)
+    for (const [name, value] of record.annotations) {
+      bounded('annotation name', name, limits.nameBytes)
+      bounded(`value of annotation ${name}`, value, limits.policyBytes)
+    }
     this.records.push({
       id,
       owner: record.owner ? this.#id(record.owner, namespace, true) : defaultOwner,
@@ -146,6 +149,7 @@ class Resolver {
 
 /** UTF-8 needs at most three bytes per UTF-16 unit: short texts are not measured. */
 function bounded(what: string, text: string, limitBytes: number): void {
+  if (!isStorable(text)) throw new PolicyError(`The ${what} holds a character that no name may have`)
   if (text.length * 3 <= limitBytes || utf8(text).length <= limitBytes) return
   throw new PolicyError(`The ${what} '${text.slice(0, 60)}…' is longer than ${limitBytes} bytes`)
 }

@@ -1,5 +1,5 @@
 // The Authorization header, as lenient as the reference reads it (http-api 3).
-import { fromBase64, fromUtf8 } from '../base/bytes.ts'
+import { fromBase64, fromUtf8, isStorable } from '../base/bytes.ts'
 
 /** What stands between `Token token="` and the last quote; undefined when the header has not this form. */
 export function tokenOfHeader(header: string | undefined): string | undefined {
@@ -18,6 +18,6 @@ export function basicOfHeader(header: string | undefined): Basic | undefined {
   const decoded = encoded === undefined ? undefined : fromBase64(encoded)
   const text = decoded && fromUtf8(decoded)
   const colon = text?.indexOf(':') ?? -1
-  if (text === undefined || colon < 0) return undefined
+  if (text === undefined || colon < 0 || !isStorable(text)) return undefined
   return { login: text.slice(0, colon), secret: text.slice(colon + 1) }
 }

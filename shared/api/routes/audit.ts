@@ -53,8 +53,7 @@ const audit = (id: string, path: string, entity: (id: string) => Entity) =>
     facts: () => ({}),
     prove: async (_facts, filter, io) => io.auditRows?.(filter),
     decide(_facts, _filter, _context, rows) {
-      if (rows === undefined)
-        return problems.notImplemented('This node keeps no audit database: ask the Leader')
+      if (rows === undefined) return problems.notReadable()
       return answer(rows.length === 0 ? 404 : 200, json(rows))
     },
   })

@@ -1,6 +1,6 @@
 // All rows that a policy text can touch, as one batch: known from the text and the policy's id alone.
 import { kinds } from '../../id/kinds.ts'
-import { makeId, parseId } from '../../id/resource-id.ts'
+import { makeId, splitId } from '../../id/resource-id.ts'
 import type { Query, Statement } from '../store.ts'
 import { columnsOf, type Row, type RowOf, type TableName, tables } from '../tables.ts'
 import { accessQuery } from './access.ts'
@@ -107,7 +107,7 @@ function versionsQuery(policy: string): Query<number[]> {
 
 /** True when PUT would replace something below the policy that the caller may not update (policy 6). */
 function unchangeableQuery(policy: string, mode: LoadMode): Query<boolean> {
-  const { account, identifier } = parseId(policy)!
+  const { account = '', identifier = '' } = splitId(policy)
   const prefixes =
     mode === 'PUT' ? Object.keys(kinds).map((kind) => makeId(account, kind, `${identifier}/`)) : []
   return {

@@ -1,0 +1,164 @@
+// Random and mutated requests: whatever comes in, no node answers with a fault of its own (5xx), and both go on
+// serving. Repeat a run with HOLDFAST_SEED.
+import { connect } from 'node:net'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { startWorld, type World } from '../conformance/api/world.ts'
+import { type Random, runSeed, seeded } from '../support/random.ts'
+
+const requests = Number(process.env.HOLDFAST_REQUESTS ?? 1_500)
+
+let world: World
+beforeAll(async () => {
+  world = await startWorld()
+})
+afterAll(() => world?.machine.stop())
+
+const paths = [
+  '/',
+  '/whoami',
+  '/health',
+  '/authenticators',
+  '/authn/acme/login',
+  '/authn/acme/admin/authenticate',
+  '/authn/acme/host%2Fapp%2Fweb/authenticate',
+  '/authn/acme/api_key?role=user:alice@app',
+  '/authn/acme/password',
+  '/secrets/acme/variable/app%2Fdb%2Fpw?version=1',
+  '/secrets?variable_ids=acme:variable:app/db/pw',
+  '/policies/acme/policy/app',
+  '/resources/acme/variable?limit=2&offset=1&search=db',
+  '/resources/acme/variable/app%2Fdb%2Fpw?check&privilege=read&role=acme:host:app/web',
+  '/resources/acme/host/app%2Fweb?permitted_roles&privilege=read',
+  '/roles/acme/group/app%2Freaders?members&member=acme:host:app/web',
+  '/roles/acme/host/app%2Fweb?graph',
+  '/roles/acme/host/app%2Fweb?all&filter[]=group:app/readers',
+  '/public_keys/acme/user/bob%40app',
+  '/host_factory_tokens',
+  '/host_factories/hosts',
+  '/audit/resources/acme:variable:app/db/pw?limit=3',
+]
+const odd = [
+  '%',
+  '%00',
+  '%2',
+  '%ff',
+  '%2F',
+  '..',
+  '//',
+  '+',
+  ' ',
+  ':',
+  ';',
+  '&',
+  '=',
+  '[',
+  ']',
+  '[]',
+  '\u00e9',
+  '%C3%A9',
+  '%F0%9F',
+  '!',
+  '@',
+  '"',
+  "'",
+  '\\',
+  '*',
+  '?',
+  '#',
+  'acme',
+  '~',
+  '\u0001'.repeat(1),
+  'x'.repeat(2_000),
+]
+const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'BREW']
+const bodies = [
+  '',
+  ' ',
+  '- !user x',
+  '- !policy\n  id: a\n  body: [',
+  '{"a":',
+  '{"host_factory":["x"],"expiration":{"a":1}}',
+  'host_factory=acme:host_factory:app/factory&expiration=2099-01-01T00:00:00Z&count=-1',
+  'id[]=a&id=b&annotations=x',
+  '\u0000\u00ff',
+  '%%%',
+  'x'.repeat(70_000),
+]
+const headerSets = [
+  {},
+  { 'Content-Type': 'text\\plain' },
+  { 'Content-Type': 'application/json' },
+  { 'Content-Type': 'multipart/form-data; boundary=x' },
+  { Accept: 'application/x.secretsmgr.v2beta+json' },
+  { 'Accept-Encoding': 'base64' },
+  { 'X-Forwarded-For': '1.2.3.4, , ::zz, 10.0.0.1' },
+  { 'Holdfast-Min-Position': '1.1', 'Holdfast-Max-Age-Ms': 'soon' },
+  { 'Holdfast-Inconsistent': 'redirect', 'Holdfast-Min-Position': '1.1' },
+  { 'X-Request-Id': 'a"]\\[b'.repeat(40) },
+  { Authorization: 'Basic !!!' },
+  { Authorization: 'Basic YWRtaW46' },
+  { Authorization: 'Token token="' },
+  { Authorization: 'Token token="e30="' },
+]
+
+function mutated(random: Random, path: string): string {
+  let text = path
+  for (let n = random.int(0, 3); n > 0; n--) {
+    const at = random.int(1, text.length + 1)
+    const cut = random.int(0, 4)
+    text = text.slice(0, at) + random.pick(odd) + text.slice(at + cut)
+  }
+  // A request line holds no blank and no control character; everything else is the server's business.
+  return text.replace(/[\s\p{Cc}]|[^\p{ASCII}]/gu, (c) => encodeURIComponent(c))
+}
+
+/** Written to a socket as it is: a client library would mend half of it. */
+function raw(
+  url: string,
+  method: string,
+  path: string,
+  headers: object,
+  body: string,
+): Promise<number | 'closed'> {
+  const { hostname, port } = new URL(url)
+  const lines = Object.entries({
+    Host: hostname,
+    Connection: 'close',
+    ...headers,
+    'Content-Length': Buffer.byteLength(body),
+  })
+  const head = `${method} ${path} HTTP/1.1\r\n${lines.map(([name, value]) => `${name}: ${value}`).join('\r\n')}\r\n\r\n`
+  return new Promise((resolve) => {
+    let answer = ''
+    const socket = connect(Number(port), hostname, () => socket.write(head + body))
+    socket.on('data', (chunk) => {
+      answer += chunk.toString('latin1', 0, 64)
+    })
+    socket.on('error', () => undefined)
+    socket.on('close', () => resolve(answer === '' ? 'closed' : Number(answer.slice(9, 12))))
+  })
+}
+
+test(`${requests} odd requests to each node never meet a fault`, { timeout: 10 * 60_000 }, async () => {
+  const random = seeded(runSeed('requests'))
+  const authorizations = [
+    world.admin.authorization,
+    world.web.authorization,
+    world.onlooker.authorization,
+    '',
+  ]
+  const faults: string[] = []
+  for (let n = 0; n < requests; n++) {
+    const method = random.pick(methods)
+    const path = mutated(random, random.pick(paths))
+    const headers = { Authorization: random.pick(authorizations), ...random.pick(headerSets) }
+    const body = random.pick(bodies)
+    for (const node of [world.machine.leader, world.machine.follower]) {
+      const status = await raw(node.url, method, path, headers, body)
+      if (status === 'closed' || status >= 500)
+        faults.push(`${status} ${node.url} ${method} ${path} ${JSON.stringify(headers).slice(0, 200)}`)
+    }
+  }
+  expect(faults).toEqual([])
+  expect((await world.web.getSecret('app/db/pw')).status).toBe(200)
+})
