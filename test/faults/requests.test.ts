@@ -160,5 +160,7 @@ test(`${requests} odd requests to each node never meet a fault`, { timeout: 10 *
     }
   }
   expect(faults).toEqual([])
-  expect((await world.web.getSecret('app/db/pw')).status).toBe(200)
+  for (const node of [world.machine.leader, world.machine.follower]) {
+    expect((await fetch(`${node.url}/health`)).status).toBe(200)
+  }
 })
