@@ -11,6 +11,8 @@ export type Lanes = {
   leave(lane: string): void
 }
 
+const conflict = (): DomainError => new DomainError('policy_conflict', 'another policy load is in progress')
+
 export function createLanes(waitMs: number = limits.policyLoadWaitMs): Lanes {
   const busy = new Map<string, Waiting[]>()
   return {
@@ -20,10 +22,11 @@ export function createLanes(waitMs: number = limits.policyLoadWaitMs): Lanes {
         busy.set(lane, [])
         return Promise.resolve()
       }
+      if (queue.length >= limits.commandsWaiting) return Promise.reject(conflict())
       return new Promise((resolve, reject) => {
         const timer = setTimeout(() => {
           queue.splice(queue.indexOf(waiting), 1)
-          reject(new DomainError('policy_conflict', 'another policy load is in progress'))
+          reject(conflict())
         }, waitMs)
         const waiting: Waiting = { admit: resolve, timer }
         queue.push(waiting)

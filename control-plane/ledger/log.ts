@@ -4,12 +4,16 @@ import type { Position } from '#shared/ledger/position.ts'
 import { columnsOf, type Row, type TableName, tableNames, tables } from '#shared/ledger/tables.ts'
 import type { ChangeLog, LedgerSnapshot, LoggedCommit, Outbox } from './change-log.ts'
 import type { Database, Session } from './connection.ts'
+import { createTrim, type RetentionBounds } from './retention.ts'
 import type { Writer } from './writer.ts'
 
+/** `trim` cuts what is over the bounds; the floor moves with it. */
 export async function createChangeLog(
   database: Database,
   writer: Writer,
+  bounds: RetentionBounds = { ageMs: limits.changeLogAgeMs, bytes: limits.changeLogBytes },
 ): Promise<ChangeLog & { trim(): Promise<void> }> {
+  const trim = createTrim(database, writer, bounds)
   let floor = await readFloor(database, writer)
   return {
     head: () => writer.head(),
@@ -25,7 +29,7 @@ export async function createChangeLog(
     subscribe: (listener) => writer.onCommit(listener),
     snapshot: (body) => readSnapshot(database, body),
     async trim() {
-      await trimLog(database, writer.head().position)
+      await trim()
       floor = await readFloor(database, writer)
     },
   }
@@ -38,7 +42,12 @@ async function readFloor(session: Session, writer: Writer): Promise<Position> {
   return { epoch: Number(first.epoch), seq: Number(first.seq) - 1 }
 }
 
-async function readCommits(session: Session, after: Position, maxBytes: number): Promise<LoggedCommit[]> {
+/** As `ChangeLog.read`, on one session. */
+export async function readCommits(
+  session: Session,
+  after: Position,
+  maxBytes: number,
+): Promise<LoggedCommit[]> {
   // Sizes first: a part may be large, and only as many are read as may be held.
   const { rows: sizes } = await session.query(
     'SELECT seq, SUM(octet_length(changes)) AS bytes FROM change_log WHERE seq > $1 GROUP BY seq ORDER BY seq LIMIT 512',
@@ -78,17 +87,6 @@ function commitsOf(rows: readonly Record<string, unknown>[]): LoggedCommit[] {
     })
   }
   return commits
-}
-
-/** Cuts by age and by size, the newest commit always stays: its hash is what a resuming Follower is compared with. */
-async function trimLog(database: Database, head: Position): Promise<void> {
-  const { rows } = await database.query(
-    'SELECT MAX(seq) AS seq FROM (SELECT seq, at, SUM(octet_length(changes)) OVER (ORDER BY seq DESC, part) AS newer ' +
-      'FROM change_log) l WHERE newer > $1 OR at < (SELECT MAX(at) FROM change_log) - $2',
-    [limits.changeLogBytes, limits.changeLogAgeMs],
-  )
-  const upTo = Math.min(Number(rows[0]?.seq ?? 0), head.seq - 1)
-  if (upTo > 0) await database.query('DELETE FROM change_log WHERE seq <= $1', [upTo])
 }
 
 async function readSnapshot<T>(

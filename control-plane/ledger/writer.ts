@@ -15,6 +15,7 @@ import type { LoggedCommit } from './change-log.ts'
 import type { Database, HeldSession, Session } from './connection.ts'
 import { beginGuarded } from './epoch-guard.ts'
 import { createLanes } from './lanes.ts'
+import { readCommits } from './log.ts'
 import { readFolded } from './reader.ts'
 
 type Job = {
@@ -42,6 +43,9 @@ export type WriterOptions = {
   readonly clock: Clock
 }
 
+/** What one batch may have committed unheard is read whole: it was in memory before. */
+const UNHEARD_BYTES = Number.POSITIVE_INFINITY
+
 export async function createWriter({ database, epoch, clock }: WriterOptions): Promise<Writer> {
   let head = await readHead(database)
   const lanes = createLanes()
@@ -54,8 +58,17 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
   /** A new connection may follow a commit whose outcome nobody heard: the database says where the ledger stands. */
   async function openSession(): Promise<HeldSession> {
     const opened = await database.session()
-    head = await readHead(opened)
-    return opened
+    try {
+      const found = await readHead(opened)
+      const unheard =
+        found.position.seq > head.position.seq ? await readCommits(opened, head.position, UNHEARD_BYTES) : []
+      head = found
+      tell(unheard, true)
+      return opened
+    } catch (error) {
+      opened.release(true)
+      throw error
+    }
   }
 
   async function drain(): Promise<void> {
@@ -71,16 +84,17 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
   /** False when the batch was rolled back and should run one by one. */
   async function runBatch(batch: readonly Job[]): Promise<boolean> {
     const stage: { committing: boolean } = { committing: false }
+    let done: readonly Done[]
     try {
       session ??= await openSession()
-      const done = await inTransaction(session, batch, stage)
-      publish(done)
-      return true
+      done = await inTransaction(session, batch, stage)
     } catch (error) {
       session?.release(true)
       session = undefined
       return settleFailure(batch, error, stage.committing)
     }
+    answer(done)
+    return true
   }
 
   async function inTransaction(
@@ -98,20 +112,23 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
     return run.done
   }
 
-  function publish(done: readonly Done[]): void {
-    for (const { logged } of done) {
-      if (logged !== undefined) for (const listener of commitListeners) listener(logged)
-    }
-    if (done.some(({ committed }) => committed.decision.records.length > 0)) {
-      for (const listener of recordListeners) listener()
-    }
+  function answer(done: readonly Done[]): void {
     for (const { job, committed, error } of done) {
       if (error === undefined) job.resolve(committed)
       else job.reject(error)
     }
+    tell(
+      done.flatMap(({ logged }) => logged ?? []),
+      done.some(({ committed }) => committed.decision.records.length > 0),
+    )
   }
 
-  async function settleFailure(batch: readonly Job[], error: unknown, committing: boolean): Promise<boolean> {
+  function tell(commits: readonly LoggedCommit[], records: boolean): void {
+    for (const commit of commits) for (const listener of commitListeners) listener(commit)
+    if (records) for (const listener of recordListeners) listener()
+  }
+
+  function settleFailure(batch: readonly Job[], error: unknown, committing: boolean): boolean {
     if (!committing && batch.length > 1 && !(error instanceof DomainError)) return false
     const answer = committing
       ? new DomainError('unavailable', 'outcome unknown: the database was lost while it committed', {
