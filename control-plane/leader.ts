@@ -50,7 +50,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
 
   const postgres = createPostgres({
     dataDirectory: settings.data_dir,
-    binaries: await findBinaries(settings.postgres_bin),
+    binaries: await findBinaries(settings.postgres_bin, settings.data_dir),
     clock,
     log: (message) => log.warn(message),
   })

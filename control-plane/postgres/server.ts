@@ -1,30 +1,45 @@
 // Our own Postgres: made on first start, run as a child, brought back when it dies.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync } from 'node:fs'
-import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  chown,
+  type FileHandle,
+  mkdir,
+  mkdtemp,
+  open,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Clock } from '#shared/base/time.ts'
-import { commandPrefix } from './run-as.ts'
+import { claim, endOrphan } from './ownership.ts'
+import { findRunAs, type RunAs } from './run-as.ts'
 
 export type PostgresOptions = {
-  /** Holds the cluster in `postgres`, its log in `postgres.log`. */
+  /** Holds the cluster in `postgres`, its log in `postgres.log`. One process at a time may use it. */
   readonly dataDirectory: string
   readonly binaries: string
   readonly clock: Clock
   readonly log: (message: string) => void
   /** Off only in tests that kill nothing. */
   readonly durable?: boolean
+  /** Instead of what works here best. */
+  readonly runAs?: RunAs
 }
 
 export type PostgresServer = {
   /** Connection URL of one of its databases. */
   url(database: string): string
   pid(): number | undefined
-  /** Resolves when it accepts connections. */
+  /** Resolves when it accepts connections. Throws `settings_invalid` when another process has the folder. */
   start(): Promise<void>
+  /** Fast shutdown: ends connections and writes a checkpoint; whoever does not end in time is ended at once. */
   stop(): Promise<void>
 }
 
@@ -32,43 +47,68 @@ const USER = 'holdfast'
 /** Longest path of a UNIX socket, with room for its file name. */
 const SOCKET_FOLDER_CHARS = 80
 const BACKOFF_MS = [0, 100, 500, 1_000, 5_000]
+/** A first start may meet the last processes of a server that was killed; they end within moments. */
+const STARTS = 4
+/** A server that ran this long did not fail at its start. */
+const STEADY_MS = 30_000
+const STOP_WITHIN_MS = 20_000
 
 export function createPostgres(options: PostgresOptions): PostgresServer {
   const cluster = join(options.dataDirectory, 'postgres')
-  const prefix = commandPrefix()
-  let sockets = join(options.dataDirectory, 'sockets')
+  const own = join(options.dataDirectory, 'sockets')
+  let sockets = own
+  const stopping = new AbortController()
+  let runAs: RunAs
+  let release = async (): Promise<void> => undefined
   let child: ChildProcess | undefined
-  let stopping = false
+  let restarting: Promise<void> | undefined
 
   async function launch(): Promise<void> {
     await endOrphan(cluster, options)
-    const log = await open(join(options.dataDirectory, 'postgres.log'), 'a', 0o600)
+    await writeAccessRules(cluster, runAs)
+    const log = await openLog(join(options.dataDirectory, 'postgres.log'))
     const command = [
-      ...prefix,
+      ...runAs.prefix,
       join(options.binaries, 'postgres'),
       ...serverArguments(cluster, sockets, options),
     ]
     const started = spawn(command[0]!, command.slice(1), { stdio: ['ignore', log.fd, log.fd] })
     child = started
+    const ended = new Promise<void>((resolve) => {
+      started.once('exit', () => resolve())
+      started.once('error', () => resolve())
+    })
     await log.close()
-    const ended = once(started, 'exit')
     await untilReady(cluster, started, options)
-    void ended.then(() => bringBack())
+    const since = options.clock.monotonic()
+    void ended.then(() => {
+      if (!stopping.signal.aborted)
+        restarting = bringBack(options.clock.monotonic() - since > STEADY_MS ? 0 : 1)
+    })
   }
 
   /** Postgres died under us: start it again, more slowly each time it fails. */
-  async function bringBack(): Promise<void> {
-    for (let attempt = 0; !stopping; attempt++) {
-      options.log('Postgres ended unexpectedly; starting it again')
-      await options.clock.sleep(BACKOFF_MS[Math.min(attempt, BACKOFF_MS.length - 1)]!)
-      if (stopping) return
+  async function bringBack(failures: number): Promise<void> {
+    options.log('Postgres ended unexpectedly; starting it again')
+    for (let attempt = failures; !stopping.signal.aborted; attempt++) {
+      await options.clock.sleep(BACKOFF_MS[Math.min(attempt, BACKOFF_MS.length - 1)]!, stopping.signal)
+      if (stopping.signal.aborted) return
       try {
-        await launch()
-        return
+        return await launch()
       } catch (error) {
-        options.log(
-          `Postgres could not be started: ${error instanceof Error ? error.message : String(error)}`,
-        )
+        options.log(`Postgres could not be started: ${describe(error)}`)
+      }
+    }
+  }
+
+  async function firstLaunch(): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await launch()
+      } catch (error) {
+        if (attempt === STARTS) throw error
+        options.log(`Postgres could not be started: ${describe(error)}`)
+        await options.clock.sleep(BACKOFF_MS[attempt]!, stopping.signal)
       }
     }
   }
@@ -77,37 +117,88 @@ export function createPostgres(options: PostgresOptions): PostgresServer {
     url: (database) => `postgresql://${USER}@localhost/${database}?host=${encodeURIComponent(sockets)}`,
     pid: () => child?.pid,
     async start() {
+      runAs = options.runAs ?? (await findRunAs())
       await mkdir(options.dataDirectory, { recursive: true, mode: 0o700 })
-      if (sockets.length > SOCKET_FOLDER_CHARS) sockets = mkdtempSync(join(tmpdir(), 'holdfast-'))
-      await mkdir(sockets, { recursive: true, mode: 0o700 })
-      await initialise(cluster, prefix, options)
-      await launch()
+      release = await claim(options.dataDirectory)
+      try {
+        if (own.length > SOCKET_FOLDER_CHARS) sockets = await mkdtemp(join(tmpdir(), 'holdfast-'))
+        else await mkdir(sockets, { recursive: true, mode: 0o700 })
+        await giveTo(runAs, options.dataDirectory, sockets)
+        await initialise(cluster, runAs, options)
+        await firstLaunch()
+      } catch (error) {
+        await end(child, options.clock)
+        await release()
+        throw error
+      }
     },
     async stop() {
-      stopping = true
-      if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
-      const ended = once(child, 'exit')
-      // Fast shutdown: ends connections, writes a checkpoint.
-      child.kill('SIGINT')
-      await ended
+      stopping.abort()
+      await restarting
+      await end(child, options.clock)
+      if (sockets !== own) await rm(sockets, { recursive: true, force: true })
+      await release()
     },
   }
 }
 
+const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+const hasEnded = (child: ChildProcess): boolean =>
+  child.pid === undefined || child.exitCode !== null || child.signalCode !== null
+
+async function end(child: ChildProcess | undefined, clock: Clock): Promise<void> {
+  if (child === undefined || hasEnded(child)) return
+  const inTime = new AbortController()
+  const ended = once(child, 'exit').then(() => inTime.abort())
+  child.kill('SIGINT')
+  await clock.sleep(STOP_WITHIN_MS, inTime.signal)
+  // Like a crash, and recovered from like one at the next start.
+  if (!hasEnded(child)) child.kill('SIGQUIT')
+  await ended
+}
+
+const LOG_BYTES = 16 * 1024 * 1024
+
+/** The log of earlier starts is kept once, when it has become long. */
+async function openLog(file: string): Promise<FileHandle> {
+  const size = await stat(file).then(
+    (found) => found.size,
+    () => 0,
+  )
+  if (size > LOG_BYTES) await rename(file, `${file}.1`)
+  return open(file, 'a', 0o600)
+}
+
+/** A user without privileges reaches its folders through ours, and sees nothing else in it. */
+async function giveTo({ owner }: RunAs, dataDirectory: string, sockets: string): Promise<void> {
+  if (owner === undefined) return
+  await chown(dataDirectory, 0, owner.gid)
+  await chmod(dataDirectory, 0o710)
+  await chown(sockets, owner.uid, owner.gid)
+}
+
+/**
+ * Who may connect: whoever can reach the socket, and that is the owner of its folder. Where Postgres runs as a
+ * user that other programs may share, the kernel's word that it is us. Nothing else is listened on.
+ */
+async function writeAccessRules(cluster: string, { owner }: RunAs): Promise<void> {
+  const rule = owner === undefined ? 'trust' : 'peer map=owner'
+  await writeFile(join(cluster, 'pg_hba.conf'), `local all all ${rule}\n`)
+  if (owner !== undefined) await writeFile(join(cluster, 'pg_ident.conf'), `owner root ${USER}\n`)
+}
+
 /** initdb into a folder beside, then renamed: an interrupted first start leaves nothing half made. */
-async function initialise(
-  cluster: string,
-  prefix: readonly string[],
-  options: PostgresOptions,
-): Promise<void> {
+async function initialise(cluster: string, runAs: RunAs, options: PostgresOptions): Promise<void> {
   const version = await readFile(join(cluster, 'PG_VERSION'), 'utf8').catch(() => undefined)
   if (version !== undefined) return
   const making = `${cluster}.making`
   await rm(making, { recursive: true, force: true })
   await mkdir(making, { mode: 0o700 })
+  if (runAs.owner !== undefined) await chown(making, runAs.owner.uid, runAs.owner.gid)
   const flags = ['-k', '--locale=C', '-E', 'UTF8', '-A', 'trust', '-U', USER]
   const sync = options.durable === false ? ['-N'] : []
-  const command = [...prefix, join(options.binaries, 'initdb'), '-D', making, ...flags, ...sync]
+  const command = [...runAs.prefix, join(options.binaries, 'initdb'), '-D', making, ...flags, ...sync]
   const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] })
   let errors = ''
   child.stderr?.on('data', (chunk) => {
@@ -115,8 +206,6 @@ async function initialise(
   })
   const [code] = (await once(child, 'close')) as [number | null]
   if (code !== 0) throw new DomainError('unavailable', `initdb failed: ${errors.trim()}`)
-  // Only this folder's owner can reach the socket, and nothing else is listened on.
-  await writeFile(join(making, 'pg_hba.conf'), 'local all all trust\n')
   await rename(making, cluster)
 }
 
@@ -130,11 +219,17 @@ function serverArguments(cluster: string, sockets: string, options: PostgresOpti
     wal_level: 'replica',
     max_wal_size: '1GB',
     synchronous_commit: 'on',
+    // Statements are written in the source and prepared once: planning them again costs more than running them.
+    plan_cache_mode: 'force_generic_plan',
+    jit: 'off',
     fsync: options.durable === false ? 'off' : 'on',
     // A statement that waits for ever would hold the writer.
     lock_timeout: '10s',
     log_min_messages: 'warning',
-    // Values are sealed, but a policy text or a name is nobody's business in a log either.
+    log_checkpoints: 'off',
+    // Values are sealed, but a policy text or a name is nobody's business in a log either; a refused row is
+    // written out in what terse leaves away.
+    log_error_verbosity: 'terse',
     log_min_error_statement: 'panic',
     log_parameter_max_length_on_error: '0',
   }
@@ -148,7 +243,7 @@ const POLL_MS = 20
 async function untilReady(cluster: string, child: ChildProcess, options: PostgresOptions): Promise<void> {
   const giveUpAt = options.clock.monotonic() + READY_WITHIN_MS
   while (options.clock.monotonic() < giveUpAt) {
-    if (child.exitCode !== null || child.signalCode !== null) {
+    if (hasEnded(child)) {
       throw new DomainError(
         'unavailable',
         `Postgres ended while starting: see ${options.dataDirectory}/postgres.log`,
@@ -159,21 +254,4 @@ async function untilReady(cluster: string, child: ChildProcess, options: Postgre
     await options.clock.sleep(POLL_MS)
   }
   throw new DomainError('unavailable', `Postgres was not ready within ${READY_WITHIN_MS} ms`)
-}
-
-/** A server of an earlier life, whose owner died without a word, holds the folder: end it first. */
-async function endOrphan(cluster: string, options: PostgresOptions): Promise<void> {
-  const pid = Number((await readFile(join(cluster, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n')[0])
-  if (!(pid > 0)) return
-  for (let waited = 0; await isServerOf(pid, cluster); waited += POLL_MS) {
-    if (waited === 0) options.log(`ending Postgres ${pid}, left by an earlier process`)
-    process.kill(pid, waited < 10_000 ? 'SIGQUIT' : 'SIGKILL')
-    await options.clock.sleep(POLL_MS)
-  }
-}
-
-async function isServerOf(pid: number, cluster: string): Promise<boolean> {
-  // A zombie has no command line any more, and another program's process names another folder.
-  const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
-  return command.split('\0').includes(cluster)
 }

@@ -1,7 +1,8 @@
-// A real Postgres for tests: one server per test process, one database per test file.
+// A real Postgres for tests: one server per test file, one database per test.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { afterAll } from 'vitest'
 import { connect, type Database } from '#control-plane/ledger/connection.ts'
 import { createDatabases, ledgerMigrations, migrate } from '#control-plane/ledger/migrate.ts'
 import { findBinaries } from '#control-plane/postgres/binaries.ts'
@@ -9,6 +10,7 @@ import { createPostgres, type PostgresServer } from '#control-plane/postgres/ser
 import { systemClock } from '#shared/node/clock.ts'
 
 let server: Promise<PostgresServer> | undefined
+let stopServer = async (): Promise<void> => undefined
 let databases = 0
 
 async function startServer(): Promise<PostgresServer> {
@@ -20,12 +22,18 @@ async function startServer(): Promise<PostgresServer> {
     log: () => undefined,
     durable: false,
   })
-  // Postgres dies with this process; its folder must not stay.
-  process.once('exit', () => rmSync(dataDirectory, { recursive: true, force: true }))
+  // Should this process be killed, Postgres dies with it; only the folder stays.
+  stopServer = async () => {
+    await postgres.stop()
+    rmSync(dataDirectory, { recursive: true, force: true })
+  }
   await postgres.start()
   return postgres
 }
 
+afterAll(() => stopServer())
+
+/** Started with the first call, stopped after the last test of the file. */
 export async function testServer(): Promise<PostgresServer> {
   server ??= startServer()
   return server
