@@ -18,6 +18,13 @@ export function stemsOf(text: string): string[] {
   return [...new Set(words.filter((word) => !STOP_WORDS.has(word)).map(stemmer))].sort()
 }
 
+/**
+ * What a client searches for: undefined for no search. A search without a single stem finds nothing, as in the
+ * reference: `the` alone is not a question.
+ */
+export const searchOf = (text: string | undefined): readonly string[] | undefined =>
+  text === undefined || text.trim() === '' ? undefined : stemsOf(text)
+
 /** The `words` cell of a resource: each stem between two spaces, so that `% stem %` finds whole stems only. */
 export function searchWords(id: string, annotations: readonly { name: string; value: string }[]): string {
   const text = [id.slice(id.indexOf(':') + 1), ...annotations.map(({ value }) => value)].join(' ')

@@ -10,7 +10,7 @@ import { sha256Hex } from '../../base/native-crypto.ts'
 import { jsonInstant, secondsInstant } from '../../base/time.ts'
 import { accountOf, makeId, splitId } from '../../id/resource-id.ts'
 import { type Change, put, remove } from '../../ledger/change.ts'
-import { accessQuery } from '../../ledger/reads/access.ts'
+import { accessQuery, factoryAccessQuery } from '../../ledger/reads/access.ts'
 import { factoryLayersQuery, factoryTokenQuery } from '../../ledger/reads/host-factory.ts'
 import { type Details, detailsBatch, type IdSource } from '../../ledger/reads/resource.ts'
 import { searchWords } from '../../ledger/search.ts'
@@ -107,19 +107,6 @@ const revokeToken = route({
     return answer(204, undefined, { changes: [remove('host_factory_tokens', { id })] })
   },
 })
-
-/** Access to the factory of a token: the factory is known only from the token's row. */
-function factoryAccessQuery(tokenId: string) {
-  const query = accessQuery('')
-  const factory = '(SELECT factory FROM host_factory_tokens WHERE id = ?1)'
-  return {
-    ...query,
-    sql: query.sql
-      .replace('WHERE id = ?1', `WHERE id = ${factory}`)
-      .replace('resource = ?1', `resource = ${factory}`),
-    params: [tokenId],
-  }
-}
 
 const createHost = route({
   id: 'createHost',

@@ -5,10 +5,11 @@ import { DomainError } from '../../base/errors.ts'
 import { isKind } from '../../id/kinds.ts'
 import { expandId, makeId } from '../../id/resource-id.ts'
 import { accessQuery } from '../../ledger/reads/access.ts'
+import { given } from '../../ledger/reads/conditions.ts'
 import { holdsQuery, type ListFilter, listCountQuery, listIdsQuery } from '../../ledger/reads/listing.ts'
 import { detailsBatch, idSource, otherAccessQuery, permittedRolesQuery } from '../../ledger/reads/resource.ts'
 import { roleQuery } from '../../ledger/reads/role.ts'
-import { stemsOf } from '../../ledger/search.ts'
+import { searchOf } from '../../ledger/search.ts'
 import { actorOf } from '../actor.ts'
 import { answer, json, type Outcome, recorded } from '../outcome.ts'
 import { problems } from '../problems.ts'
@@ -152,7 +153,7 @@ function listInput(params: Readonly<Record<string, string>>, query: Query, setti
     filter: {
       account,
       kind: params.kind ?? (textOf(query, 'kind') || undefined),
-      stems: stemsOf(textOf(query, 'search') ?? ''),
+      stems: searchOf(textOf(query, 'search')),
       owner: owner === undefined ? undefined : (expandId(account ?? '', owner) ?? owner),
       actingAs: textOf(query, 'acting_as') || textOf(query, 'role') || undefined,
     },
@@ -173,7 +174,7 @@ const listResources = (id: string, path: string) =>
     facts: ({ filter, limit, offset, count }) => ({
       holds: holdsQuery(filter.actingAs ?? ''),
       owner: roleQuery(filter.owner ?? ''),
-      count: listCountQuery(filter),
+      count: count ? listCountQuery(filter) : given(0),
       ...detailsBatch(count ? idSource('') : listIdsQuery(filter, limit, offset)),
     }),
     decide({ holds, owner, count, ...details }, input, { caller, keyring }) {
@@ -181,14 +182,7 @@ const listResources = (id: string, path: string) =>
       const actor = actorOf(caller)
       const refused = (outcome: Outcome, error: string): Outcome =>
         recorded(outcome, listEvent(actor, { msgid: 'list', parameters, error }))
-      if (
-        filter.kind !== undefined &&
-        'kind' in parameters &&
-        path.includes(':kind') &&
-        !isKind(filter.kind)
-      ) {
-        return problems.noRoute()
-      }
+      if (path.endsWith(':kind') && !isKind(filter.kind!)) return problems.noRoute()
       if (filter.actingAs !== undefined && !holds) return refused(problems.forbidden(), 'Forbidden')
       if (filter.owner !== undefined && owner === undefined) {
         return refused(problems.recordNotFound(filter.owner), 'Not found')

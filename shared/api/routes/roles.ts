@@ -6,7 +6,8 @@ import { jsonInstant } from '../../base/time.ts'
 import { isKind } from '../../id/kinds.ts'
 import { expandId, makeId } from '../../id/resource-id.ts'
 import { put, remove } from '../../ledger/change.ts'
-import { accessQuery } from '../../ledger/reads/access.ts'
+import { type Access, accessQuery, policyAccessQuery } from '../../ledger/reads/access.ts'
+import { given } from '../../ledger/reads/conditions.ts'
 import {
   allRolesQuery,
   graphQuery,
@@ -14,10 +15,10 @@ import {
   type MembershipFilter,
   membershipCountQuery,
   membershipsQuery,
+  type RoleRow,
   roleQuery,
 } from '../../ledger/reads/role.ts'
-import { stemsOf } from '../../ledger/search.ts'
-import type { Query as Fact } from '../../ledger/store.ts'
+import { searchOf } from '../../ledger/search.ts'
 import { actorOf } from '../actor.ts'
 import { answer, json, type Outcome } from '../outcome.ts'
 import { problems } from '../problems.ts'
@@ -44,12 +45,22 @@ const membershipJson = (m: Membership) => ({
   ...withPolicy(m.policy),
 })
 
-const everything: MembershipFilter = { kinds: [], stems: [], members: undefined, limit: undefined, offset: 0 }
+const everything: MembershipFilter = {
+  kinds: [],
+  stems: undefined,
+  members: undefined,
+  limit: undefined,
+  offset: 0,
+}
+
+type Guard = { readonly access: Access; readonly role: RoleRow | undefined }
+
+const guardOf = (id: string) => ({ access: accessQuery(id), role: roleQuery(id) })
 
 /** The role's resource must be seen, otherwise there is no such record; never 403. */
-function guarded(kind: string, id: string, seen: boolean, then: () => Outcome): Outcome {
+function guarded({ access, role }: Guard, { kind, id }: Path, then: (role: RoleRow) => Outcome): Outcome {
   if (!isKind(kind)) return problems.noRoute()
-  return seen ? then() : problems.recordNotFound(id)
+  return visible(access) && role !== undefined ? then(role) : problems.recordNotFound(id)
 }
 
 const showRole = route({
@@ -59,19 +70,15 @@ const showRole = route({
   access: 'token',
   effect: 'read',
   input: ({ params }) => pathOf(params),
-  facts: ({ id }) => ({
-    access: accessQuery(id),
-    role: roleQuery(id),
-    members: membershipsQuery(id, 'role', everything),
-  }),
-  decide: ({ access, role, members }, { kind, id }) =>
-    guarded(kind, id, visible(access) && role !== undefined, () =>
+  facts: ({ id }) => ({ ...guardOf(id), members: membershipsQuery(id, 'role', everything) }),
+  decide: ({ members, ...guard }, path) =>
+    guarded(guard, path, ({ id, createdAt, policy }) =>
       answer(
         200,
         json({
-          created_at: jsonInstant(role!.createdAt),
+          created_at: jsonInstant(createdAt),
           id,
-          ...withPolicy(role!.policy),
+          ...withPolicy(policy),
           members: members.map(membershipJson),
         }),
       ),
@@ -92,17 +99,22 @@ function filterOf(account: string, query: Query, byMember: boolean): MembershipF
   const members = listOf(query, 'filter').map((id) => expandId(account, id) ?? id)
   return {
     kinds: listOf(query, 'kind'),
-    stems: stemsOf(textOf(query, 'search') ?? ''),
+    stems: searchOf(textOf(query, 'search')),
     members: byMember && members.length > 0 ? members : undefined,
     limit,
     offset: offset ?? 0,
   }
 }
 
-const parametersOf = (query: Query, account: string, id: string): Record<string, string> => ({
+const LISTED = ['search', 'kind', 'limit', 'offset', 'count', 'filter']
+
+/** As the audit names them: only what the route knows, each as one text. */
+const parametersOf = (query: Query, { account, id }: Path): Record<string, string> => ({
   account,
   role: id,
-  ...Object.fromEntries([...query].filter((pair): pair is [string, string] => typeof pair[1] === 'string')),
+  ...Object.fromEntries(
+    LISTED.filter((name) => query.has(name)).map((name) => [name, listOf(query, name).join(',')]),
+  ),
 })
 
 /** Members of a role, or memberships of it: one rule seen from either end. */
@@ -122,16 +134,16 @@ const listMemberships = (selector: 'members' | 'memberships') => {
         ...path,
         filter: filterOf(path.account, query, side === 'member'),
         count: query.has('count'),
-        parameters: parametersOf(query, path.account, path.id),
+        parameters: parametersOf(query, path),
       }
     },
-    facts: ({ id, filter }) => ({
-      access: accessQuery(id),
-      rows: membershipsQuery(id, side, filter),
-      total: membershipCountQuery(id, side, filter),
+    facts: ({ id, filter, count }) => ({
+      ...guardOf(id),
+      rows: count ? given([]) : membershipsQuery(id, side, filter),
+      total: count ? membershipCountQuery(id, side, filter) : given(0),
     }),
-    decide: ({ access, rows, total }, { kind, id, count, parameters }, { caller }) =>
-      guarded(kind, id, visible(access), () =>
+    decide: ({ rows, total, ...guard }, { count, parameters, ...path }, { caller }) =>
+      guarded(guard, path, () =>
         answer(200, json(count ? { count: total } : rows.map(membershipJson)), {
           audit: [listEvent(actorOf(caller), { msgid, parameters })],
         }),
@@ -149,12 +161,12 @@ const allRoles = route({
   input: ({ params, query }) => {
     const path = pathOf(params)
     const filter = listOf(query, 'filter').map((id) => expandId(path.account, id) ?? id)
-    return { ...path, filter, filtered: query.has('filter'), count: query.has('count') }
+    return { ...path, filter, count: query.has('count') }
   },
-  facts: ({ id }) => ({ access: accessQuery(id), roles: allRolesQuery(id) }),
-  decide: ({ access, roles }, { kind, id, filter, filtered, count }) =>
-    guarded(kind, id, visible(access), () => {
-      const kept = filtered ? roles.filter((role) => filter.includes(role)) : roles
+  facts: ({ id }) => ({ ...guardOf(id), roles: allRolesQuery(id) }),
+  decide: ({ roles, ...guard }, { filter, count, ...path }) =>
+    guarded(guard, path, () => {
+      const kept = filter.length === 0 ? roles : roles.filter((role) => filter.includes(role))
       return answer(200, json(count ? { count: kept.length } : kept))
     }),
 })
@@ -167,22 +179,9 @@ const roleGraph = route({
   access: 'token',
   effect: 'read',
   input: ({ params }) => pathOf(params),
-  facts: ({ id }) => ({ access: accessQuery(id), edges: graphQuery(id) }),
-  decide: ({ access, edges }, { kind, id }) =>
-    guarded(kind, id, visible(access), () => answer(200, json(edges))),
+  facts: ({ id }) => ({ ...guardOf(id), edges: graphQuery(id) }),
+  decide: ({ edges, ...guard }, path) => guarded(guard, path, () => answer(200, json(edges))),
 })
-
-/** What the caller may do with the policy that a role's record belongs to. */
-function policyAccessQuery(role: string): Fact<ReadonlySet<string>> {
-  return {
-    sql:
-      "SELECT 'owner' AS privilege FROM roles r JOIN resources p ON p.id = r.policy WHERE r.id = ?1 " +
-      'AND p.owner IN (SELECT id FROM closure) UNION ALL SELECT m.privilege AS privilege FROM roles r ' +
-      'JOIN permissions m ON m.resource = r.policy WHERE r.id = ?1 AND m.role IN (SELECT id FROM closure)',
-    params: [role],
-    read: (rows) => new Set(rows.map((row) => row.privilege as string)),
-  }
-}
 
 const changeMember = (method: 'POST' | 'DELETE') =>
   route({
@@ -194,16 +193,14 @@ const changeMember = (method: 'POST' | 'DELETE') =>
     effect: 'write',
     input: ({ params, query }) => ({ ...pathOf(params), member: textOf(query, 'member') ?? '' }),
     facts: ({ id, member }) => ({
-      access: accessQuery(id),
+      ...guardOf(id),
       policy: policyAccessQuery(id),
-      member: roleQuery(member),
+      found: roleQuery(member),
       held: membershipsQuery(id, 'role', { ...everything, members: [member] }),
     }),
-    decide({ access, policy, member: found, held }, { kind, id, member }, { caller }) {
-      return guarded(kind, id, visible(access), () => {
-        const needed = method === 'POST' ? 'create' : 'update'
-        if (!allowed({ exists: true, owns: policy.has('owner'), privileges: policy }, needed))
-          return problems.forbidden()
+    decide({ policy, found, held, ...guard }, { member, ...path }, { caller }) {
+      return guarded(guard, path, ({ id }) => {
+        if (!allowed(policy, method === 'POST' ? 'create' : 'update')) return problems.forbidden()
         const grant = held.find(({ ownership }) => !ownership)
         const subject = { kind: 'membership', role: id, member } as const
         if (method === 'DELETE') {

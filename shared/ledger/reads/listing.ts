@@ -2,13 +2,14 @@
 import { idRange } from '../../id/resource-id.ts'
 import type { Query } from '../store.ts'
 import type { Cell } from '../tables.ts'
-import { likeText } from './role.ts'
+import { kindInSql, stemsInSql } from './conditions.ts'
 
 export type ListFilter = {
   readonly account: string | undefined
   readonly kind: string | undefined
-  readonly stems: readonly string[]
-  /** Roles of whom one must own the resource; undefined: any owner. */
+  /** Undefined: no search; none: nothing is found. */
+  readonly stems: readonly string[] | undefined
+  /** This role or one that it holds must own the resource; undefined: any owner. */
   readonly owner: string | undefined
   /** Whose eyes; undefined: the caller's. */
   readonly actingAs: string | undefined
@@ -39,9 +40,10 @@ function conditionOf({ account, kind, stems, owner, actingAs }: ListFilter): Con
     const range = idRange(account, kind)
     conditions.push(`r.id >= ${param(range.from)} AND r.id < ${param(range.below)}`)
   } else if (kind !== undefined) {
-    conditions.push(`r.id LIKE ${param(`%:${likeText(kind)}:%`)} ESCAPE '!'`)
+    conditions.push(kindInSql('r.id', param(JSON.stringify([kind]))))
   }
-  for (const stem of stems) conditions.push(`r.words LIKE ${param(`% ${likeText(stem)} %`)} ESCAPE '!'`)
+  if (stems?.length === 0) conditions.push('1 = 0')
+  else if (stems !== undefined) conditions.push(stemsInSql('r.words', param(JSON.stringify(stems))))
   return {
     with: relations.length === 0 ? '' : `WITH RECURSIVE ${relations.join(', ')} `,
     where: conditions.join(' AND '),
@@ -69,7 +71,7 @@ export function listCountQuery(filter: ListFilter): Query<number> {
   }
 }
 
-/** Whether a role is among the caller's, and whether another is there at all. */
+/** Whether a role is among the caller's. */
 export function holdsQuery(role: string): Query<boolean> {
   return {
     sql: 'SELECT 1 AS held FROM closure WHERE id = ?1',

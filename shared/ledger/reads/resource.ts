@@ -1,6 +1,7 @@
 // Resources as they are shown (http-api 11).
 import type { Batch, FactsOf, Query } from '../store.ts'
 import type { RowOf } from '../tables.ts'
+import { kindSql } from './conditions.ts'
 
 export type ResourceRow = Pick<RowOf<'resources'>, 'id' | 'owner' | 'policy' | 'created_at'>
 
@@ -67,7 +68,7 @@ export function detailsBatch(source: IdSource) {
     ),
     layers: rows<{ factory: string; layer: string }>(
       'member AS factory, role AS layer',
-      "memberships WHERE ownership = 0 AND member LIKE '%:host!_factory:%' ESCAPE '!' AND role LIKE '%:layer:%'",
+      `memberships WHERE ownership = 0 AND ${kindSql('member')} = 'host_factory' AND ${kindSql('role')} = 'layer'`,
       'member',
       'member, role',
     ),

@@ -1,6 +1,7 @@
 // Roles and who holds them (http-api 10).
 import type { Query } from '../store.ts'
 import type { Cell, Row } from '../tables.ts'
+import { kindInSql, stemsInSql } from './conditions.ts'
 
 export type RoleRow = { readonly id: string; readonly createdAt: number; readonly policy: string | null }
 
@@ -39,8 +40,8 @@ const COLUMNS =
 export type MembershipFilter = {
   /** Kinds of the other end; empty: all. */
   readonly kinds: readonly string[]
-  /** Stems that the other end's words must all hold. */
-  readonly stems: readonly string[]
+  /** Stems that the other end's words must all hold; undefined: no search, none: nothing is found. */
+  readonly stems: readonly string[] | undefined
   /** Ids that the member must be one of; undefined: any. */
   readonly members: readonly string[] | undefined
   readonly limit: number | undefined
@@ -87,24 +88,16 @@ function membershipCondition(
   const other = side === 'role' ? 'm.member' : 'm.role'
   const params: Cell[] = [role]
   const conditions = [`m.${side} = ?1`]
-  if (kinds.length > 0) {
-    const alternatives = kinds.map(
-      (kind) => `${other} LIKE ?${params.push(`%:${likeText(kind)}:%`)} ESCAPE '!'`,
-    )
-    conditions.push(`(${alternatives.join(' OR ')})`)
+  const list = (values: readonly string[]): string => `?${params.push(JSON.stringify(values))}`
+  if (kinds.length > 0) conditions.push(kindInSql(other, list(kinds)))
+  if (stems?.length === 0) conditions.push('1 = 0')
+  else if (stems !== undefined) {
+    const found = stemsInSql('w.words', list(stems))
+    conditions.push(`EXISTS (SELECT 1 FROM resources w WHERE w.id = ${other} AND ${found})`)
   }
-  for (const stem of stems) {
-    const words = `EXISTS (SELECT 1 FROM resources w WHERE w.id = ${other} AND w.words LIKE ?${params.push(`% ${likeText(stem)} %`)} ESCAPE '!')`
-    conditions.push(words)
-  }
-  if (members !== undefined) {
-    conditions.push(`m.member IN (SELECT value FROM list(?${params.push(JSON.stringify(members))}))`)
-  }
+  if (members !== undefined) conditions.push(`m.member IN (SELECT value FROM list(${list(members)}))`)
   return { where: conditions.join(' AND '), params }
 }
-
-/** Text as LIKE takes it literally, with `!` as the escape. */
-export const likeText = (text: string): string => text.replace(/[!%_]/g, '!$&')
 
 /** The role and everything it holds, directly or not. */
 export function allRolesQuery(role: string): Query<string[]> {
