@@ -107,7 +107,7 @@ class Reader {
     const values = new Map<string, readonly YamlNode[]>()
     for (const [key, value] of node.pairs) {
       const name = key.kind === 'scalar' ? key.text : ''
-      const attribute = row.attributes[name]
+      const attribute = Object.hasOwn(row.attributes, name) ? row.attributes[name] : undefined
       if (attribute === undefined)
         throw new PolicyError(`No such attribute '${name}' on type ${row.name}`, key.mark)
       if (values.has(attribute.name)) throw new PolicyError(`Duplicate attribute: ${name}`, key.mark)

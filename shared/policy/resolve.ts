@@ -45,6 +45,7 @@ class Resolver {
   readonly denies: ResolvedPermit[] = []
   readonly deletes: string[] = []
   readonly #account: string
+  #multiplied = 0
   // A record that is used in several places is resolved where it stands first.
   readonly #ids = new Map<RecordStatement, string>()
 
@@ -60,6 +61,7 @@ class Resolver {
           break
         case 'grant':
         case 'revoke': {
+          this.#multiply(statement.roles.length, statement.members.length)
           const members = statement.members.map(({ role, admin }) => ({
             member: this.#id(role, namespace, true),
             admin,
@@ -75,9 +77,11 @@ class Resolver {
         case 'permit':
         case 'deny': {
           const into = statement.type === 'permit' ? this.permits : this.denies
+          const { roles, privileges } = statement
+          this.#multiply(roles.length, privileges.length, statement.resources.length)
           const resources = statement.resources.map((r) => this.#id(r, namespace, false))
-          for (const role of statement.roles.map((r) => this.#id(r, namespace, true))) {
-            for (const privilege of statement.privileges) {
+          for (const role of roles.map((r) => this.#id(r, namespace, true))) {
+            for (const privilege of privileges) {
               bounded('privilege', privilege, limits.nameBytes)
               for (const resource of resources) into.push({ role, privilege, resource })
             }
@@ -88,6 +92,13 @@ class Resolver {
           this.deletes.push(...statement.records.map((r) => this.#id(r, namespace, false)))
       }
     }
+  }
+
+  /** Before anything is multiplied out: two lists of a thousand are a million rows. */
+  #multiply(...lengths: readonly number[]): void {
+    this.#multiplied += lengths.reduce((product, length) => product * length, 1)
+    if (this.#multiplied <= limits.policyRows) return
+    throw new PolicyError(`Grants and permits of the policy say more than ${limits.policyRows} things`)
   }
 
   #create(record: RecordStatement, namespace: string, defaultOwner: string): void {
