@@ -17,17 +17,14 @@ export const limits = {
   headerBytes: 32 * KiB,
   /** An idle connection is kept this long for its next request: longer than a balancer keeps it. */
   keepAliveMs: 65_000,
+  /** How long a node that stops waits for running requests. */
+  drainMs: 3_000,
   /** All headers must have come by then, and the whole request: slow senders hold no connection for ever. */
   headersMs: 20_000,
   requestMs: 120_000,
 
   /** Nesting of policy bodies and YAML nodes: a recursion of the reader per level. Above: 422. */
   yamlDepth: 64,
-  /**
-   * Lexemes of one document, spaces and line ends among them: each costs the reader about 2 µs and 300 bytes. A
-   * policy of 10 000 hosts, 10 000 variables and their grants has 1.25 million. Above: 422.
-   */
-  yamlTokens: 2_000_000,
   /** Nodes of one document, aliases counted as often as they are used: stops alias bombs. Above: 422. */
   yamlNodes: 1_000_000,
   /** Statements after grants and permits are multiplied out. Above: 422. */
@@ -54,6 +51,8 @@ export const limits = {
   snapshotChunkBytes: 1 * MiB,
   /** Bytes waiting for one Follower; beyond it goes back to the stored log and slows nobody. */
   subscriberBacklogBytes: 8 * MiB,
+  /** The same in commits: small ones cost more than their bytes. */
+  subscriberBacklogCommits: 1_000,
   /** A heartbeat is a commit of its own, so that the age of a Follower's data is known (cluster 6.3). */
   heartbeatMs: 1_000,
   /** A link that shows no sign of life for this long is closed and dialled again. */
