@@ -1,11 +1,10 @@
 // A file after a stop that nobody saw: checked before it serves, moved aside when it is damaged.
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import type { Log } from '#shared/node/log.ts'
-import type { Sqlite } from '../store/sqlite.ts'
-import { openSqlite } from './sqlite.ts'
+import { type NodeSqlite, openSqlite } from './sqlite.ts'
 
 export type Checked = {
-  readonly sqlite: Sqlite
+  readonly sqlite: NodeSqlite
   /** Where the damaged file is kept, when this one is new in its place. */
   readonly aside: string | undefined
   /** The content is wrong: the file is moved aside when it is closed, or at the next start if that never happens. */

@@ -2,11 +2,11 @@
 // time without the Leader most of an audit queue.
 import { limits } from '#shared/base/limits.ts'
 import type { Clock } from '#shared/base/time.ts'
-import type { Sqlite } from '../store/sqlite.ts'
+import type { NodeSqlite } from './sqlite.ts'
 
 export type Reclaiming = {
   /** A connection that writes. */
-  readonly sqlite: Sqlite
+  readonly sqlite: Pick<NodeSqlite, 'raw'>
   readonly clock: Clock
   readonly report: (message: string) => void
 }
@@ -33,7 +33,7 @@ async function shorten({ sqlite, clock }: Reclaiming, signal: AbortSignal): Prom
   const enough = Math.max(limits.reclaimStepPages, count(sqlite, 'page_count') / 8)
   let free = count(sqlite, 'freelist_count')
   while (!signal.aborted && free > enough) {
-    sqlite.all(`PRAGMA incremental_vacuum(${limits.reclaimStepPages})`, [])
+    sqlite.raw.pragma(`incremental_vacuum(${limits.reclaimStepPages})`)
     const left = count(sqlite, 'freelist_count')
     // A file from before this setting keeps its pages.
     if (left >= free) return
@@ -42,5 +42,5 @@ async function shorten({ sqlite, clock }: Reclaiming, signal: AbortSignal): Prom
   }
 }
 
-const count = (sqlite: Sqlite, pragma: 'page_count' | 'freelist_count'): number =>
-  sqlite.all(`PRAGMA ${pragma}`, [])[0]?.[pragma] as number
+const count = ({ raw }: Reclaiming['sqlite'], pragma: 'page_count' | 'freelist_count'): number =>
+  raw.pragma(pragma, { simple: true }) as number

@@ -12,14 +12,14 @@ const statementsPrepared = 500
 const WRITER_CACHE_KIB = 4_096
 const READER_CACHE_KIB = 2_048
 
+/** `raw`: for what the port does not offer. */
+export type NodeSqlite = Sqlite & { readonly raw: Database.Database }
+
 /**
  * `writer`: WAL, every commit flushed before it returns. `reader`: cannot write, and may hold one read
  * transaction per turn of the event loop.
  */
-export function openSqlite(
-  file: string,
-  role: 'writer' | 'reader',
-): Sqlite & { readonly raw: Database.Database } {
+export function openSqlite(file: string, role: 'writer' | 'reader'): NodeSqlite {
   const database = new Database(file, { readonly: role === 'reader', timeout: 5_000 })
   if (role === 'writer') {
     // Before the first table: later it has no effect (reclaim.ts).

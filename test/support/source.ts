@@ -4,7 +4,7 @@ import { type Change, type Commit, keyText, put, remove } from '#shared/ledger/c
 import { ContentHash, rowDigest } from '#shared/ledger/digest.ts'
 import type { Position } from '#shared/ledger/position.ts'
 import { type Row, type TableName, tableNames, tables } from '#shared/ledger/tables.ts'
-import type { Random } from './random.ts'
+import { type Random, seeded } from './random.ts'
 
 export type SourceSnapshot = {
   readonly header: SnapshotHeader
@@ -93,4 +93,15 @@ export function inKeyOrder(table: TableName, rows: readonly Row[]): Row[] {
   const key = (row: Row): string =>
     tables[table].key.map((column) => String(row[column]).padStart(9, '0')).join('\0')
   return [...rows].sort((a, b) => (key(a) < key(b) ? -1 : 1))
+}
+
+/** A source whose commits follow from the seed: two of them agree in every position. */
+export function sourceAt(seed: number, seq: number): Source & { next(): Commit } {
+  const source = new Source()
+  const next = (): Commit => {
+    const random = seeded(seed + source.position.seq)
+    return source.commit(randomChanges(random, random.int(1, 15)))
+  }
+  while (source.position.seq < seq) next()
+  return Object.assign(source, { next })
 }

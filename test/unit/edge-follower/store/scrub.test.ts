@@ -14,6 +14,7 @@ import { manualClock } from '../../../support/manual-clock.ts'
 import { runSeed, seeded } from '../../../support/random.ts'
 import { randomChanges, Source } from '../../../support/source.ts'
 
+const seed = runSeed('scrub')
 let sqlite: Sqlite
 let replica: ReplicaStore
 let source: Source
@@ -22,7 +23,7 @@ beforeEach(() => {
   sqlite = inMemory()
   replica = createReplicaStore(sqlite)
   source = new Source()
-  source.commit(randomChanges(seeded(runSeed('scrub')), 400))
+  source.commit(randomChanges(seeded(seed), 400))
   source.commit([
     put('heartbeats', { id: 1, at: 1 }),
     put('roles', { id: 'acme:user:fixed', policy: null, created_at: 1 }),
