@@ -10,10 +10,12 @@ export type Moved = { readonly added: Uint8Array[]; readonly removed: Uint8Array
 
 export async function applyChanges(session: Session, changes: readonly Change[]): Promise<Moved> {
   const moved: Moved = { added: [], removed: [] }
+  const sent: Promise<void>[] = []
   for (const [table, { puts, deletes }] of byTable(changes)) {
-    for (const rows of pieces(puts)) await putRows(session, table, rows, moved)
-    for (const rows of pieces(deletes)) await deleteRows(session, table, rows, moved)
+    for (const rows of pieces(puts)) sent.push(putRows(session, table, rows, moved))
+    for (const rows of pieces(deletes)) sent.push(deleteRows(session, table, rows, moved))
   }
+  await Promise.all(sent)
   return moved
 }
 

@@ -4,7 +4,10 @@ import { DomainError } from '#shared/base/errors.ts'
 
 export type Result = { readonly rows: Record<string, unknown>[]; readonly rowCount: number }
 
-/** What the control plane asks of a Postgres connection. Parameters are `$1`, `$2`… */
+/**
+ * What the control plane asks of a Postgres connection. Parameters are `$1`, `$2`… A query may be sent before the
+ * one before it is answered: they run in order, on one way there and back.
+ */
 export interface Session {
   /** Of several statements in one text, the result of the last. */
   query(text: string, params?: readonly unknown[]): Promise<Result>
@@ -34,12 +37,16 @@ const types = {
   },
 } as pg.CustomTypesConfig
 
+/** True when the server itself said no: it is there, and the statement had no effect. */
+export const isRefusal = (error: unknown): boolean => error instanceof pg.DatabaseError
+
 /** A pool of connections; none is opened before the first query. */
 export function connect(url: string, connections = 8): Database {
   const pool = new pg.Pool({
     connectionString: url,
     max: connections,
     connectionTimeoutMillis: 2_000,
+    pipeline: true,
     types,
   })
   // A connection that breaks while idle is dropped by the pool; without a listener it would end the process.

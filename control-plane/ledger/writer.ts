@@ -10,9 +10,9 @@ import { type Change, encodeChanges } from '#shared/ledger/change.ts'
 import { ContentHash } from '#shared/ledger/digest.ts'
 import type { Position } from '#shared/ledger/position.ts'
 import type { Command, Committed, Decision, Ledger, Snapshot } from '#shared/ledger/store.ts'
-import { applyChanges } from './apply.ts'
+import { applyChanges, type Moved } from './apply.ts'
 import type { LoggedCommit } from './change-log.ts'
-import type { Database, HeldSession, Session } from './connection.ts'
+import { type Database, type HeldSession, isRefusal, type Session } from './connection.ts'
 import { beginGuarded } from './epoch-guard.ts'
 import { createLanes } from './lanes.ts'
 import { readCommits } from './log.ts'
@@ -102,20 +102,26 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
     batch: readonly Job[],
     stage: { committing: boolean },
   ): Promise<Done[]> {
-    await beginGuarded(s, epoch)
+    // What does not need the reply before it is sent with it: three ways there and back for one command, not six.
+    const [, facts] = await Promise.all([beginGuarded(s, epoch), readFolded(s, batch[0]!.command)])
     const run = new Run({ ...head, position: { epoch, seq: head.position.seq } }, clock.wall())
-    for (const job of batch) await run.command(s, job)
-    await run.store(s)
+    await run.commands(s, batch, facts)
     stage.committing = true
-    await s.query('COMMIT')
+    const [stored, committed] = await Promise.allSettled([run.store(s), s.query('COMMIT')])
+    if (stored.status === 'rejected') {
+      // A transaction with a refused statement cannot commit: COMMIT behind it rolled back.
+      stage.committing = !isRefusal(stored.reason)
+      throw stored.reason
+    }
+    if (committed.status === 'rejected') throw committed.reason
     if (run.changed) head = run.head
     return run.done
   }
 
   function answer(done: readonly Done[]): void {
-    for (const { job, committed, error } of done) {
-      if (error === undefined) job.resolve(committed)
-      else job.reject(error)
+    for (const { job, committed, failed } of done) {
+      if (failed === undefined) job.resolve(committed)
+      else job.reject(failed.error)
     }
     tell(
       done.flatMap(({ logged }) => logged ?? []),
@@ -192,8 +198,19 @@ type Done = {
   readonly job: Job
   readonly committed: Committed<Decision>
   readonly logged: LoggedCommit | undefined
-  /** What the decision threw: this command alone has failed. */
-  readonly error?: unknown
+  /** This command alone has failed. */
+  readonly failed: Failed | undefined
+}
+
+/** What a decision threw. */
+type Failed = { readonly error: unknown }
+
+function decide(job: Job, facts: Snapshot): { decision: Decision; failed: Failed | undefined } {
+  try {
+    return { decision: job.command.decide(facts), failed: undefined }
+  } catch (error) {
+    return { decision: { changes: [], records: [] }, failed: { error } }
+  }
 }
 
 /** One transaction as it grows, command by command. */
@@ -215,25 +232,25 @@ class Run {
     return { position: this.#position, contentHash: this.#hash.toString() }
   }
 
-  async command(session: Session, job: Job): Promise<void> {
-    const snapshot: Snapshot = { ...(await readFolded(session, job.command)), position: this.#position }
-    let decision: Decision
-    try {
-      decision = job.command.decide(snapshot)
-    } catch (error) {
-      const nothing = { changes: [], records: [] }
-      const committed = { decision: nothing, position: this.#position, changed: false }
-      this.done.push({ job, committed, logged: undefined, error })
-      return
+  /** `facts`: of the first command. Those of the next are asked for with the changes of the one before it. */
+  async commands(session: Session, batch: readonly Job[], facts: Snapshot): Promise<void> {
+    let read: Snapshot | undefined = facts
+    for (const [i, job] of batch.entries()) {
+      const { decision, failed } = decide(job, { ...read!, position: this.#position })
+      const next = batch[i + 1]
+      const [moved, after] = await Promise.all([
+        decision.changes.length > 0 ? applyChanges(session, decision.changes) : undefined,
+        next === undefined ? undefined : readFolded(session, next.command),
+      ])
+      read = after
+      for (const line of decision.records) this.#records.push(line)
+      const logged = moved === undefined ? undefined : this.#log(decision.changes, moved)
+      const committed = { decision, position: this.#position, changed: logged !== undefined }
+      this.done.push({ job, committed, logged, failed })
     }
-    this.#records.push(...decision.records)
-    const changed = decision.changes.length > 0
-    const logged = changed ? await this.#apply(session, decision.changes) : undefined
-    this.done.push({ job, committed: { decision, position: this.#position, changed }, logged })
   }
 
-  async #apply(session: Session, changes: readonly Change[]): Promise<LoggedCommit> {
-    const { added, removed } = await applyChanges(session, changes)
+  #log(changes: readonly Change[], { added, removed }: Moved): LoggedCommit {
     this.changed = true
     this.#hash = this.#hash.change(added, removed)
     this.#position = { epoch: this.#position.epoch, seq: this.#position.seq + 1 }

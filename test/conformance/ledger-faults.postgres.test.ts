@@ -100,6 +100,24 @@ test('a commit that did not happen leaves no hole', async () => {
   expect((await real.query('SELECT id FROM roles')).rows).toEqual([{ id: 'a:user:later' }])
 })
 
+test('a log line that the database refuses is known not to be stored, and its neighbours are', async () => {
+  const { real, writer, heard } = await faultyWriter()
+  await real.query("ALTER TABLE audit_outbox ADD CHECK (line <> 'refused')")
+  const answers = await Promise.allSettled([
+    write(writer, [role('a:user:x')], ['one']),
+    write(writer, [role('a:user:lost')], ['refused']),
+    write(writer, [role('a:user:y')], ['two']),
+  ])
+  expect(answers.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+  expect(answers[1]).toMatchObject({ reason: { message: expect.stringContaining('nothing was stored') } })
+  expect((await real.query('SELECT id FROM roles ORDER BY id')).rows).toEqual([
+    { id: 'a:user:x' },
+    { id: 'a:user:y' },
+  ])
+  expect((await createOutbox(real, writer).read(0, 10)).map(({ line }) => line)).toEqual(['one', 'two'])
+  expect(heard).toEqual([1, 2])
+})
+
 test('a connection that fails before its first write is given back', async () => {
   const { database, writer } = await faultyWriter()
   for (let n = 0; n < 20; n++) {
