@@ -73,6 +73,7 @@ describe('reading', () => {
     apply(role('a'))
     const first = read()
     apply(role('b'))
+    await Promise.resolve()
     const second = read()
     expect([first.ids, second.ids]).toEqual([['a'], ['a']])
     expect(second.position).toEqual(first.position)

@@ -6,6 +6,7 @@ import { createReplicaStore } from '#edge-follower/store/replica-store.ts'
 import { wall } from '#shared/base/time.ts'
 import { put } from '#shared/ledger/change.ts'
 import { schemaSql } from '#shared/ledger/schema.ts'
+import { tableNames } from '#shared/ledger/tables.ts'
 import { contentIn, contentOf, stageChunks, takeSnapshot, temporaryFolder } from '../../../support/copy.ts'
 import { runSeed, seeded } from '../../../support/random.ts'
 import { randomChanges, Source } from '../../../support/source.ts'
@@ -83,6 +84,38 @@ describe('a snapshot', () => {
     expect(contentIn(reader)).toEqual(contentOf(source))
     reader.close()
     writer.close()
+  })
+
+  test('a switch that breaks off at any step leaves the old data, and can be made again', () => {
+    const old = filled(1)
+    const source = filled(2)
+    const sqlite = openCopy()
+    takeSnapshot(createReplicaStore(sqlite), old)
+    let steps = Number.POSITIVE_INFINITY
+    const breaking = createReplicaStore({
+      ...sqlite,
+      run(sql, params) {
+        if (steps-- === 0) throw new Error('broken off')
+        sqlite.run(sql, params)
+      },
+    })
+    const snapshot = source.snapshot()
+    breaking.stageBegin(snapshot.header)
+    stageChunks(breaking, snapshot)
+    for (let broken = 0; ; broken++) {
+      steps = broken
+      try {
+        breaking.stageFinish(wall(0))
+      } catch {
+        expect(contentIn(sqlite)).toEqual(contentOf(old))
+        expect(breaking.held()?.contentHash).toBe(old.contentHash)
+        continue
+      }
+      expect(broken).toBeGreaterThan(2 * tableNames.length)
+      break
+    }
+    expect(contentIn(sqlite)).toEqual(contentOf(source))
+    sqlite.close()
   })
 
   test('is dropped when its rows are not what its header promised, and the old data stays', () => {
