@@ -142,7 +142,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     },
     leaderUrl: () => settings.url,
     nextCommit: (waitMs) => nextCommit(writer, waitMs),
-    receipt: await createReceipts(signingKey),
+    receipt: await createReceipts(signingKey, clock),
     onFault: (error, requestId) =>
       log.error('a request could not be answered', { requestId, ...errorFields(error) }),
   }
