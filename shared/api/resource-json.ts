@@ -39,7 +39,7 @@ function extrasOf(details: Details, keyring: Keyring): (row: ResourceRow) => { [
   const versions = Map.groupBy(details.versions, (row) => row.policy)
   const credentials = new Map(details.credentials.map((row) => [row.role, row]))
   const tokens = Map.groupBy(details.tokens, (row) => row.factory)
-  const layers = Map.groupBy(details.layers, (row) => row.factory)
+  const layers = Map.groupBy(details.layers, (row) => row.member)
   const restricted = ({ id }: ResourceRow) => ({
     restricted_to: JSON.parse(credentials.get(id)?.restricted_to ?? '[]') as string[],
   })
@@ -70,7 +70,7 @@ function extrasOf(details: Details, keyring: Keyring): (row: ResourceRow) => { [
         cidr: JSON.parse(cidr) as string[],
         token: fromUtf8(keyring.open(recordId('host_factory_tokens', token), sealed)) ?? '',
       })),
-      layers: (layers.get(id) ?? []).map(({ layer }) => layer),
+      layers: (layers.get(id) ?? []).map(({ role }) => role),
     }),
   }
   return (row) => kinds[kindOf(row.id)]?.(row) ?? {}

@@ -12,7 +12,7 @@ import { accountOf, makeId, splitId } from '../../id/resource-id.ts'
 import { type Change, put, remove } from '../../ledger/change.ts'
 import { accessQuery, factoryAccessQuery } from '../../ledger/reads/access.ts'
 import { factoryLayersQuery, factoryTokenQuery } from '../../ledger/reads/host-factory.ts'
-import { type Details, detailsBatch, type IdSource } from '../../ledger/reads/resource.ts'
+import { type Details, detailsQuery, type IdSource } from '../../ledger/reads/resource.ts'
 import { searchWords } from '../../ledger/search.ts'
 import { recordId } from '../../secret/keyring.ts'
 import { drawApiKey } from '../../token/api-key.ts'
@@ -125,10 +125,10 @@ const createHost = route({
     return {
       token: factoryTokenQuery(tokenId),
       joins: factoryLayersQuery(tokenId),
-      ...detailsBatch(host),
+      details: detailsQuery(host),
     }
   },
-  decide({ token, joins, ...details }, { id, annotations }, context) {
+  decide({ token, joins, details }, { id, annotations }, context) {
     const { now, caller, settings } = context
     if (!settings.hostFactoriesEnabled) return problems.noRoute()
     if (token === undefined || token.expires_at <= now) return problems.unauthorized()

@@ -7,7 +7,7 @@ import { expandId, makeId } from '../../id/resource-id.ts'
 import { accessQuery } from '../../ledger/reads/access.ts'
 import { given } from '../../ledger/reads/conditions.ts'
 import { holdsQuery, type ListFilter, listCountQuery, listIdsQuery } from '../../ledger/reads/listing.ts'
-import { detailsBatch, idSource, otherAccessQuery, permittedRolesQuery } from '../../ledger/reads/resource.ts'
+import { detailsQuery, idSource, otherAccessQuery, permittedRolesQuery } from '../../ledger/reads/resource.ts'
 import { roleQuery } from '../../ledger/reads/role.ts'
 import { searchOf } from '../../ledger/search.ts'
 import { actorOf } from '../actor.ts'
@@ -32,8 +32,8 @@ const showResource = route({
   access: 'token',
   effect: 'read',
   input: ({ params }) => pathOf(params),
-  facts: ({ id }) => ({ access: accessQuery(id), ...detailsBatch(idSource(id)) }),
-  decide({ access, ...details }, { kind, id }, { caller, keyring }) {
+  facts: ({ id }) => ({ access: accessQuery(id), details: detailsQuery(idSource(id)) }),
+  decide({ access, details }, { kind, id }, { caller, keyring }) {
     if (!isKind(kind)) return problems.noRoute()
     const actor = actorOf(caller)
     if (!visible(access)) {
@@ -175,9 +175,9 @@ const listResources = (id: string, path: string) =>
       holds: holdsQuery(filter.actingAs ?? ''),
       owner: roleQuery(filter.owner ?? ''),
       count: count ? listCountQuery(filter) : given(0),
-      ...detailsBatch(count ? idSource('') : listIdsQuery(filter, limit, offset)),
+      details: count ? given(undefined) : detailsQuery(listIdsQuery(filter, limit, offset)),
     }),
-    decide({ holds, owner, count, ...details }, input, { caller, keyring }) {
+    decide({ holds, owner, count, details }, input, { caller, keyring }) {
       const { filter, parameters } = input
       const actor = actorOf(caller)
       const refused = (outcome: Outcome, error: string): Outcome =>
@@ -187,7 +187,7 @@ const listResources = (id: string, path: string) =>
       if (filter.owner !== undefined && owner === undefined) {
         return refused(problems.recordNotFound(filter.owner), 'Not found')
       }
-      const body = input.count ? { count } : resourcesJson(details, keyring)
+      const body = details === undefined ? { count } : resourcesJson(details, keyring)
       return answer(200, json(body), { audit: [listEvent(actor, { msgid: 'list', parameters })] })
     },
   })

@@ -1,9 +1,7 @@
 // Resources as they are shown (http-api 11).
-import type { Batch, FactsOf, Query } from '../store.ts'
-import type { RowOf } from '../tables.ts'
+import type { Query } from '../store.ts'
+import { columnType, type Row, type RowOf, type TableName } from '../tables.ts'
 import { kindSql } from './conditions.ts'
-
-export type ResourceRow = Pick<RowOf<'resources'>, 'id' | 'owner' | 'policy' | 'created_at'>
 
 /** A statement that yields ids in its first column: one resource, or a page of a list. */
 export type IdSource = Pick<Query<unknown>, 'sql' | 'params'>
@@ -13,69 +11,108 @@ export const idSource = (id: string): IdSource => ({
   params: [JSON.stringify([id])],
 })
 
-/** Everything that the JSON of these resources shows, by kind. */
-export function detailsBatch(source: IdSource) {
-  const rows = <T>(
-    columns: string,
-    from: string,
-    key: string,
-    order: string,
-    bytes: readonly string[] = [],
-  ): Query<T[]> => ({
-    sql: `SELECT ${columns} FROM ${from} ${from.includes('WHERE') ? 'AND' : 'WHERE'} ${key} IN (${source.sql}) ORDER BY ${order}`,
-    params: source.params,
-    bytes,
-    read: (found) => found as unknown as T[],
-  })
-  return {
-    resources: rows<ResourceRow>('id, owner, policy, created_at', 'resources', 'id', 'id'),
-    permissions: rows<RowOf<'permissions'>>(
-      'resource, role, privilege, policy',
-      'permissions',
-      'resource',
-      'resource, role, privilege',
-    ),
-    annotations: rows<RowOf<'annotations'>>(
-      'resource, name, value, policy',
-      'annotations',
-      'resource',
-      'resource, name',
-    ),
-    secrets: rows<Pick<RowOf<'secrets'>, 'resource' | 'version' | 'expires_at'>>(
-      'resource, version, expires_at',
-      'secrets',
-      'resource',
-      'resource, version',
-    ),
-    versions: rows<RowOf<'policy_versions'>>(
-      'policy, version, role, text, sha256, client_ip, created_at, finished_at',
-      'policy_versions',
-      'policy',
-      'policy, version',
-    ),
-    credentials: rows<Pick<RowOf<'credentials'>, 'role' | 'restricted_to'>>(
-      'role, restricted_to',
-      'credentials',
-      'role',
-      'role',
-    ),
-    tokens: rows<RowOf<'host_factory_tokens'>>(
-      'id, sealed, factory, cidr, expires_at',
-      'host_factory_tokens',
-      'factory',
-      'factory, expires_at, id',
-      ['sealed'],
-    ),
-    layers: rows<{ factory: string; layer: string }>(
-      'member AS factory, role AS layer',
-      `memberships WHERE ownership = 0 AND ${kindSql('member')} = 'host_factory' AND ${kindSql('role')} = 'layer'`,
-      'member',
-      'member, role',
-    ),
-  } satisfies Batch
+type Part<R> = {
+  readonly table: TableName
+  readonly columns: readonly string[]
+  readonly where: string
+  /** Never set: the type of the rows. */
+  readonly row?: R
 }
 
-export type Details = FactsOf<ReturnType<typeof detailsBatch>>
+function part<N extends TableName, C extends keyof RowOf<N> & string>(
+  table: N,
+  columns: readonly C[],
+  where = '',
+): Part<Pick<RowOf<N>, C>> {
+  return { table, columns, where }
+}
+
+/** What the JSON of a resource is made of. The first column names the resource; rows are ordered by `ORDER`. */
+const parts = {
+  resources: part('resources', ['id', 'owner', 'policy', 'created_at']),
+  permissions: part('permissions', ['resource', 'role', 'privilege', 'policy']),
+  annotations: part('annotations', ['resource', 'name', 'value', 'policy']),
+  secrets: part('secrets', ['resource', 'version', 'expires_at']),
+  versions: part('policy_versions', [
+    'policy',
+    'version',
+    'role',
+    'text',
+    'sha256',
+    'client_ip',
+    'created_at',
+    'finished_at',
+  ]),
+  credentials: part('credentials', ['role', 'restricted_to']),
+  tokens: part('host_factory_tokens', ['factory', 'expires_at', 'id', 'cidr', 'sealed']),
+  layers: part(
+    'memberships',
+    ['member', 'role'],
+    ` AND d.ownership = 0 AND ${kindSql('d.member')} = 'host_factory' AND ${kindSql('d.role')} = 'layer'`,
+  ),
+}
+
+type RowsOf<P> = P extends Part<infer R> ? readonly R[] : never
+export type Details = { readonly [N in keyof typeof parts]: RowsOf<(typeof parts)[N]> }
+export type ResourceRow = Details['resources'][number]
+
+// Rows of all parts come as one result, so that the page they belong to is found once and not once per part.
+const slots = {
+  t1: 'TEXT',
+  t2: 'TEXT',
+  t3: 'TEXT',
+  t4: 'TEXT',
+  t5: 'TEXT',
+  i1: 'BIGINT',
+  i2: 'BIGINT',
+  i3: 'BIGINT',
+  b1: 'BYTEA',
+} as const
+const ORDER = 't1, i1, t2, t3'
+
+/** Slot → column of a part: texts, numbers and bytes each in their own order. */
+function layoutOf({ table, columns }: Part<unknown>): ReadonlyMap<string, string> {
+  const taken = { t: 0, i: 0, b: 0 }
+  return new Map(
+    columns.map((column) => {
+      const type = columnType(table, column)
+      const letter = type.startsWith('text') ? 't' : type.startsWith('bytes') ? 'b' : 'i'
+      return [`${letter}${++taken[letter]}`, column]
+    }),
+  )
+}
+
+const layouts = Object.entries<Part<unknown>>(parts).map(([name, part]) => ({
+  name,
+  part,
+  layout: layoutOf(part),
+}))
+
+const selects = layouts.map(({ part, layout }, i) => {
+  const cells = Object.entries(slots).map(([slot, type]) => {
+    const column = layout.get(slot)
+    return `${column === undefined ? `CAST(NULL AS ${type})` : `d.${column}`} AS ${slot}`
+  })
+  const key = part.columns[0]
+  return `SELECT ${i} AS part, ${cells.join(', ')} FROM page CROSS JOIN ${part.table} d WHERE d.${key} = page.id${part.where}`
+})
+
+/** Everything that the JSON of these resources shows. */
+export function detailsQuery(source: IdSource): Query<Details> {
+  return {
+    sql: `WITH page(id) AS (${source.sql}) ${selects.join(' UNION ALL ')} ORDER BY ${ORDER}`,
+    params: source.params,
+    bytes: ['b1'],
+    read(rows) {
+      const details: Record<string, Row[]> = Object.fromEntries(layouts.map(({ name }) => [name, []]))
+      for (const row of rows) {
+        const { name, layout } = layouts[row.part as number]!
+        details[name]!.push(Object.fromEntries([...layout].map(([slot, column]) => [column, row[slot]!])))
+      }
+      return details as unknown as Details
+    },
+  }
+}
 
 /** Roles that hold a privilege on a resource: owner, grantees, and all their members, directly or not. */
 export function permittedRolesQuery(resource: string, privilege: string): Query<string[]> {
