@@ -1,14 +1,18 @@
-// The Follower's side of the change stream: what the Leader sends becomes the local copy.
+// The Follower's link to its Leader: dials, performs what `downstream.step` asks of the local copy, dials again.
 import { type Clock, type Wall, wall } from '#shared/base/time.ts'
-import { type Change, fromWire } from '#shared/ledger/change.ts'
-import { format, type Position } from '#shared/ledger/position.ts'
+import type { Position } from '#shared/ledger/position.ts'
+import {
+  type Downstream,
+  type DownstreamEffect,
+  type DownstreamEvent,
+  step,
+} from '#shared/replication/downstream.ts'
 import {
   decodeToFollower,
   encodeMessage,
   type Hello,
   PROTOCOL,
   type StreamErrorCode,
-  type ToFollower,
 } from '#shared/replication/messages.ts'
 import type { Dial, Wire } from '#shared/replication/wire.ts'
 import { HashMismatch, type ReplicaStore } from '../store/replica.ts'
@@ -35,10 +39,11 @@ export type LinkOptions = {
   readonly report: (message: string) => void
 }
 
-class StreamError extends Error {
-  readonly code: StreamErrorCode
-  constructor(code: StreamErrorCode, message: string) {
-    super(`${code}: ${message}`)
+class SessionEnd extends Error {
+  /** What the Leader said, if it was the Leader who ended the session. */
+  readonly code: StreamErrorCode | undefined
+  constructor(code: StreamErrorCode | undefined, message: string) {
+    super(message)
     this.code = code
   }
 }
@@ -46,6 +51,7 @@ class StreamError extends Error {
 /** Runs until the signal is aborted or a newer process of this Follower has taken its place. */
 export async function follow(options: LinkOptions, signal: AbortSignal): Promise<void> {
   const link = new Link(options)
+  // Counted from the last position that was stored: a session that only begins well is no success.
   let failures = 0
   while (!signal.aborted) {
     let wire: Wire | undefined
@@ -60,25 +66,22 @@ export async function follow(options: LinkOptions, signal: AbortSignal): Promise
       const message = error instanceof Error ? error.message : String(error)
       if (!signal.aborted && failures === 0) options.report(`the link to the Leader ended: ${message}`)
       link.status({ state: 'connecting', lastError: message })
-      if (error instanceof StreamError && error.code === 'SUPERSEDED') {
+      if (error instanceof SessionEnd && error.code === 'SUPERSEDED') {
         link.status({ state: 'superseded' })
         return
       }
+    } finally {
+      wire?.close()
     }
-    wire?.close()
     await options.clock.sleep(backoffMs(failures++, options.random()), signal)
   }
 }
 
-/** Parts of a commit that is not complete yet. */
-type Pending = { readonly position: Position; readonly changes: Change[]; parts: number }
-
 class Link {
   readonly #options: LinkOptions
   #status: LinkStatus = { state: 'connecting', leaderUrl: undefined, lastError: undefined }
-  #pending: Pending | undefined
-  #chunksLeft = 0
-  /** The copy is not what the Leader has: the next session asks for a snapshot, while this one goes on serving. */
+  #state: Downstream = { phase: 'ended' }
+  /** The copy is not what the Leader has: sessions ask for a snapshot until one is complete. */
   #distrusted = false
 
   constructor(options: LinkOptions) {
@@ -90,29 +93,16 @@ class Link {
     this.#options.onStatus(this.#status)
   }
 
-  async session(wire: Wire, signal: AbortSignal, onWelcome: () => void): Promise<void> {
+  /** Returns when the Leader ends the connection; throws when either side found fault. */
+  async session(wire: Wire, signal: AbortSignal, onStored: () => void): Promise<void> {
     const onAbort = (): void => wire.close()
     signal.addEventListener('abort', onAbort, { once: true })
-    this.#pending = undefined
     try {
       await wire.send(encodeMessage(this.#hello()))
       for await (const frame of wire.messages()) {
-        const message = decodeToFollower(frame)
-        if (message.type === 'welcome') onWelcome()
-        const applied = this.#take(message)
-        if (applied === undefined) continue
-        this.#options.onApplied(applied)
-        await wire.send(encodeMessage({ type: 'ack', position: applied }))
+        if (signal.aborted) return
+        await this.#handle(decodeToFollower(frame), wire, onStored)
       }
-    } catch (error) {
-      if (error instanceof HashMismatch) {
-        this.#distrusted = true
-        const message = error.message
-        await wire
-          .send(encodeMessage({ type: 'error', code: 'HASH_MISMATCH', message }))
-          .catch(() => undefined)
-      }
-      throw error
     } finally {
       signal.removeEventListener('abort', onAbort)
     }
@@ -120,78 +110,95 @@ class Link {
 
   #hello(): Hello {
     const { store, incarnation, keys } = this.#options
-    const held = this.#distrusted ? null : (store.held() ?? null)
+    const held = store.held()
+    const staged = store.staged()
+    const resumable = held !== undefined && !this.#distrusted
+    this.#state = { phase: 'greeting', held: held?.position, resumable, staged }
     return {
       type: 'hello',
       protocol: PROTOCOL,
       incarnation,
       set: 'full',
-      held,
-      staged: store.staged() ?? null,
+      held: resumable ? held : null,
+      staged: staged ?? null,
       keys: [...keys],
     }
   }
 
-  /** The position that became durable here, if the message completed one. */
-  #take(message: ToFollower): Position | undefined {
-    switch (message.type) {
-      case 'welcome':
-        return this.#welcome(message)
-      case 'snapshot': {
-        const { staged, store } = { staged: this.#options.store.staged(), store: this.#options.store }
-        if (staged?.id !== message.header.id) store.stageBegin(message.header)
-        this.#chunksLeft = message.header.chunks - (staged?.id === message.header.id ? staged.nextChunk : 0)
-        return this.#chunksLeft === 0 ? this.#finish() : undefined
+  async #handle(event: DownstreamEvent, wire: Wire, onStored: () => void): Promise<void> {
+    const [state, effects] = step(this.#state, event)
+    this.#state = state
+    for (const effect of effects) {
+      const result = this.#store(effect)
+      if (result === undefined) await this.#say(effect, wire)
+      else {
+        if (result.type === 'stored') onStored()
+        await this.#handle(result, wire, onStored)
       }
-      case 'chunk': {
-        const { table, rows } = unpackRows(message.rows, this.#options.gunzip)
-        this.#options.store.stageChunk(message.chunk, table, rows)
-        return --this.#chunksLeft === 0 ? this.#finish() : undefined
-      }
-      case 'commit':
-        return this.#commit(message)
-      case 'error':
-        throw new StreamError(message.code, message.message)
     }
   }
 
-  #welcome(message: Extract<ToFollower, { type: 'welcome' }>): undefined {
-    this.status({
-      state: message.mode === 'live' ? 'live' : 'snapshot',
-      leaderUrl: message.leaderUrl ?? this.#status.leaderUrl,
-      lastError: undefined,
-    })
-    const { store } = this.#options
-    // Live goes on from what is held: a snapshot that was begun is of no use any more.
-    if (message.mode === 'live' && store.staged() !== undefined) store.stageDrop()
-    if (message.reason !== null) this.#options.report(`a snapshot is taken: ${message.reason}`)
-  }
-
-  #finish(): Position {
-    const { position } = this.#options.store.stageFinish(this.#now())
-    this.#distrusted = false
-    this.status({ state: 'live' })
-    this.#options.report(`snapshot complete at ${format(position)}`)
-    return position
-  }
-
-  /** Applied when all its parts are there: one Leader transaction is one transaction here. */
-  #commit(message: Extract<ToFollower, { type: 'commit' }>): Position | undefined {
-    const { position, at, contentHash, part, parts } = message
-    const pending = part === 0 ? { position, changes: [], parts: 0 } : this.#pending
-    if (pending === undefined || pending.position.seq !== position.seq || pending.parts !== part) {
-      throw new Error(`part ${part} of ${format(position)} came out of order`)
+  /** What the effect asks of the local copy; the event that came of it, if it was a commit or a snapshot. */
+  #store(effect: DownstreamEffect): Extract<DownstreamEvent, { type: 'stored' | 'mismatched' }> | undefined {
+    const { store, clock, gunzip } = this.#options
+    const now = (): Wall => wall(clock.wall())
+    switch (effect.kind) {
+      case 'begin':
+        store.stageBegin(effect.header)
+        return undefined
+      case 'stage': {
+        const { table, rows } = unpackRows(effect.rows, gunzip)
+        store.stageChunk(effect.chunk, table, rows)
+        return undefined
+      }
+      case 'dropStage':
+        store.stageDrop()
+        return undefined
+      case 'finish':
+        return this.#checked(() => {
+          const { position } = store.stageFinish(now())
+          this.#distrusted = false
+          return position
+        })
+      case 'apply':
+        return this.#checked(() => {
+          store.apply(effect.commit, now())
+          return effect.commit.position
+        })
+      default:
+        return undefined
     }
-    for (const change of message.changes) pending.changes.push(fromWire(change))
-    pending.parts++
-    this.#pending = pending
-    if (pending.parts < parts) return undefined
-    this.#pending = undefined
-    this.#options.store.apply({ position, at, contentHash, changes: pending.changes }, this.#now())
-    return position
   }
 
-  #now(): Wall {
-    return wall(this.#options.clock.wall())
+  #checked(body: () => Position): Extract<DownstreamEvent, { type: 'stored' | 'mismatched' }> {
+    try {
+      return { type: 'stored', position: body() }
+    } catch (error) {
+      if (!(error instanceof HashMismatch)) throw error
+      this.#distrusted = true
+      return { type: 'mismatched', message: error.message }
+    }
+  }
+
+  async #say(effect: DownstreamEffect, wire: Wire): Promise<void> {
+    switch (effect.kind) {
+      case 'ack':
+        this.#options.onApplied(effect.position)
+        return wire.send(encodeMessage({ type: 'ack', position: effect.position }))
+      case 'ping':
+        return wire.send(encodeMessage({ type: 'ping' }))
+      case 'tell':
+        return wire.send(encodeMessage({ type: 'error', code: effect.code, message: effect.message }))
+      case 'state':
+        return this.status({
+          state: effect.state,
+          leaderUrl: effect.leaderUrl ?? this.#status.leaderUrl,
+          lastError: undefined,
+        })
+      case 'report':
+        return this.#options.report(effect.message)
+      case 'end':
+        throw new SessionEnd(effect.code, effect.message)
+    }
   }
 }

@@ -10,7 +10,14 @@ export function socketWire(socket: Duplex, head: Uint8Array, silenceMs: number):
   let timer: NodeJS.Timeout | undefined
   const heard = (): void => {
     clearTimeout(timer)
-    timer = setTimeout(() => socket.destroy(new Error(`nothing was heard for ${silenceMs} ms`)), silenceMs)
+    timer = setTimeout(() => setImmediate(decide, timer), silenceMs)
+  }
+  // After a long stop of this process the timer is due before the bytes that have come meanwhile were looked at;
+  // one turn later they are here. Bytes that wait to be read are a sign of life too.
+  const decide = (due: NodeJS.Timeout | undefined): void => {
+    if (due !== timer || socket.destroyed) return
+    if (socket.readableLength > 0) heard()
+    else socket.destroy(new Error(`nothing was heard for ${silenceMs} ms`))
   }
   heard()
   socket.on('close', () => clearTimeout(timer))

@@ -38,7 +38,10 @@ const toLeader = z.discriminatedUnion('type', [
     /** Public keys under which this Follower signs tokens. */
     keys: z.array(z.object({ kid: name, jwk: z.string().max(2_000) })).max(10),
   }),
+  /** This position, and all before it, survive a crash of the Follower. */
   z.object({ type: z.literal('ack'), position }),
+  /** A sign of life while nothing can be acknowledged. */
+  z.object({ type: z.literal('ping') }),
   z.object({ type: z.literal('error'), code: z.enum(errorCodes), message: z.string().max(500) }),
 ])
 
@@ -64,6 +67,8 @@ const toFollower = z.discriminatedUnion('type', [
     /** Checked where it is decoded (ledger/change.ts). */
     changes: z.array(z.unknown()),
   }),
+  /** A sign of life while a snapshot is being made. */
+  z.object({ type: z.literal('ping') }),
   z.object({ type: z.literal('error'), code: z.enum(errorCodes), message: z.string().max(500) }),
 ])
 

@@ -1,0 +1,62 @@
+// A TCP connection in the middle that a test can cut after a number of bytes towards the client.
+import { createConnection, createServer, type Socket } from 'node:net'
+
+export type CutProxy = {
+  readonly url: string
+  /** Asked at every new connection: bytes to let through before it is cut; `undefined` lets all through. */
+  bytesUntilCut: () => number | undefined
+  readonly connections: () => number
+  /** Cuts what is connected now. */
+  cut(): void
+  close(): Promise<void>
+}
+
+export async function cutProxy(targetPort: number): Promise<CutProxy> {
+  const open = new Set<Socket>()
+  let connections = 0
+  const server = createServer((client) => {
+    connections++
+    let left = proxy.bytesUntilCut() ?? Number.POSITIVE_INFINITY
+    const target = createConnection(targetPort, '127.0.0.1')
+    const both = [client, target]
+    const end = (): void => {
+      for (const socket of both) {
+        socket.destroy()
+        open.delete(socket)
+      }
+    }
+    for (const socket of both) {
+      open.add(socket)
+      socket.on('error', end)
+      socket.on('close', end)
+    }
+    client.pipe(target)
+    target.on('data', (bytes: Buffer) => {
+      const more = client.write(bytes.subarray(0, Math.min(bytes.length, left)))
+      left -= bytes.length
+      // The last bytes are delivered, and then the connection breaks.
+      if (left <= 0) client.end(end)
+      else if (!more) {
+        target.pause()
+        client.once('drain', () => target.resume())
+      }
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('the proxy has no port')
+  const cut = (): void => {
+    for (const socket of open) socket.destroy()
+  }
+  const proxy: CutProxy = {
+    url: `http://127.0.0.1:${address.port}`,
+    bytesUntilCut: () => undefined,
+    connections: () => connections,
+    cut,
+    async close() {
+      cut()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+  return proxy
+}
