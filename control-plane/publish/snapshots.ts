@@ -2,7 +2,8 @@
 import { createReadStream } from 'node:fs'
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { gzipSync } from 'node:zlib'
+import { promisify } from 'node:util'
+import { gzip } from 'node:zlib'
 import { toBase64, toHex } from '#shared/base/bytes.ts'
 import { limits } from '#shared/base/limits.ts'
 import { encodeChanges } from '#shared/ledger/change.ts'
@@ -16,6 +17,9 @@ export type Snapshots = {
   /** Encoded `chunk` messages from one number on. */
   chunks(header: SnapshotHeader, from: number): AsyncIterable<Uint8Array>
 }
+
+/** On another thread: requests and commits go on while a snapshot is made. */
+const compress = promisify(gzip)
 
 /** A snapshot that is further behind than this is made anew: following the log would take longer. */
 const COMMITS_BEHIND = 5_000
@@ -39,7 +43,7 @@ export function createSnapshots(
         let chunk = 0
         for await (const { table, rows } of pieces) {
           const changes = encodeChanges(rows.map((row) => ({ op: 'put', table, row })))
-          const packed = toBase64(gzipSync(changes))
+          const packed = toBase64(await compress(changes))
           await file.write(encodeFrame(encodeMessage({ type: 'chunk', chunk: chunk++, rows: packed })))
         }
         return { id, position, contentHash, chunks: chunk }

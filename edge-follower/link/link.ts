@@ -95,6 +95,7 @@ class Link {
 
   /** Returns when the Leader ends the connection; throws when either side found fault. */
   async session(wire: Wire, signal: AbortSignal, onStored: () => void): Promise<void> {
+    if (signal.aborted) return
     const onAbort = (): void => wire.close()
     signal.addEventListener('abort', onAbort, { once: true })
     try {

@@ -1,0 +1,181 @@
+// What is at stake: a Follower that cannot get on with its Leader stays what it is, comes back ever more slowly,
+// and says why.
+import { expect, test } from 'vitest'
+import { backoffMs } from '#edge-follower/link/backoff.ts'
+import { follow, type LinkStatus } from '#edge-follower/link/link.ts'
+import { HashMismatch, type ReplicaStore } from '#edge-follower/store/replica.ts'
+import type { Position } from '#shared/ledger/position.ts'
+import {
+  decodeToLeader,
+  encodeMessage,
+  type ToFollower,
+  type ToLeader,
+} from '#shared/replication/messages.ts'
+import type { Dial } from '#shared/replication/wire.ts'
+import { manualClock } from '../../../support/manual-clock.ts'
+import { wirePair } from '../../../support/wire-pair.ts'
+
+const contentHash = 'a'.repeat(64)
+const at = (seq: number): Position => ({ epoch: 1, seq })
+const welcome = (mode: 'live' | 'snapshot'): ToFollower => ({
+  type: 'welcome',
+  position: at(5),
+  mode,
+  reason: null,
+  leaderUrl: null,
+})
+const commit = (seq: number): ToFollower => ({
+  type: 'commit',
+  position: at(seq),
+  at: 0,
+  contentHash,
+  part: 0,
+  parts: 1,
+  changes: [],
+})
+const emptySnapshot: ToFollower = {
+  type: 'snapshot',
+  header: { id: 'abc', position: at(5), contentHash, chunks: 0 },
+}
+
+/** A copy that holds 1.5; `mismatch` makes everything that is stored differ from the Leader's. */
+function fakeStore(mismatch = false): ReplicaStore & { readonly applied: number[] } {
+  const applied: number[] = []
+  const check = (): void => {
+    if (mismatch) throw new HashMismatch('1.6')
+  }
+  return {
+    applied,
+    held: () => ({ position: at(5), contentHash }),
+    apply(commit) {
+      check()
+      applied.push(commit.position.seq)
+    },
+    staged: () => undefined,
+    stageBegin: () => undefined,
+    stageChunk: () => undefined,
+    stageFinish() {
+      check()
+      return { position: at(5), contentHash }
+    },
+    stageDrop: () => undefined,
+  }
+}
+
+/** `says`: what the Leader of each connection says after hello; when there is none left, it cannot be reached. */
+function start(store: ReplicaStore, says: ToFollower[][]) {
+  const clock = manualClock()
+  const stopping = new AbortController()
+  const heard: ToLeader[][] = []
+  const statuses: LinkStatus[] = []
+  const reports: string[] = []
+  const dial: Dial = async () => {
+    const script = says.shift()
+    if (script === undefined) throw new Error('the Leader cannot be reached')
+    const { near, far } = wirePair()
+    const messages: ToLeader[] = []
+    heard.push(messages)
+    const listening = (async () => {
+      for await (const frame of far.messages()) messages.push(decodeToLeader(frame))
+    })()
+    for (const message of script) await far.send(encodeMessage(message))
+    void listening
+    return near
+  }
+  const done = follow(
+    {
+      store,
+      dial,
+      clock,
+      random: () => 1,
+      incarnation: 1,
+      keys: [],
+      gunzip: (packed) => packed,
+      onApplied: () => undefined,
+      onStatus: (status) => void statuses.push(status),
+      report: (message) => void reports.push(message),
+    },
+    stopping.signal,
+  )
+  return {
+    heard,
+    statuses,
+    reports,
+    done,
+    /** Waits for the pause of this length, and ends it. */
+    async pause(ms: number): Promise<void> {
+      await clock.sleeping(ms)
+      clock.advance(ms)
+    },
+    async stop(): Promise<void> {
+      stopping.abort()
+      await done
+    },
+  }
+}
+
+test('pauses double up to five seconds, and are spread over their second half', () => {
+  expect([0, 1, 2, 5, 6, 1_000].map((failures) => backoffMs(failures, 1))).toEqual([
+    100, 200, 400, 3_200, 5_000, 5_000,
+  ])
+  expect(backoffMs(3, 0)).toBe(400)
+})
+
+test('a Leader that cannot be reached is tried ever more slowly, and reported once', async () => {
+  const running = start(fakeStore(), [])
+  for (const ms of [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]) await running.pause(ms)
+  await running.stop()
+  expect(running.reports).toEqual(['the link to the Leader ended: the Leader cannot be reached'])
+  expect(running.statuses.at(-1)).toMatchObject({
+    state: 'connecting',
+    lastError: 'the Leader cannot be reached',
+  })
+})
+
+test('a snapshot that never fits is asked for ever more slowly, though every session begins well', async () => {
+  const bad = [welcome('snapshot'), emptySnapshot]
+  const running = start(fakeStore(true), [bad, bad, bad, bad])
+  for (const ms of [100, 200, 400, 800]) await running.pause(ms)
+  await running.stop()
+  expect(running.heard.flat().filter(({ type }) => type === 'error')).toHaveLength(4)
+})
+
+test('after a commit was stored, pauses are short again', async () => {
+  const store = fakeStore()
+  const running = start(store, [[commit(6)], [commit(6)], [welcome('live'), commit(6), commit(8)]])
+  for (const ms of [100, 200, 100]) await running.pause(ms)
+  await running.stop()
+  expect(store.applied).toEqual([6])
+})
+
+test('a link that is stopped while it dials, or while the Leader is silent, ends', async () => {
+  await start(fakeStore(), [[]]).stop()
+  const silent = start(fakeStore(), [[welcome('live')]])
+  while (silent.statuses.at(-1)?.state !== 'live') await new Promise((resolve) => setImmediate(resolve))
+  await silent.stop()
+  expect(silent.reports).toEqual([])
+})
+
+test('a copy that was found wrong is not offered again until a snapshot is complete', async () => {
+  const mismatching = [welcome('live'), commit(6)]
+  const running = start(fakeStore(true), [mismatching, [welcome('live')]])
+  await running.pause(100)
+  await running.pause(200)
+  await running.stop()
+  const hellos = running.heard.map(([first]) => first)
+  expect(hellos).toMatchObject([{ held: { position: at(5) } }, { held: null }])
+  expect(running.heard[0]).toContainEqual({
+    type: 'error',
+    code: 'HASH_MISMATCH',
+    message: expect.stringContaining('1.6'),
+  })
+  expect(running.statuses.map(({ lastError }) => lastError)).toContainEqual(
+    expect.stringContaining('not held here'),
+  )
+})
+
+test('SUPERSEDED ends the link for good', async () => {
+  const running = start(fakeStore(), [[{ type: 'error', code: 'SUPERSEDED', message: 'a newer one' }]])
+  await running.done
+  expect(running.statuses.at(-1)).toMatchObject({ state: 'superseded', lastError: 'SUPERSEDED: a newer one' })
+})
