@@ -51,6 +51,9 @@ export function connect(url: string, connections = 8): Database {
   })
   // A connection that breaks while idle is dropped by the pool; without a listener it would end the process.
   pool.on('error', () => undefined)
+  // The same for one that breaks at any other moment of its life, also after it was given back as broken: whoever
+  // asked it something hears of it there.
+  pool.on('connect', (client) => void client.on('error', () => undefined))
   const one = async (
     run: (client: Pick<pg.PoolClient, 'query'>) => Promise<pg.QueryResult>,
   ): Promise<Result> => {
@@ -64,8 +67,6 @@ export function connect(url: string, connections = 8): Database {
       const client = await pool.connect().catch((cause) => {
         throw new DomainError('unavailable', 'the database cannot be reached', { cause })
       })
-      const onError = (): void => undefined
-      client.on('error', onError)
       const ask = async (query: Promise<pg.QueryResult>): Promise<Result> => {
         const answered = (await query) as pg.QueryResult | pg.QueryResult[]
         const { rows, rowCount } = Array.isArray(answered) ? answered.at(-1)! : answered
@@ -74,10 +75,7 @@ export function connect(url: string, connections = 8): Database {
       return {
         query: (text, params) => ask(params ? client.query(text, [...params]) : client.query(text)),
         prepared: (name, text, params) => ask(client.query({ name, text, values: [...params] })),
-        release: (broken = false) => {
-          client.off('error', onError)
-          client.release(broken)
-        },
+        release: (broken = false) => client.release(broken),
       }
     },
     async transaction(body) {
