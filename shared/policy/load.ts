@@ -49,6 +49,7 @@ export function touchedBy(read: LoadRead, policy: string, mode: LoadMode): Touch
     mode,
     declared: records.map(({ id }) => id),
     referenced: [
+      policy,
       ...records.flatMap(({ owner, layers }) => [owner, ...layers]),
       ...grants.flatMap(({ role, member }) => [role, member]),
       ...permits.flatMap(({ role, resource }) => [role, resource]),
@@ -63,8 +64,15 @@ export function touchedBy(read: LoadRead, policy: string, mode: LoadMode): Touch
       ...denies.map(({ resource }) => resource),
     ],
     publicKeys,
-    deleted: deletes,
+    deleted: doomedBy(deletes, records),
   }
+}
+
+/** Deletions run last, so they also reach what this very text gives to a deleted record. Owners come first. */
+function doomedBy(deletes: readonly string[], records: Resolved['records']): string[] {
+  const doomed = new Set(deletes)
+  for (const { id, owner } of records) if (doomed.has(owner)) doomed.add(id)
+  return [...doomed]
 }
 
 const SUSPICIOUS = new Set(

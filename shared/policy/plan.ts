@@ -5,13 +5,15 @@
 
 import { kindOf, notFoundWords } from '../id/resource-id.ts'
 import { type Change, keyText } from '../ledger/change.ts'
-import { type DoomedTable, dependsOn, type LoadMode, type policyBatch } from '../ledger/reads/policy.ts'
+import type { LoadMode, policyBatch } from '../ledger/reads/policy.ts'
 import { searchWords } from '../ledger/search.ts'
 import type { FactsOf } from '../ledger/store.ts'
 import { type Row, type RowOf, type TableName, tables } from '../ledger/tables.ts'
+import { removeUndeclared, runDeletions } from './cascade.ts'
 import { PolicyError } from './errors.ts'
 import type { Resolved } from './resolve.ts'
 import type { DefinedRows } from './rows.ts'
+import { type PolicyTable, policyTables, type Tables } from './tables.ts'
 
 export type PolicyFacts = FactsOf<ReturnType<typeof policyBatch>>
 
@@ -20,6 +22,8 @@ export type PlanTools = {
   readonly newApiKey: (role: string) => { readonly key: string; readonly sealed: Uint8Array }
   readonly sealSecret: (resource: string, version: number, value: string) => Uint8Array
   readonly openSecret: (resource: string, version: number, sealed: Uint8Array) => string
+  /** How many values of a public key are kept. */
+  readonly secretVersions: number
 }
 
 export type Reported = {
@@ -34,12 +38,9 @@ export type Plan = {
   readonly reported: readonly Reported[]
   /** API keys of new users and hosts, by role. */
   readonly created: ReadonlyMap<string, string>
+  /** False when the text deletes the policy it was loaded into, or its owner: no version of it can be kept. */
+  readonly policyRemains: boolean
 }
-
-type Tables = { readonly [T in TableName]: Map<string, Row> }
-
-const policyTables = ['roles', 'resources', 'memberships', 'permissions', 'annotations'] as const
-type PolicyTable = (typeof policyTables)[number]
 
 /** Throws `PolicyError` for a reference to what is not there. */
 export function plan(
@@ -57,14 +58,14 @@ export function plan(
   checkReferences(after, resolved, defined)
   for (const table of policyTables) mergeRows(after, table, defined[table], mode, policy)
   createCredentials(after, policy, resolved, mode, tools, created)
-  storePublicKeys(after, defined, tools)
+  storePublicKeys(after, policy, defined, tools)
   if (mode !== 'POST') {
     moveOwnerships(before, after)
     runDeletions(after, policy, resolved)
   }
-  writeWords(after, resolved, defined)
+  writeWords(before, after, resolved, defined)
   for (const role of created.keys()) if (!after.roles.has(role)) created.delete(role)
-  return { ...difference(before, after), created }
+  return { ...difference(before, after), created, policyRemains: after.resources.has(policy) }
 }
 
 function tablesOf(facts: PolicyFacts): Tables {
@@ -91,45 +92,6 @@ const emptyTables = (): Tables =>
 
 const copy = (from: Tables): Tables =>
   Object.fromEntries(names.map((name) => [name, new Map(from[name])])) as unknown as Tables
-
-/** PUT: rows this policy defined and the text no longer does; records take with them what depends on them. */
-function removeUndeclared(after: Tables, policy: string, defined: DefinedRows): void {
-  const gone: string[] = []
-  for (const table of policyTables) {
-    const kept = new Set(defined[table].map((row) => keyText(table, row as Row)))
-    for (const [key, row] of after[table]) {
-      if (row.policy !== policy || kept.has(key)) continue
-      if (table === 'roles' || table === 'resources') gone.push(row.id as string)
-      else after[table].delete(key)
-    }
-  }
-  cascade(after, gone)
-}
-
-/** Deletes records and, recursively, what they own, what they defined, and every row about them. */
-function cascade(after: Tables, ids: readonly string[]): void {
-  const gone = new Set<string>()
-  const waiting = [...ids]
-  const byParent = new Map<string, string[]>()
-  for (const { id, owner, policy } of after.resources.values() as Iterable<RowOf<'resources'>>) {
-    for (const parent of [owner, policy]) {
-      if (parent !== null && parent !== id) byParent.set(parent, [...(byParent.get(parent) ?? []), id])
-    }
-  }
-  while (waiting.length > 0) {
-    const id = waiting.pop()!
-    if (gone.has(id)) continue
-    gone.add(id)
-    waiting.push(...(byParent.get(id) ?? []))
-  }
-  if (gone.size === 0) return
-  for (const [table, columns] of Object.entries(dependsOn) as [DoomedTable, readonly string[]][]) {
-    for (const [key, row] of after[table]) {
-      if (columns.some((column) => gone.has(row[column] as string))) after[table].delete(key)
-    }
-  }
-  for (const [key, role] of after.roles) if (gone.has(role.policy as string)) after.roles.delete(key)
-}
 
 function checkReferences(after: Tables, resolved: Resolved, defined: DefinedRows): void {
   const roles = new Set([...after.roles.keys(), ...defined.roles.map(({ id }) => id)])
@@ -179,9 +141,7 @@ function moveOwnerships(before: Tables, after: Tables): void {
   for (const [id, resource] of after.resources) {
     const held = before.resources.get(id)
     if (held === undefined || held.owner === resource.owner) continue
-    for (const [key, row] of after.memberships) {
-      if (row.role === id && row.ownership === 1 && row.member === held.owner) after.memberships.delete(key)
-    }
+    after.memberships.delete(keyText('memberships', { role: id, member: held.owner!, ownership: 1 }))
   }
 }
 
@@ -219,49 +179,39 @@ function createCredentials(
 
 const unique = (texts: readonly string[]): string[] => [...new Set(texts)]
 
-/** Each line is the newest value of its key; an unchanged one adds no version. */
-function storePublicKeys(after: Tables, defined: DefinedRows, tools: PlanTools): void {
-  const newest = new Map<string, RowOf<'secrets'>>()
-  for (const row of after.secrets.values() as Iterable<RowOf<'secrets'>>) {
-    const held = newest.get(row.resource)
-    if (held === undefined || held.version < row.version) newest.set(row.resource, row)
-  }
+/** Each line is the newest value of its key; an unchanged one adds no version. Shadowed keys keep theirs. */
+function storePublicKeys(after: Tables, policy: string, defined: DefinedRows, tools: PlanTools): void {
+  const held = Map.groupBy(after.secrets.values() as Iterable<RowOf<'secrets'>>, ({ resource }) => resource)
+  for (const versions of held.values()) versions.sort((a, b) => a.version - b.version)
   for (const { id, line } of defined.publicKeys) {
-    const held = newest.get(id)
-    if (held !== undefined && tools.openSecret(id, held.version, held.sealed) === line) continue
-    const version = (held?.version ?? 0) + 1
+    if (after.resources.get(id)?.policy !== policy) continue
+    const versions = held.get(id) ?? []
+    const newest = versions.at(-1)
+    if (newest !== undefined && tools.openSecret(id, newest.version, newest.sealed) === line) continue
+    const version = (newest?.version ?? 0) + 1
     const row = { resource: id, version, sealed: tools.sealSecret(id, version, line), expires_at: null }
-    newest.set(id, row)
     after.secrets.set(keyText('secrets', row), row)
+    versions.push(row)
+    for (const old of versions.splice(0, Math.max(0, versions.length - tools.secretVersions))) {
+      after.secrets.delete(keyText('secrets', old))
+    }
+    held.set(id, versions)
   }
 }
 
-/** After everything else, so that within one document a deletion always wins. */
-function runDeletions(after: Tables, policy: string, { denies, revokes, deletes }: Resolved): void {
-  for (const { resource, role, privilege } of denies) {
-    const key = keyText('permissions', { resource, role, privilege })
-    if (after.permissions.get(key)?.policy === policy) after.permissions.delete(key)
+/** Of what the text declares, and of records that it leaves but for an annotation. */
+function writeWords(before: Tables, after: Tables, resolved: Resolved, defined: DefinedRows): void {
+  const ids = new Set([...resolved.records, ...defined.publicKeys].map(({ id }) => id))
+  for (const [key, { resource }] of before.annotations) {
+    if (!after.annotations.has(key)) ids.add(resource as string)
   }
-  for (const { role, member } of revokes) {
-    const key = [0, 1]
-      .map((ownership) => keyText('memberships', { role, member, ownership }))
-      .find((candidate) => after.memberships.get(candidate)?.policy === policy)
-    if (key !== undefined) after.memberships.delete(key)
-  }
-  for (const id of deletes) {
-    if (id.endsWith(':user:admin')) throw new PolicyError(`The user 'admin' may not be deleted`)
-  }
-  cascade(after, deletes)
-}
-
-function writeWords(after: Tables, resolved: Resolved, defined: DefinedRows): void {
   const annotations = new Map<string, { name: string; value: string }[]>()
   for (const { resource, name, value } of after.annotations.values() as Iterable<RowOf<'annotations'>>) {
     const list = annotations.get(resource)
     if (list === undefined) annotations.set(resource, [{ name, value }])
     else list.push({ name, value })
   }
-  for (const id of [...resolved.records, ...defined.publicKeys].map((record) => record.id)) {
+  for (const id of ids) {
     const row = after.resources.get(id)
     if (row === undefined) continue
     const words = searchWords(id, annotations.get(id) ?? [])

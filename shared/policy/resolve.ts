@@ -89,7 +89,7 @@ class Resolver {
           break
         }
         case 'delete':
-          this.deletes.push(...statement.records.map((r) => this.#id(r, namespace, false)))
+          for (const record of statement.records) this.deletes.push(this.#id(record, namespace, false))
       }
     }
   }

@@ -81,7 +81,8 @@ function loaded(mode: LoadMode, policy: string, read: Loaded, facts: PolicyFacts
   const defined = definedRows(read.resolved, policy, now)
   const planned = plan(mode, policy, read.resolved, defined, facts, toolsOf(context))
   const version = (facts.versions.at(-1) ?? 0) + 1
-  const changes = [...planned.changes, ...versionChanges(policy, version, read, facts, context)]
+  const kept = planned.policyRemains ? versionChanges(policy, version, read, facts, context) : []
+  const changes = [...planned.changes, ...kept]
   const actor = actorOf(caller)
   const events = planned.reported.flatMap((reported) => {
     const subject = subjectOf(reported)
@@ -138,8 +139,9 @@ function refuseHostsWithoutKeys({ resolved }: Loaded, allowedByDefault: boolean)
   }
 }
 
-function toolsOf({ random, keyring }: Context): PlanTools {
+function toolsOf({ random, keyring, settings }: Context): PlanTools {
   return {
+    secretVersions: settings.secretVersions,
     newApiKey(role) {
       const key = drawApiKey(random)
       return { key, sealed: keyring.seal(recordId('credentials', role), utf8(key)) }

@@ -16,12 +16,30 @@ export const listSource = {
     `(SELECT value COLLATE "C" AS value FROM json_array_elements_text((${param})::json) AS t(value))`,
 } as const
 
-/** `list(?1)` → the engine's own table function; `instr(text, part)` → its own name for it. */
+/**
+ * One step of a recursion from records to what goes with them: the resources they own, the resources and roles
+ * they defined as policies. No one text is looked up in indexes by both engines: Postgres compares each row with
+ * each when a join says OR, and SQLite reads whole tables when it joins a UNION in a recursion.
+ */
+const dependentsOf = {
+  sqlite: (relation: string): string =>
+    `SELECT r.id FROM ${relation} d JOIN resources r ON r.owner = d.id ` +
+    `UNION SELECT r.id FROM ${relation} d JOIN resources r ON r.policy = d.id ` +
+    `UNION SELECT r.id FROM ${relation} d JOIN roles r ON r.policy = d.id`,
+  postgres: (relation: string): string =>
+    `SELECT x.id FROM ${relation} d JOIN (SELECT id, owner AS parent FROM resources ` +
+    'UNION ALL SELECT id, policy FROM resources UNION ALL SELECT id, policy FROM roles) AS x ON x.parent = d.id',
+} as const
+
+/** `list(?1)` → the engine's own table function; `dependents(name)` → its own join; `instr(text, part)` → its own name for it. */
 export function expandLists(engine: keyof typeof listSource, sql: string): string {
   // Postgres before 16 wants a name for every relation in FROM.
   let n = 0
   const named = engine === 'postgres' ? sql.replace(/\binstr\(/g, 'strpos(') : sql
-  return named.replace(
+  const joined = named.replace(/\bdependents\((\w+)\)/g, (_, relation: string) =>
+    dependentsOf[engine](relation),
+  )
+  return joined.replace(
     /\blist\((\?\d+)\)/g,
     (_, param: string) => `${listSource[engine](param)} AS list_${++n}`,
   )

@@ -84,17 +84,25 @@ export function policyBatch(touched: Touched) {
     secrets: rowsQuery('secrets', inList('resource'), [list(touched.publicKeys)]),
     // PUT: what this policy defined before.
     ownRoles: ownRows('roles', policy, mode),
-    ownResources: ownRows('resources', policy, mode),
+    ownResources: ownRows('resources', policy, mode, `policy = ?1 OR id IN (${annotatedBy('= ?1')})`),
     ownMemberships: ownRows('memberships', policy, mode),
     ownPermissions: ownRows('permissions', policy, mode),
-    ownAnnotations: ownRows('annotations', policy, mode),
+    ownAnnotations: ownRows('annotations', policy, mode, `resource IN (${annotatedBy('= ?1')})`),
     ...doomedQueries(touched, list),
   }
 }
 
-function ownRows<N extends TableName>(table: N, policy: string, mode: LoadMode): Query<RowOf<N>[]> {
-  return rowsQuery(table, 'policy = ?1', [mode === 'PUT' ? policy : ''])
+function ownRows<N extends TableName>(
+  table: N,
+  policy: string,
+  mode: LoadMode,
+  where = 'policy = ?1',
+): Query<RowOf<N>[]> {
+  return rowsQuery(table, where, [mode === 'PUT' ? policy : ''])
 }
+
+/** Resources that a policy says something about: without its annotations they have other search words. */
+const annotatedBy = (policies: string): string => `SELECT resource FROM annotations WHERE policy ${policies}`
 
 /** Numbers of the kept versions, ascending. */
 function versionsQuery(policy: string): Query<number[]> {
@@ -126,26 +134,29 @@ function unchangeableQuery(policy: string, mode: LoadMode): Query<boolean> {
  * Everything that deletions take with them, recursively: records owned by a deleted role, records and rows that a
  * deleted policy defined. The records are those the text deletes and, for PUT, those it no longer declares.
  */
+const doomed =
+  'WITH RECURSIVE doomed(id) AS (' +
+  'SELECT id FROM (SELECT id FROM resources WHERE policy = ?1 AND id NOT IN (SELECT value FROM list(?2)) ' +
+  'UNION SELECT id FROM roles WHERE policy = ?1 AND id NOT IN (SELECT value FROM list(?2)) ' +
+  'UNION SELECT value AS id FROM list(?3)) AS given UNION dependents(doomed)) '
+
 function doomedQueries(touched: Touched, list: (ids: readonly string[]) => string) {
-  const gone = touched.mode === 'PUT' ? touched.policy : ''
-  const params = [gone, list(touched.declared), list(touched.deleted)]
-  const doomed =
-    'WITH RECURSIVE doomed(id) AS (' +
-    'SELECT id FROM (SELECT id FROM resources WHERE policy = ?1 AND id NOT IN (SELECT value FROM list(?2)) ' +
-    'UNION SELECT id FROM roles WHERE policy = ?1 AND id NOT IN (SELECT value FROM list(?2)) ' +
-    'UNION SELECT value AS id FROM list(?3)) AS given ' +
-    'UNION SELECT r.id FROM resources r JOIN doomed d ON (r.owner = d.id OR r.policy = d.id)) '
-  const query = <N extends DoomedTable>(table: N): Query<RowOf<N>[]> => {
-    const where = dependsOn[table].map((column) => `${column} IN (SELECT id FROM doomed)`).join(' OR ')
-    const rows = rowsQuery(table, where, params)
-    return { ...rows, sql: `${doomed}${rows.sql}` }
+  const undeclared = touched.mode === 'PUT' ? touched.policy : ''
+  const nothing = undeclared === '' && touched.deleted.length === 0
+  const params = [undeclared, list(touched.declared), list(touched.deleted)]
+  const query = <N extends DoomedTable>(table: N, ...more: readonly string[]): Query<RowOf<N>[]> => {
+    if (nothing) return rowsQuery(table, '1 = 0', [])
+    // One branch per column: joined by OR, Postgres would use no index.
+    const dependent = dependsOn[table].map((column) => `${column} IN (SELECT id FROM doomed)`)
+    const branches = [...dependent, ...more].map((where) => rowsQuery(table, where, params))
+    return { ...branches[0]!, sql: doomed + branches.map(({ sql }) => sql).join(' UNION ') }
   }
   return {
     doomedRoles: query('roles'),
-    doomedResources: query('resources'),
+    doomedResources: query('resources', `id IN (${annotatedBy('IN (SELECT id FROM doomed)')})`),
     doomedMemberships: query('memberships'),
     doomedPermissions: query('permissions'),
-    doomedAnnotations: query('annotations'),
+    doomedAnnotations: query('annotations', `resource IN (${annotatedBy('IN (SELECT id FROM doomed)')})`),
     doomedCredentials: query('credentials'),
     doomedSecrets: query('secrets'),
     doomedVersions: query('policy_versions'),
