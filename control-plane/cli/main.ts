@@ -38,5 +38,3 @@ try {
 } catch (error) {
   process.exit(reportError(error, process.argv.includes('--json')))
 }
-
-export {}

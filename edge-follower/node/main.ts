@@ -49,7 +49,7 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
 
   const ending = AbortSignal.any([signal, failed.signal])
   const report = (message: string): void => log.warn(message)
-  const scrubbed = openSqlite(dataFile, 'reader')
+  const scrubbed = openSqlite(dataFile, 'passer')
   const onCorrupt = (what: string): void => {
     log.error('the local copy is not what the Leader sent, and serves no more', { what })
     data.condemn()

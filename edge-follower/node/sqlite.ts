@@ -17,10 +17,11 @@ export type NodeSqlite = Sqlite & { readonly raw: Database.Database }
 
 /**
  * `writer`: WAL, every commit flushed before it returns. `reader`: cannot write, and may hold one read
- * transaction per turn of the event loop.
+ * transaction per turn of the event loop. `passer`: a reader that passes over everything once in a while, so
+ * nothing is kept in memory for it.
  */
-export function openSqlite(file: string, role: 'writer' | 'reader'): NodeSqlite {
-  const database = new Database(file, { readonly: role === 'reader', timeout: 5_000 })
+export function openSqlite(file: string, role: 'writer' | 'reader' | 'passer'): NodeSqlite {
+  const database = new Database(file, { readonly: role !== 'writer', timeout: 5_000 })
   if (role === 'writer') {
     // Before the first table: later it has no effect (reclaim.ts).
     database.pragma('auto_vacuum = INCREMENTAL')
@@ -29,7 +30,7 @@ export function openSqlite(file: string, role: 'writer' | 'reader'): NodeSqlite 
     database.pragma(`journal_size_limit = ${limits.writeLogBytes}`)
     database.pragma('synchronous = FULL')
     database.pragma(`cache_size = -${WRITER_CACHE_KIB}`)
-  } else {
+  } else if (role === 'reader') {
     // Pages are read where the kernel has them: no copy, no system call, and one copy for all threads.
     database.pragma(`mmap_size = ${limits.readerMapBytes}`)
     database.pragma(`cache_size = -${READER_CACHE_KIB}`)
@@ -73,7 +74,7 @@ export function openSqlite(file: string, role: 'writer' | 'reader'): NodeSqlite 
       }
     },
     readForThisTurn: () => {
-      if (role !== 'reader')
+      if (role === 'writer')
         throw new DomainError('unavailable', 'only a reader holds a transaction for a turn')
       if (reading) return turn
       beginReading.run()

@@ -38,11 +38,14 @@ export type AuditQueueDoors = {
 type Waiting = { readonly line: string; readonly done: () => void; readonly failed: (error: unknown) => void }
 
 const schema = [
+  // `seq`, `hash`: where the chain goes on when no group is left. They are written with an acknowledgement, so
+  // that a commit of lines writes one row of one table: half the statements, and a page less to flush.
   'CREATE TABLE IF NOT EXISTS audit_state (id INTEGER PRIMARY KEY CHECK (id = 1), incarnation TEXT NOT NULL, ' +
     'seq INTEGER NOT NULL, hash TEXT NOT NULL, acknowledged INTEGER NOT NULL)',
-  // `prev_hash`: of the first line. `lines`: UTF-8, one per line; a record never holds a line break.
+  // `prev_hash`: before the first line; `hash`: after the last. `lines`: UTF-8, one per line; a record never
+  // holds a line break.
   'CREATE TABLE IF NOT EXISTS audit_groups (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, ' +
-    'at INTEGER NOT NULL, prev_hash TEXT NOT NULL, lines BLOB NOT NULL)',
+    'at INTEGER NOT NULL, prev_hash TEXT NOT NULL, hash TEXT NOT NULL, lines BLOB NOT NULL)',
 ]
 
 export function createAuditQueue(doors: AuditQueueDoors): AuditQueue {
@@ -65,16 +68,14 @@ export function createAuditQueue(doors: AuditQueueDoors): AuditQueue {
     for (const { line } of group) next = extend(next, line)
     const blob = utf8(group.map(({ line }) => line).join('\n'))
     try {
-      sqlite.transaction(() => {
-        sqlite.run('INSERT INTO audit_groups VALUES (?1, ?2, ?3, ?4, ?5)', [
-          end.seq + 1,
-          next.seq,
-          doors.now(),
-          end.hash,
-          blob,
-        ])
-        sqlite.run('UPDATE audit_state SET seq = ?1, hash = ?2', [next.seq, next.hash])
-      })
+      sqlite.run('INSERT INTO audit_groups VALUES (?1, ?2, ?3, ?4, ?5, ?6)', [
+        end.seq + 1,
+        next.seq,
+        doors.now(),
+        end.hash,
+        next.hash,
+        blob,
+      ])
     } catch (cause) {
       // Nothing was stored, so the numbers are free again: the next group takes them.
       const error = unavailable('the audit queue cannot be written', cause)
@@ -119,7 +120,11 @@ export function createAuditQueue(doors: AuditQueueDoors): AuditQueue {
       const [gone] = sqlite.all(`SELECT COALESCE(SUM(LENGTH(lines)), 0) AS bytes ${known}`, [upToSeq])
       sqlite.transaction(() => {
         sqlite.run(`DELETE ${known}`, [upToSeq])
-        sqlite.run('UPDATE audit_state SET acknowledged = ?1', [upToSeq])
+        sqlite.run('UPDATE audit_state SET acknowledged = ?1, seq = ?2, hash = ?3', [
+          upToSeq,
+          end.seq,
+          end.hash,
+        ])
       })
       acknowledged = upToSeq
       bytes -= gone?.bytes as number
@@ -137,10 +142,15 @@ const ignore = (): void => undefined
 function openState(doors: AuditQueueDoors): { incarnation: string; acknowledged: number; end: ChainEnd } {
   const [row] = doors.sqlite.all('SELECT incarnation, seq, hash, acknowledged FROM audit_state', [])
   if (row !== undefined) {
+    const [last] = doors.sqlite.all(
+      'SELECT last_seq AS seq, hash FROM audit_groups ORDER BY first_seq DESC LIMIT 1',
+      [],
+    )
+    const { seq, hash } = last ?? row
     return {
       incarnation: row.incarnation as string,
       acknowledged: row.acknowledged as number,
-      end: { seq: row.seq as number, hash: row.hash as string },
+      end: { seq: seq as number, hash: hash as string },
     }
   }
   const incarnation = toHex(doors.random(16))
@@ -162,12 +172,12 @@ function readLines(sqlite: Sqlite, afterSeq: number, maxRecords: number): Chaine
   let from = afterSeq
   while (found.length < maxRecords) {
     const [group] = sqlite.all(
-      'SELECT first_seq, last_seq, prev_hash, lines FROM audit_groups WHERE first_seq <= ?1 ORDER BY first_seq DESC LIMIT 1',
+      'SELECT first_seq, last_seq, prev_hash, hash, lines FROM audit_groups WHERE first_seq <= ?1 ORDER BY first_seq DESC LIMIT 1',
       [from + 1],
     )
     // Groups are contiguous: the last one that starts by then holds the next number, or there is none yet.
     if (group === undefined || (group.last_seq as number) <= from) break
-    for (const line of linesOf(sqlite, group)) {
+    for (const line of linesOf(group)) {
       if (line.seq > from && found.length < maxRecords) found.push(line)
     }
     from = group.last_seq as number
@@ -176,27 +186,17 @@ function readLines(sqlite: Sqlite, afterSeq: number, maxRecords: number): Chaine
 }
 
 /** Throws when they are not what was chained: a damaged record is kept and shown, not forwarded as another. */
-function linesOf(sqlite: Sqlite, group: Row): ChainedLine[] {
+function linesOf(group: Row): ChainedLine[] {
   let at: ChainEnd = { seq: (group.first_seq as number) - 1, hash: group.prev_hash as string }
   const lines = (fromUtf8(group.lines as Uint8Array) ?? '').split('\n').map((line) => {
     const prevHash = at.hash
     at = extend(at, line)
     return { seq: at.seq, prevHash, line }
   })
-  if (at.seq !== group.last_seq || at.hash !== hashAt(sqlite, at.seq)) {
+  if (at.seq !== group.last_seq || at.hash !== group.hash) {
     throw new Error(`the audit queue is damaged in the group of record ${group.first_seq}`)
   }
   return lines
-}
-
-/** The hash after a group, as the group that follows it or the end of the chain says. */
-function hashAt(sqlite: Sqlite, seq: number): string | undefined {
-  const [row] = sqlite.all(
-    'SELECT prev_hash AS hash FROM audit_groups WHERE first_seq = ?1 + 1 UNION ALL ' +
-      'SELECT hash FROM audit_state WHERE seq = ?1',
-    [seq],
-  )
-  return row?.hash as string | undefined
 }
 
 function unavailable(message: string, cause?: unknown): DomainError {

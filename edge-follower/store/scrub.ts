@@ -92,11 +92,11 @@ function sliceOfTurn(options: ScrubOptions, table: TableName, after: Row | undef
   const state = stateOfTurn(options.sqlite)
   assert(state !== undefined, 'a copy that was there stays there')
   try {
-    const rows = readSlice(options, table, after)
+    const { rows, atEnd } = readSlice(options, table, after)
     const digests = rows.map((row) => rowDigest(table, row))
     const wrong = digests.some((digest, i) => toHex(digest) !== toHex(rows[i]!.digest as Uint8Array))
     if (wrong) return corrupt(`a row of ${table} differs from its digest`, state)
-    return { kind: 'slice', state, digests, last: rows.at(-1) }
+    return { kind: 'slice', state, digests, last: atEnd ? undefined : rows.at(-1) }
   } catch (error) {
     if (isDamage(error)) return corrupt(`${table} cannot be read (${error.code})`, state)
     throw error
@@ -109,7 +109,8 @@ function isDamage(error: unknown): error is { code: string } {
   return typeof code === 'string' && /^SQLITE_(CORRUPT|NOTADB)/.test(code)
 }
 
-// Heartbeats change every second, so theirs is the last slice: it belongs to the state that the sum is compared with.
+// Heartbeats change every second, so theirs is the last slice: it belongs to the state that the sum is compared
+// with. There is one row of them, so no slice comes after it.
 const inOrder = [...tableNames.filter((table) => table !== 'heartbeats'), 'heartbeats' as const]
 
 function stateOfTurn(sqlite: Sqlite): ReplicaState | undefined {
@@ -118,19 +119,25 @@ function stateOfTurn(sqlite: Sqlite): ReplicaState | undefined {
 }
 
 /** The next rows in key order, bounded in number and, but for the first row, in bytes. */
-function readSlice(options: ScrubOptions, table: TableName, last: Row | undefined): Row[] {
+function readSlice(
+  options: ScrubOptions,
+  table: TableName,
+  last: Row | undefined,
+): { rows: Row[]; atEnd: boolean } {
   const { sqlite, sliceRows = limits.scrubSliceRows, sliceBytes = limits.scrubSliceBytes } = options
   const { sizes, rows } = sliceSql(table, last !== undefined)
   const key: readonly string[] = tables[table].key
   const after = last === undefined ? [] : key.map((column) => last[column] ?? null)
   let fitting = 0
   let bytes = 0
-  for (const row of sqlite.all(sizes, [...after, sliceRows])) {
+  const sized = sqlite.all(sizes, [...after, sliceRows])
+  for (const row of sized) {
     bytes += row.bytes as number
     if (fitting > 0 && bytes > sliceBytes) break
     fitting++
   }
-  return sqlite.all(rows, [...after, fitting])
+  const atEnd = sized.length < sliceRows && fitting === sized.length
+  return { rows: sqlite.all(rows, [...after, fitting]), atEnd }
 }
 
 /** `octet_length` is known without reading the cell: only rows that fit are brought into memory. */

@@ -86,7 +86,7 @@ export function finishStage(sqlite: Sqlite, receivedAt: Wall): Held {
     for (const table of tableNames) {
       sqlite.run(`DROP TABLE ${table}`, [])
       sqlite.run(`ALTER TABLE next_${table} RENAME TO ${table}`, [])
-      for (const sql of createIndexSql(table)) sqlite.run(sql, [])
+      for (const sql of createIndexSql('sqlite', table)) sqlite.run(sql, [])
     }
     writeState(sqlite, {
       position: header.position,

@@ -18,9 +18,13 @@ export type Stamps = {
 }
 
 /** Signs the token of a `token` body; every other outcome passes as it is. The only asynchronous part of an answer. */
-export async function finish(outcome: Outcome, tokens: Tokens, now: number): Promise<Outcome> {
-  const { body } = outcome
-  if (body.kind !== 'token') return outcome
+export function finish(outcome: Outcome, tokens: Tokens, now: number): Outcome | Promise<Outcome> {
+  return outcome.body.kind === 'token' ? signed(outcome, outcome.body, tokens, now) : outcome
+}
+
+type TokenBody = Extract<Outcome['body'], { kind: 'token' }>
+
+async function signed(outcome: Outcome, body: TokenBody, tokens: Tokens, now: number): Promise<Outcome> {
   const token = await tokens.issue(body.role, body.ttlSeconds, now)
   if (!body.base64) return { ...outcome, body: { kind: 'bytes', bytes: utf8(token), type: JSON_TYPE } }
   return {

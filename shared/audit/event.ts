@@ -61,7 +61,11 @@ function build(form: Form): AuditEvent {
 }
 
 function element(name: string, fields: Fields): SdElement {
-  const params = Object.entries(fields).filter((entry): entry is [string, string] => entry[1] !== undefined)
+  const params: [string, string][] = []
+  for (const field in fields) {
+    const value = fields[field]
+    if (value !== undefined) params.push([field, value])
+  }
   return { id: sd(name), params }
 }
 

@@ -21,15 +21,16 @@ export function formatEvent(event: AuditEvent, stamp: Stamp): string {
 // can forge a second line; nothing is lost, because a backslash of the value itself is always doubled.
 const CONTROL = /[\p{Cc}\u2028\u2029]/u
 const CONTROLS = new RegExp(CONTROL.source, 'gu')
-const VALUE_SPECIAL = /["\\\]]/
+// Most values hold neither: one look is enough for them.
+const VALUE_ODD = /["\\\]\p{Cc}\u2028\u2029]/u
 const VALUE_SPECIALS = /["\\\]]/g
 
 const escapeControl = (character: string): string =>
   `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 
 function paramValue(value: string): string {
-  const escaped = VALUE_SPECIAL.test(value) ? value.replace(VALUE_SPECIALS, '\\$&') : value
-  return CONTROL.test(escaped) ? escaped.replace(CONTROLS, escapeControl) : escaped
+  if (!VALUE_ODD.test(value)) return value
+  return value.replace(VALUE_SPECIALS, '\\$&').replace(CONTROLS, escapeControl)
 }
 
 function oneLine(text: string): string {

@@ -1,5 +1,5 @@
 // tables.ts as CREATE statements, for both engines and for the `next_` tables of a snapshot switch (P3).
-import { type ColumnType, type TableName, tableNames, tables } from './tables.ts'
+import { type ColumnType, type Table, type TableName, tableNames, tables } from './tables.ts'
 
 export type Engine = 'postgres' | 'sqlite'
 
@@ -22,13 +22,14 @@ export function createTableSql(engine: Engine, table: TableName, prefix = ''): s
 }
 
 /** Index names carry no prefix of the table: they are made after a snapshot's tables have their final names. */
-export function createIndexSql(table: TableName): string[] {
-  const lists: readonly (readonly string[])[] = tables[table].indexes
+export function createIndexSql(engine: Engine, table: TableName): string[] {
+  const { indexes, loadIndexes }: Table = tables[table]
+  const lists = engine === 'postgres' ? [...indexes, ...loadIndexes] : indexes
   return lists.map(
     (columns) => `CREATE INDEX ${table}_by_${columns.join('_')} ON ${table} (${columns.join(', ')})`,
   )
 }
 
 export function schemaSql(engine: Engine): string[] {
-  return tableNames.flatMap((table) => [createTableSql(engine, table), ...createIndexSql(table)])
+  return tableNames.flatMap((table) => [createTableSql(engine, table), ...createIndexSql(engine, table)])
 }

@@ -7,35 +7,43 @@ export type ColumnType = 'text' | 'text?' | 'int' | 'int?' | 'flag' | 'bytes' | 
 export type Table = {
   readonly key: readonly string[]
   readonly columns: Readonly<Record<string, ColumnType>>
+  /** For reads, at every node. */
   readonly indexes: readonly (readonly string[])[]
+  /** For what a policy load looks up, at the Leader only: a third of a Follower's file, which it never reads. */
+  readonly loadIndexes: readonly (readonly string[])[]
 }
 
 export const tables = {
   roles: {
     key: ['id'],
     columns: { id: 'text', policy: 'text?', created_at: 'int' },
-    indexes: [['policy']],
+    indexes: [],
+    loadIndexes: [['policy']],
   },
   resources: {
     key: ['id'],
     // `words`: stems for the text search, computed when written (P6), each between two spaces.
     columns: { id: 'text', owner: 'text', policy: 'text?', created_at: 'int', words: 'text' },
-    indexes: [['owner'], ['policy']],
+    indexes: [],
+    loadIndexes: [['owner'], ['policy']],
   },
   memberships: {
     key: ['role', 'member', 'ownership'],
     columns: { role: 'text', member: 'text', ownership: 'flag', admin_option: 'flag', policy: 'text?' },
-    indexes: [['member'], ['policy']],
+    indexes: [['member']],
+    loadIndexes: [['policy']],
   },
   permissions: {
     key: ['resource', 'role', 'privilege'],
     columns: { resource: 'text', role: 'text', privilege: 'text', policy: 'text?' },
-    indexes: [['role'], ['policy']],
+    indexes: [],
+    loadIndexes: [['role'], ['policy']],
   },
   annotations: {
     key: ['resource', 'name'],
     columns: { resource: 'text', name: 'text', value: 'text', policy: 'text?' },
-    indexes: [['policy']],
+    indexes: [],
+    loadIndexes: [['policy']],
   },
   credentials: {
     key: ['role'],
@@ -49,11 +57,13 @@ export const tables = {
       rotated_at: 'int?',
     },
     indexes: [],
+    loadIndexes: [],
   },
   secrets: {
     key: ['resource', 'version'],
     columns: { resource: 'text', version: 'int', sealed: 'bytes', expires_at: 'int?' },
     indexes: [],
+    loadIndexes: [],
   },
   policy_versions: {
     key: ['policy', 'version'],
@@ -68,24 +78,28 @@ export const tables = {
       finished_at: 'int',
     },
     indexes: [],
+    loadIndexes: [],
   },
   host_factory_tokens: {
     key: ['id'],
     // `id`: SHA-256 of the token, hex. `cidr`: JSON list of CIDR texts.
     columns: { id: 'text', sealed: 'bytes', factory: 'text', cidr: 'text', expires_at: 'int' },
     indexes: [['factory']],
+    loadIndexes: [],
   },
   signing_keys: {
     key: ['kid'],
     // Public halves of the token keys of every node that issues tokens (T1). `jwk`: JSON.
     columns: { kid: 'text', node: 'text', jwk: 'text', created_at: 'int' },
     indexes: [],
+    loadIndexes: [],
   },
   heartbeats: {
     key: ['id'],
     // One row, put every second by the Leader: the age of a Follower's data is known from it.
     columns: { id: 'int', at: 'int' },
     indexes: [],
+    loadIndexes: [],
   },
 } as const satisfies Record<string, Table>
 

@@ -1,11 +1,12 @@
 // Node's door to the API: from a socket to a RawRequest and back. It builds no Request and no Response object:
 // that costs a tenth of all requests/s of a bare server, and the secret read is what people wait for.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Answer, RawRequest } from '../api/request.ts'
 import { DomainError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
+import { createPlainLane, type PlainLane } from './plain-lane.ts'
 
 export type Listening = {
   readonly port: number
@@ -41,22 +42,30 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     if (options.onUpgrade) options.onUpgrade(request, socket, head)
     else socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
   })
+  const [toHttp] = server.listeners('connection') as [(socket: Socket) => void]
+  const lane = createPlainLane({ handle: options.handle, handOver: (socket) => toHttp.call(server, socket) })
+  server.removeListener('connection', toHttp)
+  server.on('connection', lane.take)
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ host: options.host, port: options.port, reusePort: options.shared ?? false }, resolve)
   })
-  return { port: (server.address() as AddressInfo).port, close: () => close(server) }
+  return { port: (server.address() as AddressInfo).port, close: () => close(server, lane) }
 }
 
 /** Lets running requests end; a client that keeps asking on its connection does not keep the node up. */
-function close(server: Server): Promise<void> {
+function close(server: Server, lane: PlainLane): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => server.closeAllConnections(), limits.drainMs)
+    const timer = setTimeout(() => {
+      server.closeAllConnections()
+      lane.destroy()
+    }, limits.drainMs)
     server.close(() => {
       clearTimeout(timer)
       resolve()
     })
     server.closeIdleConnections()
+    lane.close()
   })
 }
 

@@ -10,7 +10,7 @@ import { identifierOf } from '#shared/id/resource-id.ts'
 import { type Change, deleteSql, keyParams, keyText, putParams, putSql } from '#shared/ledger/change.ts'
 import { closureCte, expandLists } from '#shared/ledger/reads/closure.ts'
 import type { LoadMode } from '#shared/ledger/reads/policy.ts'
-import { schemaSql } from '#shared/ledger/schema.ts'
+import { createIndexSql, createTableSql } from '#shared/ledger/schema.ts'
 import { searchWords } from '#shared/ledger/search.ts'
 import { readFacts, type Statement, statementsOf } from '#shared/ledger/store.ts'
 import {
@@ -48,6 +48,12 @@ export const plainKeyring: Keyring = {
 
 const noDigest = new Uint8Array(32)
 
+/** SQLite's tables with the Leader's indexes: loads are planned as they are there. */
+const leaderSchema = tableNames.flatMap((table) => [
+  createTableSql('sqlite', table),
+  ...createIndexSql('postgres', table),
+])
+
 export class Account {
   now = wall(1_000)
   readonly #database = new Database(':memory:')
@@ -56,7 +62,7 @@ export class Account {
 
   constructor(settings: Partial<ApiSettings> = {}) {
     this.#settings = { ...defaultApiSettings, ...settings }
-    for (const sql of schemaSql('sqlite')) this.#database.exec(sql)
+    for (const sql of leaderSchema) this.#database.exec(sql)
     this.apply(accountChanges('acme', utf8('key of admin'), this.now))
   }
 

@@ -11,10 +11,10 @@ export type Access = {
 }
 
 const accessSql = (resource: string): string =>
-  "SELECT 'owner' AS what, CASE WHEN owner IN (SELECT id FROM closure) THEN 'yes' ELSE 'no' END AS value " +
-  `FROM resources WHERE id = ${resource} ` +
-  "UNION ALL SELECT 'privilege' AS what, privilege AS value FROM permissions " +
-  `WHERE resource = ${resource} AND role IN (SELECT id FROM closure)`
+  "SELECT 'owner' AS what, CASE WHEN r.owner IN (SELECT id FROM closure) THEN 'yes' ELSE 'no' END AS value " +
+  `FROM resources r WHERE r.id = ${resource} ` +
+  "UNION ALL SELECT 'privilege' AS what, p.privilege AS value FROM permissions p " +
+  `WHERE p.resource = ${resource} AND p.role IN (SELECT id FROM closure)`
 
 // Texts are made once: stores find what they have prepared by them.
 const toResource = accessSql('?1')

@@ -109,9 +109,7 @@ describe('a pass', () => {
   })
 
   test('compares the sum although heartbeats come meanwhile', async () => {
-    const clock = resting((rest) => {
-      if (rest % 5 === 0) replica.apply(source.heartbeat(), wall(0))
-    })
+    const clock = resting(() => replica.apply(source.heartbeat(), wall(0)))
     expect(await pass({ clock })).toMatchObject({ kind: 'sound', totalCompared: true })
   })
 
