@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { gunzipSync } from 'node:zlib'
 import { limits } from '#shared/base/limits.ts'
+import { giveBackMemory, keepCompiled } from '#shared/node/after-start.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { loadKeyring, loadSigningKey } from '#shared/node/keys.ts'
@@ -38,6 +39,8 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
   const tell = (message: ToThread): void => {
     for (const thread of threads) thread.postMessage(message)
   }
+  keepCompiled()
+  giveBackMemory()
   log.info('serving', { host: settings.host, port: settings.port, threads: threads.length })
   const failed = new AbortController()
   for (const thread of threads) {

@@ -7,6 +7,7 @@ import { queueLostEvent } from '#shared/audit/event.ts'
 import { formatEvent } from '#shared/audit/rfc5424.ts'
 import { clientAddressThrough } from '#shared/authz/address.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
+import { keepCompiled } from '#shared/node/after-start.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { loadKeyring, loadSigningKey } from '#shared/node/keys.ts'
@@ -169,3 +170,4 @@ async function stop(): Promise<void> {
 }
 
 toMain({ kind: 'listening', port: server.port })
+keepCompiled()
