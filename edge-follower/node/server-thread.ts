@@ -6,6 +6,7 @@ import type { ApiNode } from '#shared/api/node.ts'
 import { queueLostEvent } from '#shared/audit/event.ts'
 import { formatEvent } from '#shared/audit/rfc5424.ts'
 import { clientAddressThrough } from '#shared/authz/address.ts'
+import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { keepCompiled } from '#shared/node/after-start.ts'
 import { systemClock } from '#shared/node/clock.ts'
@@ -43,6 +44,7 @@ const queueFile = openChecked(
   log,
   'audit records that the Leader does not have are in it',
 )
+queueFile.sqlite.raw.pragma(`wal_autocheckpoint = ${limits.auditCheckpointPages}`)
 const budgetRecords = Math.ceil(settings.audit_budget_records / threads)
 const queue = createAuditQueue({
   sqlite: queueFile.sqlite,

@@ -70,6 +70,8 @@ export const limits = {
   /** Audit records of a Follower that are not yet acknowledged; at the limit reads are refused (I9). */
   auditQueueRecords: 10_000_000,
   auditQueueBytes: 1024 * MiB,
+  /** Pages of a queue's log that one commit moves to its file: the thread answers nobody meanwhile. 1 000 took 12 ms. */
+  auditCheckpointPages: 100,
   /** One batch on its way to the Leader (cluster 12.6). */
   auditBatchRecords: 500,
   auditBatchWaitMs: 200,

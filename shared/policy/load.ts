@@ -1,6 +1,6 @@
 // A policy text up to its transaction: read and resolved, with the ids whose rows the load can touch.
 import { fromUtf8, isStorable } from '../base/bytes.ts'
-import { makeId } from '../id/resource-id.ts'
+import { makeId, splitId } from '../id/resource-id.ts'
 import type { LoadMode, Touched } from '../ledger/reads/policy.ts'
 import { PolicyError } from './errors.ts'
 import { readPolicy } from './read.ts'
@@ -64,14 +64,21 @@ export function touchedBy(read: LoadRead, policy: string, mode: LoadMode): Touch
       ...denies.map(({ resource }) => resource),
     ],
     publicKeys,
-    deleted: doomedBy(deletes, records),
+    deleted: doomedBy(deletes, records, policy),
   }
 }
 
-/** Deletions run last, so they also reach what this very text gives to a deleted record. Owners come first. */
-function doomedBy(deletes: readonly string[], records: Resolved['records']): string[] {
+/**
+ * Deletions run last, so they also reach what this very text gives to a deleted record. Owners come first. A record
+ * that is given to an owner outside the text may go with it, which only the rows can tell: what depends on it is
+ * read as well. The owners that records have by themselves, the policy and admin, do not go this way.
+ */
+function doomedBy(deletes: readonly string[], records: Resolved['records'], policy: string): string[] {
+  if (deletes.length === 0) return []
+  const declared = new Set(records.map(({ id }) => id))
+  const byItself = new Set([...declared, policy, makeId(splitId(policy).account ?? '', 'user', 'admin')])
   const doomed = new Set(deletes)
-  for (const { id, owner } of records) if (doomed.has(owner)) doomed.add(id)
+  for (const { id, owner } of records) if (doomed.has(owner) || !byItself.has(owner)) doomed.add(id)
   return [...doomed]
 }
 

@@ -121,10 +121,14 @@ function mergeRows(
   mode: LoadMode,
   policy: string,
 ): void {
+  const said = new Set<string>()
   for (const row of rows as readonly Row[]) {
     // An ownership goes with its record: one that was shadowed or left as it is keeps its owner.
     if (row.ownership === 1 && after.resources.get(row.role as string)?.owner !== row.member) continue
     const key = keyText(table, row)
+    // A text may say a thing twice; the first one counts (policy 4.6).
+    if (said.has(key)) continue
+    said.add(key)
     const held = after[table].get(key)
     if (held === undefined) after[table].set(key, row)
     else if (held.policy === policy && mode !== 'POST') {

@@ -163,10 +163,15 @@ test('SIGKILL of Postgres under eight clients: nothing acknowledged is lost, pos
       }
     }
   })
+  let killed: number | undefined
   for (let kill = 0; kill < 5; kill++) {
     const enough = acknowledged.size + random.int(20, 300)
-    while (acknowledged.size < enough) await systemClock.sleep(1)
-    process.kill(postgres.pid()!, 'SIGKILL')
+    // What was on its way is acknowledged after a kill too: the next one waits for the server that came after.
+    while (acknowledged.size < enough || postgres.pid() === killed || postgres.pid() === undefined) {
+      await systemClock.sleep(1)
+    }
+    killed = postgres.pid()
+    process.kill(killed!, 'SIGKILL')
   }
   const enough = acknowledged.size + 50
   while (acknowledged.size < enough) await systemClock.sleep(1)

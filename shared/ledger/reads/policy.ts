@@ -19,6 +19,7 @@ export type Touched = {
   readonly grantedRoles: readonly string[]
   readonly permittedResources: readonly string[]
   readonly publicKeys: readonly string[]
+  /** Records that its deletions may take with them; what depends on these is read as well. */
   readonly deleted: readonly string[]
 }
 

@@ -45,6 +45,14 @@ describe('a deletion', () => {
     expect(account.rows('policy_versions').map(({ policy }) => policy)).toEqual([ROOT, ROOT])
   })
 
+  test('takes what this text gives to an owner that goes with another', () => {
+    loads('POST', '- !policy app\n- !policy c\n- !group { id: mine, owner: !policy c }\n')
+    loads('POST', '- !variable v\n', { policy: 'app' })
+    loads('PATCH', '- !policy { id: app, owner: !group mine }\n- !delete { record: !policy c }\n')
+    expect(ids('resources').sort()).toEqual(['policy root', 'user admin'])
+    expect(account.rows('policy_versions').map(({ policy }) => policy)).toEqual([ROOT, ROOT])
+  })
+
   test('reaches a role without a resource that a deleted policy defined', () => {
     loads('POST', '- !policy app\n')
     loads(
