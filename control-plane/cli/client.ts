@@ -9,7 +9,8 @@ export type Session = {
   readonly key: string
 }
 
-export type Answered = { readonly status: number; readonly text: string }
+/** `bytes`: the body; `text`: the same as UTF-8. */
+export type Answered = { readonly status: number; readonly bytes: Uint8Array; readonly text: string }
 
 /** Flags, then HOLDFAST_*: where the node is and who asks. */
 export type SessionFlags = {
@@ -40,7 +41,8 @@ export async function sessionOf(flags: SessionFlags, env: NodeJS.ProcessEnv): Pr
 export async function send(url: string, init: RequestInit = {}): Promise<Answered> {
   try {
     const response = await fetch(url, init)
-    return { status: response.status, text: await response.text() }
+    const bytes = new Uint8Array(await response.arrayBuffer())
+    return { status: response.status, bytes, text: new TextDecoder().decode(bytes) }
   } catch (cause) {
     const why = cause instanceof Error && cause.cause instanceof Error ? cause.cause.message : String(cause)
     throw new CommandError(
@@ -71,21 +73,35 @@ export async function authenticate(session: Session): Promise<string> {
   return `Token token="${answered.text}"`
 }
 
-/** Asks as the session's role; an answer that is no success becomes an error with the server's own words. */
-export async function ask(
+/** Login and API key, or password, for the few calls that want them instead of a token. */
+export const basic = ({ login, key }: Session): string =>
+  `Basic ${Buffer.from(`${login}:${key}`).toString('base64')}`
+
+/** Asks as the session's role. */
+export async function answerTo(
   session: Session,
   method: string,
   path: string,
   body?: string | Uint8Array,
-): Promise<string> {
+): Promise<Answered> {
   const authorization = await authenticate(session)
-  const answered = await send(session.url + path, {
+  return send(session.url + path, {
     method,
     headers: { Authorization: authorization },
     ...(body === undefined ? {} : { body: body as BodyInit }),
   })
-  if (answered.status < 300) return answered.text
+}
+
+/** An answer that is no success becomes an error with the server's own words. */
+export function successOf(answered: Answered): Answered {
+  if (answered.status < 300) return answered
   throw new CommandError(codeOf(answered), wordsOf(answered))
+}
+
+export const textOf = (answered: Answered): string => successOf(answered).text
+
+export async function ask(...asked: Parameters<typeof answerTo>): Promise<string> {
+  return textOf(await answerTo(...asked))
 }
 
 const plain: Record<number, string> = {
@@ -106,7 +122,7 @@ function errorOf({ text }: Answered): { code?: unknown; message?: unknown } {
 
 const codeOf = (answered: Answered): string => String(errorOf(answered).code ?? `http_${answered.status}`)
 
-function wordsOf(answered: Answered): string {
+export function wordsOf(answered: Answered): string {
   const { message } = errorOf(answered)
   return typeof message === 'string'
     ? message

@@ -20,6 +20,7 @@ process.env.NODE_COMPILE_CACHE = cache
 
 const { Command } = await import('commander')
 const { addApiCommands } = await import('./commands/api.ts')
+const { addDirectoryCommands } = await import('./commands/directory.ts')
 const { addNodeCommands } = await import('./commands/nodes.ts')
 const { addQuickstart } = await import('./commands/quickstart.ts')
 const { reportError } = await import('./output.ts')
@@ -31,10 +32,11 @@ const program = new Command('holdfast')
 addQuickstart(program)
 addNodeCommands(program)
 addApiCommands(program)
+addDirectoryCommands(program)
 
 try {
   await program.parseAsync()
-  process.exit(0)
+  process.exit()
 } catch (error) {
   process.exit(reportError(error, process.argv.includes('--json')))
 }

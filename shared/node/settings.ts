@@ -15,6 +15,9 @@ export type SettingRow = {
   /** Other environment variables of the same meaning, from the reference. */
   readonly env?: readonly string[]
 }
+
+/** Where a value came from: a flag, a variable, a file, or `default`. */
+export type ShownSetting = { readonly name: string; readonly value: unknown; readonly from: string }
 export type SettingTable = Readonly<Record<string, SettingRow>>
 export type SettingsOf<T extends SettingTable> = { readonly [N in keyof T]: z.output<T[N]['form']> }
 
@@ -26,7 +29,11 @@ const list = z
   .transform((items) => items.filter((item) => item !== ''))
 const flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')])
 const count = z.coerce.number().int().min(0)
-const text = z.coerce.string().min(1)
+/** YAML reads some texts as numbers. What is not given stays so: coercion would make a text of it. */
+const text = z.preprocess(
+  (value) => (typeof value === 'number' || typeof value === 'boolean' ? String(value) : value),
+  z.string().min(1),
+)
 export const port = z.coerce.number().int().min(0).max(65_535)
 export const forms = { list, flag, count, text }
 
@@ -107,18 +114,36 @@ export type Sources = {
 
 /** Throws `settings_invalid` that names the setting, where it came from, and what would be right. */
 export function readSettings<T extends SettingTable>(table: T, sources: Sources): SettingsOf<T> {
+  const read = lookUpAll(table, sources)
+  return Object.fromEntries([...read].map(([name, { value }]) => [name, value])) as SettingsOf<T>
+}
+
+/** For people: what a node would start with. No setting holds a secret, only names of files. Throws as `readSettings` does. */
+export function showSettings(table: SettingTable, sources: Sources): ShownSetting[] {
+  return [...lookUpAll(table, sources)].map(([name, { value, from }]) => ({
+    name,
+    value,
+    from: from === NOT_GIVEN ? 'default' : from,
+  }))
+}
+
+const NOT_GIVEN = 'not given'
+
+function lookUpAll(table: SettingTable, sources: Sources): Map<string, { value: unknown; from: string }> {
   const fromFile = sources.file === undefined ? {} : readFile(sources.file)
   const unknown = Object.keys(fromFile).find((name) => !Object.hasOwn(table, name))
   if (unknown !== undefined) throw invalid(unknown, sources.file!, 'there is no such setting')
-  const read: Record<string, unknown> = {}
+  const read = new Map<string, { value: unknown; from: string }>()
   for (const [name, row] of Object.entries(table)) {
     const { value, from } = lookUp(name, row, sources, fromFile)
     const parsed = row.form.safeParse(value)
-    if (!parsed.success)
-      throw invalid(name, from, parsed.error.issues.map((issue) => issue.message).join('; '))
-    read[name] = parsed.data
+    if (!parsed.success) {
+      const why = parsed.error.issues.map((issue) => issue.message).join('; ')
+      throw invalid(name, from, value === undefined ? 'it must be given' : why)
+    }
+    read.set(name, { value: parsed.data, from })
   }
-  return read as SettingsOf<T>
+  return read
 }
 
 function lookUp(
@@ -132,7 +157,7 @@ function lookUp(
     if (env[variable] !== undefined) return { value: env[variable], from: variable }
   }
   if (Object.hasOwn(fromFile, name)) return { value: fromFile[name], from: file! }
-  return { value: undefined, from: 'not given' }
+  return { value: undefined, from: NOT_GIVEN }
 }
 
 function readFile(file: string): Record<string, unknown> {

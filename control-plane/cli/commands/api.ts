@@ -1,14 +1,14 @@
-// Commands that are one call of the API: policies, variables, resources.
+// Commands about policies and values, and what commands of one call share.
 import { readFile } from 'node:fs/promises'
 import { buffer } from 'node:stream/consumers'
 import type { Command } from 'commander'
-import { ask, type SessionFlags, sessionOf } from '../client.ts'
+import { answerTo, type SessionFlags, sessionOf, successOf } from '../client.ts'
 import { print } from '../output.ts'
 
-type Flags = SessionFlags & { readonly json?: boolean }
+export type Flags = SessionFlags & { readonly json?: boolean }
 
 /** Where the node is and who asks: the same flags for every command of this kind. */
-function withSession(command: Command): Command {
+export function withSession(command: Command): Command {
   return command
     .option('--url <url>', 'node to ask (HOLDFAST_URL)')
     .option('--account <account>', 'account (HOLDFAST_ACCOUNT)')
@@ -20,14 +20,20 @@ function withSession(command: Command): Command {
 const input = (file: string | undefined): Promise<Buffer> =>
   file === undefined || file === '-' ? buffer(process.stdin) : readFile(file)
 
-async function call(
+async function bytesOf(
   flags: Flags,
   method: string,
   path: (account: string) => string,
   body?: Uint8Array,
-): Promise<string> {
+): Promise<Uint8Array> {
   const session = await sessionOf(flags, process.env)
-  return ask(session, method, path(encodeURIComponent(session.account)), body)
+  const answer = await answerTo(session, method, path(encodeURIComponent(session.account)), body)
+  return successOf(answer).bytes
+}
+
+/** `path` is given the account, ready for a URL. */
+export async function call(...asked: Parameters<typeof bytesOf>): Promise<string> {
+  return new TextDecoder().decode(await bytesOf(...asked))
 }
 
 const modes = { load: 'POST', update: 'PATCH', replace: 'PUT' } as const
@@ -56,12 +62,12 @@ export function addApiCommands(program: Command): void {
     .description('write a value to standard output, byte for byte')
     .requiredOption('-i, --id <id>', 'variable')
     .action(async (flags: Flags & { id: string }) => {
-      const value = await call(
+      const value = await bytesOf(
         flags,
         'GET',
         (account) => `/secrets/${account}/variable/${encodeURIComponent(flags.id)}`,
       )
-      if (flags.json) print(true, { id: flags.id, value }, '')
+      if (flags.json) print(true, { id: flags.id, value: new TextDecoder().decode(value) }, '')
       else process.stdout.write(value)
     })
   withSession(variable.command('set'))

@@ -7,7 +7,13 @@ import { toBase64, toHex } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { writePrivateFile } from '#shared/node/files.ts'
 import { createLog } from '#shared/node/log.ts'
-import { readSettings, type SettingTable, type Sources } from '#shared/node/settings.ts'
+import {
+  readSettings,
+  type SettingsOf,
+  type SettingTable,
+  type Sources,
+  showSettings,
+} from '#shared/node/settings.ts'
 import { send } from '../client.ts'
 import { CommandError, exitCodes, print } from '../output.ts'
 
@@ -17,13 +23,31 @@ function withSettings(command: Command, table: SettingTable): Command {
   for (const [name, { doc }] of Object.entries(table)) {
     command.option(`--${name.replaceAll('_', '-')} <value>`, `${doc} (HOLDFAST_${name.toUpperCase()})`)
   }
-  return command.option('--config <file>', `file of settings; default: ${FILE} if it is there`)
+  return command
+    .option('--config <file>', `file of settings; default: ${FILE} if it is there`)
+    .option('--print-settings', 'show every setting with its source, and end')
+    .option('--json', 'settings and errors as JSON')
 }
 
 function sourcesOf(table: SettingTable, options: Readonly<Record<string, string | undefined>>): Sources {
   const camel = (name: string): string => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
   const flags = Object.fromEntries(Object.keys(table).map((name) => [name, options[camel(name)]]))
   return { flags, env: process.env, file: options.config ?? (existsSync(FILE) ? FILE : undefined) }
+}
+
+type NodeFlags = Readonly<Record<string, string | undefined>> & {
+  readonly printSettings?: true
+  readonly json?: true
+}
+
+/** The settings of a node, or nothing when they were only to be shown. */
+function settingsFor<T extends SettingTable>(table: T, flags: NodeFlags): SettingsOf<T> | undefined {
+  const sources = sourcesOf(table, flags)
+  if (!flags.printSettings) return readSettings(table, sources)
+  const shown = showSettings(table, sources)
+  const words = shown.map(({ name, value, from }) => `${name} = ${JSON.stringify(value)}  (${from})`)
+  print(flags.json ?? false, shown, words.join('\n'))
+  return undefined
 }
 
 /** Aborted by the first Ctrl-C or SIGTERM; a second one ends at once. */
@@ -41,16 +65,18 @@ export function stopSignal(): AbortSignal {
 export function addNodeCommands(program: Command): void {
   withSettings(program.command('leader'), leaderTable)
     .description('run a Leader with its own Postgres')
-    .action(async (options: Record<string, string>) => {
-      const settings = readSettings(leaderTable, sourcesOf(leaderTable, options))
+    .action(async (flags: NodeFlags) => {
+      const settings = settingsFor(leaderTable, flags)
+      if (settings === undefined) return
       const { runLeader } = await import('#control-plane/leader.ts')
       await runLeader(settings, stopSignal(), createLog(settings.name, settings.log_level))
     })
 
   withSettings(program.command('follower'), followerTable)
     .description('run a Follower')
-    .action(async (options: Record<string, string>) => {
-      const settings = readSettings(followerTable, sourcesOf(followerTable, options))
+    .action(async (flags: NodeFlags) => {
+      const settings = settingsFor(followerTable, flags)
+      if (settings === undefined) return
       const { runFollower } = await import('#edge-follower/node/main.ts')
       await runFollower(settings, stopSignal(), createLog(settings.name, settings.log_level))
     })
