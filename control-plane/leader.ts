@@ -4,6 +4,7 @@ import { createApi } from '#shared/api/app.ts'
 import type { ApiNode } from '#shared/api/node.ts'
 import { clientAddressThrough } from '#shared/authz/address.ts'
 import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
+import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { makeId } from '#shared/id/resource-id.ts'
@@ -44,7 +45,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
   const clock = systemClock
   const apiSettings = apiSettingsOf(settings)
   const keyring = await loadKeyring(settings.data_key_file)
-  const followers = await bearersOf(settings.followers)
+  const followers = await bearersOf(settings.followers, settings.name)
   const signingKey = await loadSigningKey(join(settings.data_dir, 'signing-key.json'))
   const tokens = await createTokens(signingKey, settings.name)
 
@@ -87,7 +88,10 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
   })
   audit.onStored(soon(() => void sinks.follow()))
   const drain = soon(() => {
-    audit.drain().catch((error: unknown) => log.warn('the audit outbox waits', errorFields(error)))
+    audit.drain().catch((error: unknown) => {
+      log.warn('the audit outbox waits', errorFields(error))
+      setTimeout(drain, limits.auditRetryMs).unref()
+    })
   })
   outbox.subscribe(drain)
   drain()
@@ -184,18 +188,26 @@ const aborted = (signal: AbortSignal): Promise<void> =>
     else signal.addEventListener('abort', () => resolve(), { once: true })
   })
 
-/** `name=file` of each Follower → its bearer. */
-async function bearersOf(entries: readonly string[]): Promise<FollowerBearer[]> {
+/** `name=file` of each Follower → its bearer. A name stands for one node: audit records and keys are kept by it. */
+async function bearersOf(entries: readonly string[], ownName: string): Promise<FollowerBearer[]> {
+  const taken = new Set([ownName])
   return Promise.all(
     entries.map(async (entry) => {
       const equals = entry.indexOf('=')
+      const name = entry.slice(0, equals)
+      if (equals < 1) throw invalidFollower(`${entry} is not of the form name=file-with-bearer`)
+      if (taken.has(name)) throw invalidFollower(`${name} is the name of another node: give each its own`)
+      taken.add(name)
       return {
-        name: entry.slice(0, equals),
+        name,
         bearer: await readSettingFile('followers', entry.slice(equals + 1)),
       }
     }),
   )
 }
+
+const invalidFollower = (what: string): DomainError =>
+  new DomainError('settings_invalid', `followers: ${what}`, { target: 'followers' })
 
 /** A new account gets its admin; the key's file is written again when it is missing. */
 async function openAccount(

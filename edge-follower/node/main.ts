@@ -1,17 +1,21 @@
 // A Follower on Node: this thread keeps the copy current, server threads answer from it.
-import { mkdir } from 'node:fs/promises'
+import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { gunzipSync } from 'node:zlib'
 import { limits } from '#shared/base/limits.ts'
+import { randomBytes } from '#shared/base/native-crypto.ts'
 import { giveBackMemory, keepCompiled } from '#shared/node/after-start.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { loadKeyring, loadSigningKey } from '#shared/node/keys.ts'
 import type { Log } from '#shared/node/log.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
+import type { Dial } from '#shared/replication/wire.ts'
+import { forwardAudit } from '../link/audit-forwarder.ts'
 import { follow } from '../link/link.ts'
 import type { FollowerSettings } from '../settings.ts'
+import { createAuditQueue } from '../store/audit-queue.ts'
 import { createReplicaStore } from '../store/replica-store.ts'
 import { scrub } from '../store/scrub.ts'
 import { createDial } from './dial.ts'
@@ -58,14 +62,16 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
     data.condemn()
     failed.abort()
   }
+  const dial = createDial({ leaderUrl: settings.leader_url, name: settings.name, bearer })
   const background = Promise.all([
+    forwardLeftOver(settings, dial, ending, log),
     scrub({ sqlite: scrubbed, clock: systemClock, onCorrupt, report }, ending),
     reclaimSpace({ sqlite: data.sqlite, clock: systemClock, report }, ending),
   ])
   await follow(
     {
       store,
-      dial: createDial({ leaderUrl: settings.leader_url, name: settings.name, bearer }),
+      dial,
       clock: systemClock,
       random: Math.random,
       incarnation: Date.now(),
@@ -83,6 +89,40 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
   scrubbed.close()
   data.close()
   if (!signal.aborted) throw new Error('the Follower has stopped serving: see the messages before')
+}
+
+/** Queues of threads that ran when there were more of them: their records go to the Leader all the same. */
+async function forwardLeftOver(
+  settings: FollowerSettings,
+  dial: Dial,
+  signal: AbortSignal,
+  log: Log,
+): Promise<void> {
+  const slots = (await readdir(settings.data_dir))
+    .map((file) => /^audit-(\d+)\.db$/.exec(file)?.[1])
+    .filter((slot) => slot !== undefined && Number(slot) >= settings.server_threads)
+  await Promise.all(
+    slots.map(async (slot) => {
+      const file = openChecked(
+        join(settings.data_dir, `audit-${slot}.db`),
+        log,
+        'audit records that the Leader does not have are in it',
+      )
+      const queue = createAuditQueue({
+        sqlite: file.sqlite,
+        budget: { records: settings.audit_budget_records, bytes: settings.audit_budget_bytes },
+        now: Date.now,
+        random: randomBytes,
+        endOfTurn: setImmediate,
+      })
+      const report = (message: string): void => log.warn(message)
+      await forwardAudit(
+        { queue, dial, clock: systemClock, random: Math.random, onStatus: () => undefined, report },
+        signal,
+      )
+      file.close()
+    }),
+  )
 }
 
 async function startThreads(settings: FollowerSettings): Promise<Worker[]> {

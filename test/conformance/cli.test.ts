@@ -149,6 +149,22 @@ describe('how commands end', () => {
     expect(await run(['whoami'], '', { HOLDFAST_API_KEY: '' })).toMatchObject({ code: 2 })
   })
 
+  test.each([
+    ['leader-1=bearer', 'leader-1 is the name of another node'],
+    ['bearer', 'bearer is not of the form name=file-with-bearer'],
+  ])('a Leader with the Follower %s does not start', async (followers, message) => {
+    const { dataKeyFile, directory } = world.machine
+    const args = [
+      '--data-key-file',
+      dataKeyFile,
+      '--data-dir',
+      `${directory}/other`,
+      '--followers',
+      followers,
+    ]
+    expect(await run(['leader', ...args])).toMatchObject({ code: 2, err: expect.stringContaining(message) })
+  })
+
   test('settings are shown with their sources and nothing starts', async () => {
     const shown = await run(['leader', '--print-settings', '--data-key-file', 'k', '--json'], '', {
       HOLDFAST_PORT: '81',

@@ -3,7 +3,7 @@ import type { Query } from '../store.ts'
 export type StoredSecret = {
   readonly version: number
   readonly sealed: Uint8Array
-  /** Annotation conjur/mime_type of the variable. */
+  /** Annotation conjur/mime_type of the variable, where a header can hold it. */
   readonly mimeType: string | undefined
 }
 
@@ -23,10 +23,14 @@ export function secretQuery(resource: string, version: number | undefined): Quer
       row && {
         version: row.version as number,
         sealed: row.sealed as Uint8Array,
-        mimeType: (row.mime as string | null) ?? undefined,
+        mimeType: mediaType(row.mime as string | null),
       },
   }
 }
+
+/** Undefined for what cannot stand in a header: an annotation may hold any text. */
+const mediaType = (text: string | null): string | undefined =>
+  text !== null && /^[\x21-\x7e][\x20-\x7e]{0,200}$/.test(text) ? text : undefined
 
 /** Numbers of the versions that are kept, ascending. */
 export function versionsQuery(

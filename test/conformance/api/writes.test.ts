@@ -46,6 +46,19 @@ describe('secrets', () => {
     }
   })
 
+  test('a media type that no header can hold is not sent', async () => {
+    const { admin } = world
+    const odd = '- !variable { id: odd-type, mime_type: "text/x\\r\\nSet-Cookie: a=b" }\n'
+    expect(await statusOf(admin.loadPolicy('root', odd))).toBe(201)
+    expect(await statusOf(admin.setSecret('odd-type', 'x'))).toBe(201)
+    const read = await admin.getSecret('odd-type')
+    expect([read.status, read.headers.get('content-type'), await read.text()]).toEqual([
+      200,
+      'application/octet-stream',
+      'x',
+    ])
+  })
+
   test('empty, blank and too large values are refused', async () => {
     const empty = [422, { error: { code: 'argument_error', message: "'value' may not be empty" } }]
     expect(await jsonOf(world.web.setSecret('app/empty', ''))).toEqual(empty)
