@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startWorld, type World } from './api/world.ts'
 
-const main = new URL('../../control-plane/cli/main.ts', import.meta.url).pathname
+const main = new URL('../../control-plane/cli/holdfast.js', import.meta.url).pathname
 let world: World
 beforeAll(async () => {
   world = await startWorld()

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { toBase64, toHex } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 
-const main = new URL('../../control-plane/cli/main.ts', import.meta.url).pathname
+const main = new URL('../../control-plane/cli/holdfast.js', import.meta.url).pathname
 
 export type Env = Readonly<Record<string, string>>
 

@@ -13,7 +13,7 @@ import { ask, authenticate, type Session, send } from '../client.ts'
 import { CommandError } from '../output.ts'
 import { stopSignal } from './nodes.ts'
 
-const main = new URL('../main.ts', import.meta.url).pathname
+const main = new URL('../holdfast.js', import.meta.url).pathname
 const example = new URL('../example/acme.yml', import.meta.url).pathname
 const account = 'acme'
 const host = 'host/production/shop/web-1'
