@@ -90,7 +90,7 @@ function run(plan: LoadPlan): void {
   let headAt = 0
   const request = (): string => {
     const head = plan.heads[headAt++ % plan.heads.length]!
-    return `${head.replace('{n}', String(next(plan.spread)))}\r\n\r\n${plan.body ?? ''}`
+    return `${head.replaceAll('{n}', String(next(plan.spread)))}\r\n\r\n${plan.body ?? ''}`
   }
   const latencies: number[] = []
   const startAt = performance.now()

@@ -95,7 +95,7 @@ export async function secretRead(): Promise<Figure[]> {
 }
 
 export async function batchRead(): Promise<Figure[]> {
-  const ids = Array.from({ length: 10 }, (_, i) => `acme%3Avariable%3Aapp%2Fsecret-${i}{n}`).join(',')
+  const ids = Array.from({ length: 10 }, (_, i) => `acme%3Avariable%3Aapp%2Fsecret-${i + 1}{n}`).join(',')
   const request = (client: Client): Request => ({
     head: head(`GET /secrets?variable_ids=${ids}`, client.authorization),
     spread: 9,
