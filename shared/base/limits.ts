@@ -97,7 +97,7 @@ export const limits = {
   /** Their texts together: roles that hold thousands of others must not fill the memory. */
   closureBytesRemembered: 16 * MiB,
   /** How much of the data file a reader maps; the rest is read page by page. More is faster and counts as memory. */
-  readerMapBytes: 56 * MiB,
+  readerMapBytes: 48 * MiB,
   /** What stays of a write-ahead log of SQLite after a large transaction. */
   writeLogBytes: 16 * MiB,
   /** Rows and bytes that the scrubber digests at once, about 0.3 ms: a read on the same core waits no longer. */
