@@ -92,6 +92,8 @@ export const limits = {
   factoryTokensPerCall: 1_000,
   /** Access tokens that a node remembers as verified until they expire. */
   tokensRemembered: 10_000,
+  /** Their texts together: a header may be thirty times as long as the token in it. */
+  tokenBytesRemembered: 16 * MiB,
   /** Role closures remembered per position (P5). */
   closuresRemembered: 10_000,
   /** Their texts together: roles that hold thousands of others must not fill the memory. */

@@ -11,5 +11,7 @@ export function roleOfLogin(account: string, login: string): ResourceId {
 export function loginOfRole(role: ResourceId): string {
   const parts = parseId(role)
   if (!parts) return role
-  return parts.kind === 'user' ? parts.identifier : `${parts.kind}/${parts.identifier}`
+  return parts.kind === 'user' && !parts.identifier.includes('/')
+    ? parts.identifier
+    : `${parts.kind}/${parts.identifier}`
 }

@@ -11,6 +11,7 @@ import {
   type JWK,
 } from 'jose'
 import { LRUCache } from 'lru-cache'
+import { normaliseCidr } from '../authz/address.ts'
 import { fromBase64Lenient, fromUtf8, utf8 } from '../base/bytes.ts'
 import { isObject, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
@@ -74,15 +75,23 @@ const KNOWN_CLAIMS = new Set(['iat', 'exp', 'sub', 'cidr', 'iss', 'aud', 'jti'])
 /** Without `exp`, a token lives this long. */
 const DEFAULT_LIFE_MS = 8 * 60 * 1000
 
+/** `key` is undefined when the row holds none: it never rejects. */
+type BelievedKey = { readonly jwk: string; readonly key: Promise<CryptoKey | undefined> }
+
 export async function createTokens(own: SigningKey, node: string): Promise<Tokens> {
   const privateKey = (await importJWK(own.privateJwk, 'ES256')) as CryptoKey
-  const remembered = new LRUCache<string, VerifiedToken>({ max: limits.tokensRemembered })
-  let keys = new Map<string, Promise<CryptoKey>>()
+  const remembered = new LRUCache<string, VerifiedToken>({
+    max: limits.tokensRemembered,
+    maxSize: limits.tokenBytesRemembered,
+    sizeCalculation: (_, encoded) => encoded.length,
+  })
+  let keys = new Map<string, BelievedKey>()
 
   async function verifyFresh(encoded: string, now: number): Promise<VerifiedToken | TokenRefusal> {
     const parsed = parseToken(encoded)
     if (parsed === undefined) return 'Malformed authorization token'
-    const key = await keys.get(parsed.kid)
+    const believed = keys.get(parsed.kid)
+    const key = await believed?.key
     if (key === undefined) return 'Unauthorized: Invalid token'
     let payload: Uint8Array
     try {
@@ -91,6 +100,8 @@ export async function createTokens(own: SigningKey, node: string): Promise<Token
       // jose says in its error what was wrong; the caller is told only that it is.
       return 'Unauthorized: Invalid token'
     }
+    // The keys may have changed meanwhile, and a token of a key that is gone must not be remembered.
+    if (keys.get(parsed.kid) !== believed) return 'Unauthorized: Invalid token'
     const verified = readClaims(parsed.kid, payload, now)
     if (typeof verified === 'object') remembered.set(encoded, verified)
     return verified
@@ -117,14 +128,29 @@ export async function createTokens(own: SigningKey, node: string): Promise<Token
       return known.expiresAt > now ? known : 'Unauthorized: Invalid token'
     },
     keysChanged(rows) {
-      const next = new Map<string, Promise<CryptoKey>>()
+      const next = new Map<string, BelievedKey>()
       for (const { kid, jwk } of rows) {
-        next.set(kid, keys.get(kid) ?? (importJWK(JSON.parse(jwk) as JWK, 'ES256') as Promise<CryptoKey>))
+        const held = keys.get(kid)
+        next.set(kid, held?.jwk === jwk ? held : { jwk, key: publicKeyOf(kid, jwk) })
       }
-      const gone = [...keys.keys()].some((kid) => !next.has(kid))
+      const gone = [...keys].some(([kid, held]) => next.get(kid) !== held)
       keys = next
       if (gone) remembered.clear()
     },
+  }
+}
+
+/** Undefined when the text is no public P-256 key of this name: rows come from other nodes, and one bad row stops none. */
+async function publicKeyOf(kid: string, text: string): Promise<CryptoKey | undefined> {
+  const jwk = parseJson(text)
+  if (!isObject(jwk)) return undefined
+  const { kty, crv, x, y } = jwk as JWK
+  if (kty !== 'EC' || crv !== 'P-256') return undefined
+  try {
+    const named = (await calculateJwkThumbprint({ kty, crv, x: x!, y: y! })) === kid
+    return named ? ((await importJWK({ kty, crv, x: x!, y: y! }, 'ES256')) as CryptoKey) : undefined
+  } catch {
+    return undefined
   }
 }
 
@@ -167,10 +193,19 @@ function readClaims(kid: string, payload: Uint8Array, now: number): VerifiedToke
   if (typeof iat !== 'number' || typeof sub !== 'string' || typeof aud !== 'string') {
     return 'Unauthorized: Invalid token'
   }
-  const expiresAt = typeof exp === 'number' ? exp * 1000 : iat * 1000 + DEFAULT_LIFE_MS
+  if (exp !== undefined && typeof exp !== 'number') return 'Unauthorized: Invalid token'
+  const expiresAt = exp === undefined ? iat * 1000 + DEFAULT_LIFE_MS : exp * 1000
   if (expiresAt <= now) return 'Unauthorized: Invalid token'
-  const ranges = Array.isArray(cidr) ? cidr.filter((range) => typeof range === 'string') : []
+  const ranges = cidr === undefined ? [] : rangesOf(cidr)
+  if (ranges === undefined) return 'Unauthorized: Invalid token'
   return { role: roleOfLogin(aud, sub), issuedAt: iat * 1000, expiresAt, cidr: ranges, kid }
+}
+
+/** Undefined for what is no list of ranges: a restriction that cannot be read must not become none. */
+function rangesOf(cidr: unknown): string[] | undefined {
+  if (!Array.isArray(cidr)) return undefined
+  const ranges = cidr.map((range) => (typeof range === 'string' ? normaliseCidr(range) : undefined))
+  return ranges.every((range) => typeof range === 'string') ? ranges : undefined
 }
 
 /** Signs small statements of the node, such as receipts, as compact JWS. */
