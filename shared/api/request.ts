@@ -63,9 +63,19 @@ function addPair(query: Map<string, QueryValue>, name: string, value: string | n
   }
   const [, base, key] = nested as unknown as [string, string, string]
   const held = query.get(base)
-  if (key === '') query.set(base, [...(Array.isArray(held) ? (held as string[]) : []), value ?? ''])
-  else query.set(base, { ...(isObject(held) ? (held as Record<string, string>) : {}), [key]: value ?? '' })
+  // Lists and maps grow in place: a query is read before its sender is known, and copies would cost the square.
+  if (key === '') {
+    if (Array.isArray(held)) held.push(value ?? '')
+    else query.set(base, [value ?? ''])
+  } else {
+    const map: { [key: string]: string } = isObject(held) ? (held as { [key: string]: string }) : emptyMap()
+    map[key] = value ?? ''
+    query.set(base, map)
+  }
 }
+
+/** Without a prototype: a client may name a key `__proto__`. */
+const emptyMap = (): { [key: string]: string } => Object.create(null)
 
 function decodeForm(text: string): string {
   return decodePercent(text.replaceAll('+', ' ')) ?? text
@@ -111,11 +121,6 @@ export function parametersOf(request: RouteRequest): Query {
   if (type === 'application/json') {
     const value = parseJson(text ?? '')
     if (!isObject(value)) throw new DomainError('bad_request', '')
-    mustBeStorable(
-      JSON.stringify(value)
-        .replaceAll('\\u0000', '\0')
-        .replaceAll(/\\ud[89a-f]/gi, '\0'),
-    )
     return new Map([...request.query, ...Object.entries(value).map(jsonPair)])
   }
   const isForm = type === '' || !type.includes('/') || type === 'application/x-www-form-urlencoded'
@@ -123,8 +128,22 @@ export function parametersOf(request: RouteRequest): Query {
 }
 
 function jsonPair([name, value]: [string, unknown]): [string, QueryValue] {
-  if (Array.isArray(value)) return [name, value.map(String)]
-  if (isObject(value))
-    return [name, Object.fromEntries(Object.entries(value).map(([k, v]) => [k, String(v)]))]
-  return [name, value === null || value === undefined ? null : String(value)]
+  mustBeStorable(name)
+  if (Array.isArray(value)) return [name, value.map(plainText)]
+  if (!isObject(value)) return [name, value === null ? null : plainText(value)]
+  const map = emptyMap()
+  for (const [key, item] of Object.entries(value)) {
+    mustBeStorable(key)
+    map[key] = plainText(item)
+  }
+  return [name, map]
+}
+
+function plainText(value: unknown): string {
+  if (typeof value === 'object' && value !== null) {
+    throw new DomainError('bad_request', 'the JSON body is nested deeper than lists and maps of plain values')
+  }
+  const text = String(value)
+  mustBeStorable(text)
+  return text
 }
