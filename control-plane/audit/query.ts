@@ -2,6 +2,7 @@
 import type { AuditFilter } from '#shared/api/node.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Json } from '#shared/base/json.ts'
+import { limits } from '#shared/base/limits.ts'
 import type { Database } from '../ledger/connection.ts'
 import { storable } from './storable.ts'
 
@@ -27,7 +28,7 @@ const TIMESTAMP = `to_char("timestamp" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI
 
 type Selection = { readonly text: string; readonly params: readonly unknown[] }
 
-/** Newest first. Rejects with `unavailable` when the database cannot be read. */
+/** Newest first, at most `limits.auditRowsPerAnswer`: `offset` turns the page. Rejects with `unavailable` when the database cannot be read. */
 export async function auditRows(database: Database, filter: AuditFilter): Promise<Json[]> {
   const { text, params } = selectionOf(filter)
   const { rows } = await database.query(text, params).catch((cause: unknown) => {
@@ -56,7 +57,7 @@ function selectionOf(filter: AuditFilter): Selection {
   if (filter.role !== undefined) anyOf(places.role, filter.role)
   if (filter.entity !== undefined) anyOf([...places.resource, ...places.role], filter.entity)
   const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''
-  const limit = filter.limit === undefined ? '' : `LIMIT ${param(filter.limit)}`
+  const limit = `LIMIT ${param(Math.min(filter.limit ?? limits.auditRowsPerAnswer, limits.auditRowsPerAnswer))}`
   const offset = filter.offset === undefined ? '' : `OFFSET ${param(filter.offset)}`
   const columns = `facility, severity, ${TIMESTAMP}, hostname, appname, procid, msgid, sdata, message`
   const text =

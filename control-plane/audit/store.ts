@@ -61,6 +61,9 @@ export type AuditStore = {
   onStored(listener: () => void): void
 }
 
+const OLDER_LEDGER =
+  'the main database is older than the audit database, as after a restore: audit of writes goes on with new numbers'
+
 export type AuditStoreOptions = {
   /** With `auditMigrations`. */
   readonly database: Database
@@ -68,6 +71,7 @@ export type AuditStoreOptions = {
   readonly node: string
   readonly random: (length: number) => Uint8Array
   readonly clock: Clock
+  readonly report: (message: string) => void
 }
 
 type Waiting = {
@@ -88,6 +92,8 @@ export async function createAuditStore(options: AuditStoreOptions): Promise<Audi
   const alarmed = new LRUCache<string, true>({ max: limits.auditAlarmsRemembered })
   const listeners: (() => void)[] = []
   let appending = false
+  const { rows: cursors } = await database.query('SELECT last_id FROM outbox_cursor')
+  if (await outbox.continueAfter(Number(cursors[0]!.last_id))) options.report(OLDER_LEDGER)
 
   const stored = (): void => {
     for (const listener of listeners) listener()

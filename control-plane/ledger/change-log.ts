@@ -17,6 +17,8 @@ export type LoggedCommit = {
 export type LedgerSnapshot = {
   readonly position: Position
   readonly contentHash: string
+  /** When the newest commit in it was made, wall time of the Leader. */
+  readonly at: number
   /** Rows of one table at a time, in key order, in pieces of about `limits.snapshotChunkBytes`. */
   readonly pieces: AsyncIterable<{ readonly table: TableName; readonly rows: readonly Row[] }>
 }
@@ -42,6 +44,11 @@ export interface Outbox {
   read(afterId: number, limit: number): Promise<{ readonly id: number; readonly line: string }[]>
   /** Forgets lines up to and including this id: they are durable elsewhere. */
   trim(upToId: number): Promise<void>
+  /**
+   * Gives lines from now on ids above this one. True when it had to: the ledger is older than what was drained from
+   * it, as after a restore, and lines under ids that were given before would be taken for stored.
+   */
+  continueAfter(id: number): Promise<boolean>
   /** Called when new lines are durable. Returns how to stop. */
   subscribe(listener: () => void): () => void
 }

@@ -21,10 +21,13 @@ export async function beginGuarded(session: Session, epoch: number): Promise<voi
   }
 }
 
+/** Grows with every promotion of a Postgres, so histories that parted are told from one another. */
+const TIMELINE = '(SELECT timeline_id FROM pg_control_checkpoint())'
+
 /** The epoch of a node that leads alone: the newest one, or 1 in a new database. Only a new leadership raises it. */
 export async function currentEpoch(session: Session, node: string, now: number): Promise<number> {
   await session.query(
-    'INSERT INTO cluster_epoch (epoch, node, started_at) SELECT 1, $1, $2 WHERE NOT EXISTS (SELECT 1 FROM cluster_epoch)',
+    `INSERT INTO cluster_epoch (epoch, node, started_at, timeline) SELECT 1, $1, $2, ${TIMELINE} WHERE NOT EXISTS (SELECT 1 FROM cluster_epoch)`,
     [node, now],
   )
   const { rows } = await session.query('SELECT MAX(epoch) AS epoch FROM cluster_epoch')
@@ -34,9 +37,8 @@ export async function currentEpoch(session: Session, node: string, now: number):
 /** Waits for every write of the old epoch to end, and lets none of them begin again. */
 export async function raiseEpoch(session: Session, epoch: number, node: string, now: number): Promise<void> {
   await session.query(`SELECT pg_advisory_xact_lock(${EPOCH_LOCK})`)
-  await session.query('INSERT INTO cluster_epoch (epoch, node, started_at) VALUES ($1, $2, $3)', [
-    epoch,
-    node,
-    now,
-  ])
+  await session.query(
+    `INSERT INTO cluster_epoch (epoch, node, started_at, timeline) VALUES ($1, $2, $3, ${TIMELINE})`,
+    [epoch, node, now],
+  )
 }

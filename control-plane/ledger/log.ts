@@ -1,4 +1,5 @@
 // The log of commits as Followers need it, and the outbox of audit lines (change-log.ts).
+import { parseLine } from '#shared/audit/rfc5424.ts'
 import { limits } from '#shared/base/limits.ts'
 import type { Position } from '#shared/ledger/position.ts'
 import { columnsOf, type Row, type TableName, tableNames, tables } from '#shared/ledger/tables.ts'
@@ -89,6 +90,11 @@ function commitsOf(rows: readonly Record<string, unknown>[]): LoggedCommit[] {
   return commits
 }
 
+// The newest commit always stays in the log (retention.ts); a ledger without any is as new as it can be.
+const STATE =
+  'SELECT s.epoch, s.seq, s.content_hash, COALESCE(l.at, (extract(epoch FROM now()) * 1000)::bigint) AS at ' +
+  'FROM ledger_state s LEFT JOIN change_log l ON l.seq = s.seq AND l.part = 0'
+
 async function readSnapshot<T>(
   database: Database,
   body: (snapshot: LedgerSnapshot) => Promise<T>,
@@ -96,11 +102,12 @@ async function readSnapshot<T>(
   const session = await database.session()
   try {
     await session.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY')
-    const { rows } = await session.query('SELECT epoch, seq, content_hash FROM ledger_state')
+    const { rows } = await session.query(STATE)
     const state = rows[0]!
     const result = await body({
       position: { epoch: Number(state.epoch), seq: Number(state.seq) },
       contentHash: state.content_hash as string,
+      at: Number(state.at),
       pieces: pieces(session),
     })
     await session.query('COMMIT')
@@ -147,6 +154,22 @@ function* bySize(
   if (from < rows.length) yield { table, rows: rows.slice(from) }
 }
 
+/** Counted up to here: beyond it, what matters is that there are many. */
+const OUTBOX_COUNTED = 100_000
+
+/** Lines of writes that are not in the audit database yet; `oldestAt`: wall time of the first event among them. */
+export async function outboxWaiting(
+  database: Database,
+): Promise<{ readonly lines: number; readonly oldestAt: number | undefined }> {
+  const { rows } = await database.query(
+    `SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM audit_outbox LIMIT ${OUTBOX_COUNTED}) AS some) AS lines, ` +
+      '(SELECT line FROM audit_outbox ORDER BY id LIMIT 1) AS oldest',
+  )
+  const { lines, oldest } = rows[0]!
+  const at = typeof oldest === 'string' ? parseLine(oldest)?.timestamp : undefined
+  return { lines: Number(lines), oldestAt: at === undefined ? undefined : Date.parse(at) }
+}
+
 export function createOutbox(database: Database, writer: Writer): Outbox {
   return {
     async read(afterId, limit) {
@@ -158,6 +181,12 @@ export function createOutbox(database: Database, writer: Writer): Outbox {
     },
     async trim(upToId) {
       await database.query('DELETE FROM audit_outbox WHERE id <= $1', [upToId])
+    },
+    async continueAfter(id) {
+      const { rows } = await database.query('SELECT last_value FROM audit_outbox_id_seq')
+      if (id === 0 || Number(rows[0]!.last_value) >= id) return false
+      await database.query("SELECT setval('audit_outbox_id_seq', $1)", [id])
+      return true
     },
     subscribe: (listener) => writer.onRecords(listener),
   }

@@ -21,6 +21,11 @@ export const ledgerMigrations: readonly Migration[] = [
       'CREATE TABLE audit_outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, line text NOT NULL)',
     ],
   },
+  {
+    version: 2,
+    // Of the database, when the leadership began (cluster 7.5); unknown where the server does not say.
+    sql: ['ALTER TABLE cluster_epoch ADD COLUMN timeline integer'],
+  },
 ]
 
 /** Number of the advisory lock under which one process at a time migrates. */

@@ -92,6 +92,14 @@ async function talk(
     if (!until.aborted) await handle({ kind: 'paused' }).catch(() => wire.close())
   }
 
+  /** Both sides take silence for a broken link; and the Leader shows how much waits here. */
+  async function showLife(): Promise<void> {
+    while (!until.aborted) {
+      await wire.send(encodeMessage({ type: 'ping', queued: queue.pending().records }))
+      await clock.sleep(limits.auditPingMs, until)
+    }
+  }
+
   const stopListening = queue.onAppended(() => {
     // A wire that takes nothing any more ends the talk, and its records are sent on the next one.
     handle({ kind: 'appended' }).catch(() => wire.close())
@@ -101,7 +109,11 @@ async function talk(
     for await (const frame of wire.messages()) {
       const message = decodeAuditToFollower(frame)
       if (message.type === 'refused') return `the Leader refused record ${message.seq}: ${message.reason}`
-      if (!state.greeted) options.onStatus('connected')
+      if (message.type === 'pong') continue
+      if (!state.greeted) {
+        options.onStatus('connected')
+        showLife().catch(() => wire.close())
+      }
       await handle({ kind: 'stored', seq: message.seq })
     }
     return undefined

@@ -9,6 +9,7 @@ import { type AuditEvent, authnEvent, fetchEvent, policyEvent, whoamiEvent } fro
 import { formatEvent } from '#shared/audit/rfc5424.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { systemClock } from '#shared/node/clock.ts'
+import { noLines } from '../support/audit-lines.ts'
 import { emptyDatabase } from '../support/postgres.ts'
 
 const bob = { user: 'acme:user:bob', clientIp: '10.0.0.1' }
@@ -38,7 +39,8 @@ beforeAll(async () => {
   await migrate(database, auditMigrations)
   const store = await createAuditStore({
     database,
-    outbox: { read: async () => [], trim: async () => undefined, subscribe: () => () => undefined },
+    outbox: noLines,
+    report: () => undefined,
     node: 'leader-1',
     random: randomBytes,
     clock: systemClock,

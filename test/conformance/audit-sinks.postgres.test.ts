@@ -18,7 +18,7 @@ import type { Database } from '#control-plane/ledger/connection.ts'
 import { migrate } from '#control-plane/ledger/migrate.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
-import { chained, fetchLine } from '../support/audit-lines.ts'
+import { chained, fetchLine, noLines } from '../support/audit-lines.ts'
 import { type ManualClock, manualClock } from '../support/manual-clock.ts'
 import { emptyDatabase } from '../support/postgres.ts'
 
@@ -35,7 +35,8 @@ beforeEach(async () => {
   await migrate(database, auditMigrations)
   store = await createAuditStore({
     database,
-    outbox: { read: async () => [], trim: async () => undefined, subscribe: () => () => undefined },
+    outbox: noLines,
+    report: () => undefined,
     node: 'leader-1',
     random: randomBytes,
     clock,
@@ -139,7 +140,8 @@ describe('audit files', () => {
     }
     const slowStore = await createAuditStore({
       database: slow,
-      outbox: { read: async () => [], trim: async () => undefined, subscribe: () => () => undefined },
+      outbox: noLines,
+      report: () => undefined,
       node: 'leader-1',
       random: randomBytes,
       clock,

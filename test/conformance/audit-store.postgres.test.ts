@@ -8,7 +8,7 @@ import { migrate } from '#control-plane/ledger/migrate.ts'
 import { chainStart, extend } from '#shared/audit/chain.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
-import { chained, fetchLine } from '../support/audit-lines.ts'
+import { chained, fetchLine, noLines } from '../support/audit-lines.ts'
 import { type ManualClock, manualClock } from '../support/manual-clock.ts'
 import { emptyDatabase, testServer } from '../support/postgres.ts'
 import { runSeed, seeded } from '../support/random.ts'
@@ -21,12 +21,6 @@ type Stored = {
   prev_hash: string
   hash: string
   line: string
-}
-
-const noLines: Outbox = {
-  read: async () => [],
-  trim: async () => undefined,
-  subscribe: () => () => undefined,
 }
 
 /** An outbox in memory; `onRead` and `onTrim` run before the call is answered. */
@@ -43,6 +37,11 @@ function memoryOutbox(hooks: { onRead?: () => void; onTrim?: () => void } = {}) 
       hooks.onTrim?.()
       lines = lines.filter(({ id }) => id > upToId)
     },
+    async continueAfter(id) {
+      if (last >= id) return false
+      last = id
+      return true
+    },
     subscribe: () => () => undefined,
   }
   const add = (...added: string[]): void => {
@@ -53,15 +52,24 @@ function memoryOutbox(hooks: { onRead?: () => void; onTrim?: () => void } = {}) 
 
 let database: Database
 let clock: ManualClock
+let reports: string[]
 beforeEach(async () => {
   database = await emptyDatabase()
   clock = manualClock()
+  reports = []
   await migrate(database, auditMigrations)
 })
 afterEach(() => database.close())
 
 const open = (outbox: Outbox = noLines, over: Database = database): Promise<AuditStore> =>
-  createAuditStore({ database: over, outbox, node: 'leader-1', random: randomBytes, clock })
+  createAuditStore({
+    database: over,
+    outbox,
+    node: 'leader-1',
+    random: randomBytes,
+    clock,
+    report: (message) => void reports.push(message),
+  })
 
 async function stored(node: string): Promise<Stored[]> {
   const { rows } = await database.query(
@@ -257,6 +265,19 @@ describe('records of Followers', () => {
 })
 
 describe('records of writes', () => {
+  test('of a Leader whose ledger was restored are stored all the same, and somebody is told', async () => {
+    const before = memoryOutbox()
+    before.add(fetchLine('a'), fetchLine('b'))
+    await (await open(before.outbox)).drain()
+    expect(reports).toEqual([])
+    const restored = memoryOutbox()
+    const store = await open(restored.outbox)
+    expect(reports).toEqual([expect.stringContaining('older than the audit database')])
+    restored.add(fetchLine('c'))
+    await store.drain()
+    expect((await stored('leader-1')).map(({ procid }) => procid)).toEqual(['a', 'b', 'c'])
+  })
+
   test('go from the outbox into the database in order, and are trimmed', async () => {
     const { outbox, add, held } = memoryOutbox()
     const store = await open(outbox)
@@ -347,19 +368,15 @@ describe('records of writes', () => {
 
   test('drains again after the database was gone', async () => {
     const { outbox, add } = memoryOutbox()
+    let gone = false
     const store = await open(outbox, {
       ...database,
-      query: (() => {
-        let first = true
-        return (text: string, params?: readonly unknown[]) => {
-          if (!first) return database.query(text, params)
-          first = false
-          return Promise.reject(new Error('gone'))
-        }
-      })(),
+      query: (text, params) => (gone ? Promise.reject(new Error('gone')) : database.query(text, params)),
     })
     add(...numbered(2))
+    gone = true
     await expect(store.drain()).rejects.toMatchObject({ code: 'audit_unavailable' })
+    gone = false
     await store.drain()
     expect(await stored('leader-1')).toHaveLength(2)
   })

@@ -4,7 +4,7 @@ import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { receiveAudit } from '#control-plane/audit/receiver.ts'
+import { createAuditReceiver } from '#control-plane/audit/receiver.ts'
 import { type AuditStore, auditMigrations, createAuditStore } from '#control-plane/audit/store.ts'
 import type { Database } from '#control-plane/ledger/connection.ts'
 import { migrate } from '#control-plane/ledger/migrate.ts'
@@ -16,13 +16,21 @@ import { randomBytes } from '#shared/base/native-crypto.ts'
 import type { Clock } from '#shared/base/time.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { decodeAuditToLeader, encodeMessage } from '#shared/replication/messages.ts'
-import { chained, fetchLine } from '../support/audit-lines.ts'
+import { chained, fetchLine, noLines } from '../support/audit-lines.ts'
+import { manualClock } from '../support/manual-clock.ts'
 import { emptyDatabase } from '../support/postgres.ts'
 import { runSeed, seeded } from '../support/random.ts'
 import { wirePair } from '../support/wire-pair.ts'
 
-/** Pauses take one turn of the event loop. */
-const hasty: Clock = { ...systemClock, sleep: () => new Promise((resolve) => setImmediate(resolve)) }
+/** Pauses take one turn of the event loop, and links are not idle so long that they show life. */
+const hasty: Clock = {
+  ...systemClock,
+  sleep: (ms, signal) =>
+    new Promise((resolve) => {
+      if (ms < limits.auditPingMs || signal?.aborted) setImmediate(resolve)
+      else signal?.addEventListener('abort', () => resolve(), { once: true })
+    }),
+}
 
 let database: Database
 let store: AuditStore
@@ -33,7 +41,8 @@ beforeEach(async () => {
   await migrate(database, auditMigrations)
   store = await createAuditStore({
     database,
-    outbox: { read: async () => [], trim: async () => undefined, subscribe: () => () => undefined },
+    outbox: noLines,
+    report: () => undefined,
     node: 'leader-1',
     random: randomBytes,
     clock: systemClock,
@@ -88,7 +97,8 @@ function forward(queue: AuditQueue, passes: () => boolean = () => true): Running
           return passes()
         })
         const alarm = (what: string, node: string, seq: number) => void alarms.push(`${what} ${node} ${seq}`)
-        const serving = receiveAudit({ store, alarm }, 'follower-1', pair.far)
+        const serving = createAuditReceiver({ store, alarm })
+          .receive('follower-1', pair.far)
           .catch(() => pair.cut())
           .finally(() => served.delete(serving))
         served.add(serving)
@@ -206,16 +216,43 @@ describe('the audit stream', () => {
   })
 })
 
+test('an idle link shows that it is alive, and how much waits behind it', async () => {
+  const queue = openQueue()
+  await queue.append(lines(3))
+  const { near, far } = wirePair()
+  const receiver = createAuditReceiver({ store, alarm: () => undefined })
+  const served = receiver.receive('follower-1', far)
+  const clock = manualClock()
+  const stopping = new AbortController()
+  const onStatus = () => undefined
+  const report = () => undefined
+  const done = forwardAudit(
+    { queue, clock, random: () => 0, onStatus, report, dial: async () => near },
+    stopping.signal,
+  )
+  await clock.sleeping(limits.auditPingMs)
+  while (receiver.queued('follower-1') !== 3) await new Promise((resolve) => setImmediate(resolve))
+  expect(receiver.queued('follower-2')).toBeUndefined()
+  while (queue.pending().records > 0) await new Promise((resolve) => setImmediate(resolve))
+  clock.advance(limits.auditPingMs)
+  while (receiver.queued('follower-1') !== 0) await new Promise((resolve) => setImmediate(resolve))
+  stopping.abort()
+  await Promise.all([done, served])
+  expect(receiver.queued('follower-1')).toBeUndefined()
+  queue.close()
+})
+
 describe('the receiver', () => {
   const talk = async (...messages: Parameters<typeof encodeMessage>[0][]) => {
     const { near, far } = wirePair()
-    const served = receiveAudit({ store, alarm: () => undefined }, 'follower-1', far)
+    const receiver = createAuditReceiver({ store, alarm: () => undefined })
+    const served = receiver.receive('follower-1', far)
     for (const message of messages) await near.send(encodeMessage(message))
     const answers: string[] = []
     const reading = (async () => {
       for await (const frame of near.messages()) answers.push(new TextDecoder().decode(frame))
     })()
-    return { near, served, answers, reading }
+    return { near, receiver, served, answers, reading }
   }
   const records = () => ({ type: 'records' as const, records: chained(lines(2)) })
 

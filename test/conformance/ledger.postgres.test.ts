@@ -101,6 +101,21 @@ describe('writer', () => {
     expect(writer.head().position.seq).toBe(1)
   })
 
+  test('a ledger that was restored gives audit lines no number that was given before', async () => {
+    const outbox = createOutbox(database, writer)
+    expect(await outbox.continueAfter(0)).toBe(false)
+    await write(writer, [], ['one'])
+    expect(await outbox.continueAfter(1)).toBe(false)
+    expect(await outbox.continueAfter(7)).toBe(true)
+    await write(writer, [], ['two'])
+    expect((await outbox.read(0, 10)).map(({ id }) => id)).toEqual([1, 8])
+  })
+
+  test('the first leadership is known with the timeline of its database', async () => {
+    const { rows } = await database.query('SELECT epoch, node, timeline FROM cluster_epoch')
+    expect(rows).toMatchObject([{ epoch: 1, timeline: 1 }])
+  })
+
   test('a deposed Leader writes nothing', async () => {
     await database.transaction((session) => raiseEpoch(session, 2, 'leader-2', 2))
     await expect(write(writer, [role('a:user:x')])).rejects.toMatchObject({ code: 'stale_epoch' })

@@ -1,9 +1,18 @@
 // Audit lines as nodes make them, and streams of them.
+import type { Outbox } from '#control-plane/ledger/change-log.ts'
 import { type ChainEnd, type ChainedLine, chainStart, extend } from '#shared/audit/chain.ts'
 import { fetchEvent } from '#shared/audit/event.ts'
 import { formatEvent } from '#shared/audit/rfc5424.ts'
 
 export const actor = { user: 'acme:host:app', clientIp: '10.0.0.7' }
+
+/** The outbox of a Leader that writes nothing. */
+export const noLines: Outbox = {
+  read: async () => [],
+  trim: async () => undefined,
+  continueAfter: async () => false,
+  subscribe: () => () => undefined,
+}
 
 /** The record of a read; `procid` tells it apart. */
 export function fetchLine(
