@@ -1,8 +1,17 @@
-// Roles, resources, public keys and host factories in detail (http-api 10, 11, 12, 14): what is read is read at
+// Roles, resources and public keys in detail (http-api 10, 11, 12): what is read is read at
 // both nodes, what is written at the Leader.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Client } from '../../support/nodes.ts'
-import { settled, startWorld, type World } from './world.ts'
+import {
+  type Answered,
+  answered,
+  argument,
+  notFound,
+  settled,
+  startWorld,
+  unprocessable,
+  type World,
+} from './world.ts'
 
 const policy = `
 - !policy
@@ -75,28 +84,10 @@ beforeAll(async () => {
 })
 afterAll(() => world?.machine.stop())
 
-type Answered = readonly [status: number, body: unknown]
-
-async function answered(response: Promise<Response>): Promise<Answered> {
-  const got = await response
-  const text = await got.text()
-  const isJson = got.headers.get('content-type')?.startsWith('application/json') ?? false
-  return [got.status, isJson ? JSON.parse(text) : text]
-}
-
 const idsOf = ([status, body]: Answered): unknown =>
   status === 200 ? (body as { id: string }[]).map(({ id }) => id) : status
 const membersOf = ([status, body]: Answered): unknown =>
   status === 200 ? (body as { member: string }[]).map(({ member }) => member) : status
-const notFound = (message: string, target: string, id: string) => [
-  404,
-  {
-    error: { code: 'not_found', message, target, details: { code: 'not_found', target: 'id', message: id } },
-  },
-]
-const argument = (message: string) => [422, { error: { code: 'argument_error', message } }]
-const unprocessable = (message: string) => [422, { error: { code: 'unprocessable_entity', message } }]
-
 describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
   const get = (as: Client, path: string): Promise<Answered> =>
     answered(as.at(world.machine[node].url).request('GET', path))
@@ -359,140 +350,5 @@ describe('members', () => {
     expect(await change(admin, 'DELETE', team, 'acme:user:carol@dir')).toEqual(
       notFound("User 'carol@dir' not found in account 'acme'", 'user', 'acme:user:carol@dir'),
     )
-  })
-})
-
-describe('host factories', () => {
-  const FACTORY = 'acme:host_factory:dir/hf'
-  const later = (): string => new Date(Date.now() + 3_600_000).toISOString()
-  const create = (as: Client, body: object): Promise<Answered> =>
-    answered(
-      as.request('POST', '/host_factory_tokens', {
-        body: JSON.stringify(body),
-        headers: { 'Content-Type': 'application/json' },
-      }),
-    )
-  const tokenOf = ([, body]: Answered): string => (body as { token: string }[])[0]!.token
-  const host = (token: string, body: string, headers: Record<string, string> = {}): Promise<Answered> =>
-    answered(
-      admin.request('POST', '/host_factories/hosts', {
-        body,
-        headers: {
-          Authorization: `Token token="${token}"`,
-          'Content-Type': 'application/x-www-form-urlencoded',
-          ...headers,
-        },
-      }),
-    )
-
-  test('note 20: what is wrong is told in one order', async () => {
-    expect(await create(other, {})).toEqual(argument('host_factory'))
-    expect((await create(other, { host_factory: 'acme:host_factory:none' }))[0]).toBe(404)
-    expect(await create(other, { host_factory: 'acme:group:dir/all' })).toEqual(
-      argument('Invalid resource kind: group'),
-    )
-    expect(await create(one, { host_factory: FACTORY })).toEqual([403, ''])
-    expect(await create(other, { host_factory: FACTORY, count: 'x', cidr: ['x'] })).toEqual(
-      argument('expiration'),
-    )
-    const wrong = { host_factory: FACTORY, expiration: 'soon', cidr: ['x'] }
-    expect(await create(other, { ...wrong, count: 'x' })).toEqual(
-      argument("Invalid value for parameter 'count': x"),
-    )
-    expect(await create(other, wrong)).toEqual(argument('Input is invalid ISO8601 datetime string: soon'))
-    expect(await create(other, { ...wrong, expiration: '2020-01-01T00:00:00Z' })).toEqual(
-      argument('Value for parameter expiration must be in the future: 2020-01-01T00:00:00Z'),
-    )
-    expect(await create(other, { ...wrong, expiration: later() })).toEqual(
-      unprocessable("Invalid IP address or CIDR range 'x'"),
-    )
-  })
-
-  test('tokens stand in the factory’s details at both nodes, until they are revoked', async () => {
-    const expiration = later()
-    const made = await create(other, {
-      host_factory: FACTORY,
-      expiration,
-      cidr: ['10.0.0.0/24', '127.0.0.1'],
-    })
-    const token = {
-      expiration: expiration.replace(/\.\d+Z/, 'Z'),
-      cidr: ['10.0.0.0/24', '127.0.0.1/32'],
-      token: expect.stringMatching(/^[0-9a-z]{40,}$/),
-    }
-    expect(made).toEqual([200, [token]])
-    await settled(world)
-    for (const node of ['leader', 'follower'] as const) {
-      const details = admin
-        .at(world.machine[node].url)
-        .request('GET', '/resources/acme/host_factory/dir%2Fhf')
-      expect(await answered(details)).toMatchObject([
-        200,
-        {
-          tokens: [{ ...token, token: tokenOf(made) }],
-          layers: ['acme:layer:dir/web', 'acme:layer:dir/zone'],
-        },
-      ])
-    }
-    const revoke = (as: Client) => answered(as.request('DELETE', `/host_factory_tokens/${tokenOf(made)}`))
-    expect(await revoke(other)).toEqual([403, ''])
-    const missing = notFound(
-      `Host_factory_token '${tokenOf(made)}' not found in account '*'`,
-      'host_factory_token',
-      `*:host_factory_token:${tokenOf(made)}`,
-    )
-    expect(await revoke(world.onlooker)).toEqual(missing)
-    expect(await revoke(admin)).toEqual([204, ''])
-    expect(await revoke(admin)).toEqual(missing)
-  })
-
-  test('a host is owned by its factory, is in its layers, and belongs to no policy', async () => {
-    const token = tokenOf(await create(other, { host_factory: FACTORY, expiration: later() }))
-    const form = 'id=made/a%2Bb&annotations[note]=5&annotations[other]='
-    const [status, body] = await host(token, form)
-    expect([status, body]).toEqual([
-      201,
-      {
-        created_at: expect.any(String),
-        id: 'acme:host:made/a+b',
-        owner: FACTORY,
-        permissions: [],
-        annotations: [
-          { name: 'note', value: '5' },
-          { name: 'other', value: '' },
-        ],
-        restricted_to: [],
-        api_key: expect.any(String),
-      },
-    ])
-    const shown = await answered(admin.request('GET', '/resources/acme/host/made%2Fa+b'))
-    expect(shown).toEqual([200, { ...(body as object), api_key: undefined }])
-    for (const layer of ['web', 'zone']) {
-      const members = await answered(
-        admin.request('GET', `/roles/acme/layer/dir%2F${layer}?members&kind=host`),
-      )
-      expect(membersOf(members)).toEqual(['acme:host:made/a+b'])
-    }
-    expect(
-      idsOf(await answered(admin.request('GET', `/resources/acme/host?owner=host_factory:dir/hf`))),
-    ).toEqual(['acme:host:made/a+b'])
-  })
-
-  test('note 19: from elsewhere, without an id, or below conjur/ there is no host', async () => {
-    const far = tokenOf(
-      await create(other, { host_factory: FACTORY, expiration: later(), cidr: ['10.0.0.0/8'] }),
-    )
-    expect(await host(far, 'id=x')).toEqual([401, ''])
-    expect((await host(far, 'id=near', { 'X-Forwarded-For': '10.1.2.3' }))[0]).toBe(201)
-    const token = tokenOf(await create(other, { host_factory: FACTORY, expiration: later() }))
-    expect(await host(token, '')).toEqual([
-      422,
-      { error: { code: 'parameter_missing', message: 'param is missing or the value is empty: id' } },
-    ])
-    for (const id of ['conjur/x', '/conjur/x']) {
-      expect(await host(token, `id=${id}`)).toEqual(argument(`Invalid id: ${id}`))
-    }
-    expect(await host('', 'id=x')).toEqual([401, ''])
-    expect(await host(token, 'id=dir/one')).toEqual([403, ''])
   })
 })

@@ -76,3 +76,22 @@ export async function settled({ machine, admin }: Pick<World, 'machine' | 'admin
   })
   if (answer.status !== 200) throw new Error(`the Follower did not reach ${head}: ${answer.status}`)
 }
+
+/** What came of a request: its status, and its body as JSON where it is JSON. */
+export type Answered = readonly [status: number, body: unknown]
+
+export async function answered(response: Promise<Response>): Promise<Answered> {
+  const got = await response
+  const text = await got.text()
+  const isJson = got.headers.get('content-type')?.startsWith('application/json') ?? false
+  return [got.status, isJson ? JSON.parse(text) : text]
+}
+
+export const notFound = (message: string, target: string, id: string) => [
+  404,
+  {
+    error: { code: 'not_found', message, target, details: { code: 'not_found', target: 'id', message: id } },
+  },
+]
+export const argument = (message: string) => [422, { error: { code: 'argument_error', message } }]
+export const unprocessable = (message: string) => [422, { error: { code: 'unprocessable_entity', message } }]
