@@ -1,9 +1,9 @@
-// Health and info of a Leader that stands alone (cluster 9, 10). Measured in the background, never while asked.
+// Health of a Leader that stands alone (cluster 9). Measured in the background, never while asked.
 import { statfs } from 'node:fs/promises'
-import { API_VERSION } from '#shared/api/routes/status.ts'
 import type { Json } from '#shared/base/json.ts'
 import type { Clock } from '#shared/base/time.ts'
 import type { Database } from './ledger/connection.ts'
+import { outboxWaiting } from './ledger/log.ts'
 import type { Head } from './ledger/writer.ts'
 import type { FollowerStatus } from './publish/publisher.ts'
 
@@ -12,7 +12,12 @@ export type LeaderMeasured = {
   readonly audit: string
   readonly freeKbytes: number
   readonly freeInodes: number
+  /** Audit lines of writes that are not in the audit database yet. */
+  readonly outbox: { readonly lines: number; readonly oldestAt: number | undefined }
 }
+
+/** `audit_queued`: records that wait there; null while its queues are not connected. */
+type FollowerHealth = FollowerStatus & { readonly audit_queued: number | null }
 
 export type LeaderHealthOptions = {
   readonly main: Database
@@ -20,8 +25,10 @@ export type LeaderHealthOptions = {
   readonly dataDirectory: string
   readonly clock: Clock
   readonly head: () => Head
-  readonly followers: () => readonly FollowerStatus[]
+  readonly followers: () => readonly FollowerHealth[]
+  /** Requests that wait for their audit record. */
   readonly auditQueued: () => number
+  readonly report: (error: unknown) => void
 }
 
 const REFRESH_MS = 500
@@ -35,10 +42,24 @@ export async function startHealth(
   void (async () => {
     while (!signal.aborted) {
       await options.clock.sleep(REFRESH_MS, signal)
-      if (!signal.aborted) measured = await measure(options)
+      if (signal.aborted) return
+      // The last figures stand until there are new ones: a disk that does not answer must not end the Leader.
+      measured = await measure(options).catch((error: unknown) => {
+        options.report(error)
+        return measured
+      })
     }
   })()
-  return { report: () => healthBody(measured, options) }
+  return {
+    report: () =>
+      leaderHealth({
+        ...measured,
+        head: options.head(),
+        followers: options.followers(),
+        auditQueued: options.auditQueued() + measured.outbox.lines,
+        now: options.clock.wall(),
+      }),
+  }
 }
 
 async function measure({ main, audit, dataDirectory }: LeaderHealthOptions): Promise<LeaderMeasured> {
@@ -53,18 +74,32 @@ async function measure({ main, audit, dataDirectory }: LeaderHealthOptions): Pro
     audit: await answers(audit),
     freeKbytes: Math.floor((space.bavail * space.bsize) / 1024),
     freeInodes: space.ffree,
+    outbox: await outboxWaiting(main).catch(() => ({ lines: 0, oldestAt: undefined })),
   }
 }
 
-function healthBody(m: LeaderMeasured, options: LeaderHealthOptions): { ok: boolean; body: Json } {
-  const ok = m.main === 'ok' && m.audit === 'ok'
-  const { position, contentHash } = options.head()
+export type LeaderFacts = LeaderMeasured & {
+  readonly head: Head
+  readonly followers: readonly FollowerHealth[]
+  readonly auditQueued: number
+  readonly now: number
+}
+
+export function leaderHealth(m: LeaderFacts): { ok: boolean; body: Json } {
+  const hasSpace = m.freeKbytes > 0 && m.freeInodes > 0
+  const ok = m.main === 'ok' && m.audit === 'ok' && hasSpace
+  const { position, contentHash } = m.head
   const space = { kbytes: m.freeKbytes, inodes: m.freeInodes }
   const body = {
     ok,
     degraded: false,
     role: 'master',
-    services: { possum: ok ? 'ok' : 'database unavailable', audit: m.audit, replication: 'ok', ok },
+    services: {
+      possum: ok ? 'ok' : hasSpace ? 'database unavailable' : 'the disk is full',
+      audit: m.audit,
+      replication: 'ok',
+      ok,
+    },
     database: {
       ok,
       connect: { main: m.main, audit: m.audit },
@@ -73,7 +108,7 @@ function healthBody(m: LeaderMeasured, options: LeaderHealthOptions): { ok: bool
       logical_replication_status: { subscriptions: 'followers only', initial_replication_in_progress: false },
     },
     replication: { epoch: position.epoch, seq: position.seq, age_ms: 0, content_hash: contentHash },
-    followers: options.followers().map((follower) => ({ ...follower })),
+    followers: m.followers.map((follower) => ({ ...follower })),
     // Nothing takes this node's place when it is lost: said here, so that nobody believes otherwise.
     cluster: {
       ok: true,
@@ -82,23 +117,11 @@ function healthBody(m: LeaderMeasured, options: LeaderHealthOptions): { ok: bool
       epoch: position.epoch,
       members: 1,
     },
-    audit: { ok: m.audit === 'ok', queued: options.auditQueued() },
+    audit: {
+      ok: m.audit === 'ok',
+      queued: m.auditQueued,
+      oldest_ms: m.outbox.oldestAt === undefined ? 0 : Math.max(0, m.now - m.outbox.oldestAt),
+    },
   }
   return { ok, body }
-}
-
-export function leaderInfo(name: string, account: string, trustedProxies: readonly string[]): Json {
-  return {
-    release: API_VERSION,
-    version: API_VERSION,
-    role: 'master',
-    container: name,
-    services: { possum: { desired: 'i', status: 'i', name: 'holdfast', version: API_VERSION, arch: 'any' } },
-    configuration: {
-      conjur: { account, role: 'master', hostname: name, trusted_proxies: [...trustedProxies] },
-    },
-    authenticators: { installed: ['authn'], configured: ['authn'], enabled: ['authn'] },
-    fips_mode: 'disabled',
-    feature_flags: {},
-  }
 }

@@ -1,6 +1,7 @@
 // The Leader on one page: its Postgres, the ledger, the audit, the streams to Followers, the API.
 import { join } from 'node:path'
 import { createApi } from '#shared/api/app.ts'
+import { nodeInfo } from '#shared/api/info.ts'
 import type { ApiNode } from '#shared/api/node.ts'
 import { clientAddressThrough } from '#shared/authz/address.ts'
 import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
@@ -22,10 +23,10 @@ import { type Keyring, recordId } from '#shared/secret/keyring.ts'
 import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
 import { drawApiKey } from '#shared/token/api-key.ts'
 import { auditRows } from './audit/query.ts'
-import { receiveAudit } from './audit/receiver.ts'
+import { createAuditReceiver } from './audit/receiver.ts'
 import { openSinks } from './audit/sinks.ts'
 import { auditMigrations, createAuditStore } from './audit/store.ts'
-import { leaderInfo, startHealth } from './health.ts'
+import { startHealth } from './health.ts'
 import { connect, type Database } from './ledger/connection.ts'
 import { currentEpoch } from './ledger/epoch-guard.ts'
 import { createChangeLog, createOutbox } from './ledger/log.ts'
@@ -76,6 +77,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     node: settings.name,
     random: randomBytes,
     clock,
+    report: (message) => log.error(message),
   })
   const sinks = await openSinks({
     database: auditDatabase,
@@ -110,6 +112,10 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     registerKeys: (follower, keys) => registerKeys(writer, follower, keys),
     report: (message) => log.info(message),
   })
+  const received = createAuditReceiver({
+    store: audit,
+    alarm: (what, from, seq) => log.error(`audit ${what}`, { from, seq }),
+  })
   const background = new AbortController()
   const health = await startHealth(
     {
@@ -118,8 +124,13 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
       dataDirectory: settings.data_dir,
       clock,
       head: () => writer.head(),
-      followers: () => publisher.followers(),
+      followers: () =>
+        publisher.followers().map((follower) => ({
+          ...follower,
+          audit_queued: received.queued(follower.name) ?? null,
+        })),
       auditQueued: () => audit.queued(),
+      report: (error) => log.warn('the health of this node cannot be measured', errorFields(error)),
     },
     background.signal,
   )
@@ -138,7 +149,8 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
       keyring,
       clock,
       health: health.report,
-      info: () => leaderInfo(settings.name, settings.account, settings.trusted_proxies),
+      info: () =>
+        nodeInfo({ role: 'master', name: settings.name, settings: apiSettings, unprotectedKeyFiles: 2 }),
       auditRows: async (filter) => {
         await audit.drain()
         return auditRows(auditDatabase, filter)
@@ -157,12 +169,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     onUpgrade: createEntrance({
       followers,
       onStream: (identity, wire) => publisher.attach(identity, wire),
-      onAudit: (identity, wire) =>
-        receiveAudit(
-          { store: audit, alarm: (what, from, seq) => log.error(`audit ${what}`, { from, seq }) },
-          identity.name,
-          wire,
-        ),
+      onAudit: (identity, wire) => received.receive(identity.name, wire),
       report: (message) => log.warn(message),
     }),
   })

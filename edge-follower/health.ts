@@ -1,5 +1,4 @@
-// Health and info of a Follower, from what its thread knows (cluster 9, 10). Nothing here waits for anyone.
-import { API_VERSION } from '#shared/api/routes/status.ts'
+// Health of a Follower, from what its thread knows (cluster 9). Nothing here waits for anyone.
 import type { Json } from '#shared/base/json.ts'
 import { format } from '#shared/ledger/position.ts'
 import type { LinkStatus } from './link/link.ts'
@@ -8,12 +7,15 @@ import type { ReplicaState } from './store/state.ts'
 
 export type FollowerMeasured = {
   readonly name: string
-  readonly account: string
   readonly state: ReplicaState | undefined
   readonly ageMs: number
   readonly degradedAgeMs: number
   /** 0: no limit. */
   readonly maxOfflineAgeMs: number
+  /** When the whole copy was last compared with its digests; undefined when not since the start. */
+  readonly verifiedAt: number | undefined
+  /** Of the disk, in the words of statfs. */
+  readonly space: { readonly bavail: number; readonly bsize: number; readonly ffree: number }
   readonly link: LinkStatus
   readonly audit: ReturnType<AuditQueue['pending']>
   readonly auditForwarder: string
@@ -24,8 +26,14 @@ export type FollowerMeasured = {
 export function followerHealth(m: FollowerMeasured): { ok: boolean; body: Json } {
   const auditPart = m.audit.records / m.auditBudgetRecords
   const tooOld = m.maxOfflineAgeMs > 0 && m.ageMs > m.maxOfflineAgeMs
-  const ok = m.state !== undefined && auditPart < 1 && !tooOld && m.link.state !== 'superseded'
-  const degraded = m.ageMs > m.degradedAgeMs || auditPart >= 0.7
+  const kbytes = Math.floor((m.space.bavail * m.space.bsize) / 1024)
+  const hasSpace = kbytes > 0 && m.space.ffree > 0
+  // Commits that the Leader has lost are still what it once said: they are served until its snapshot is here. Other
+  // content than the Leader's is not to be relied on, so balancers are told to go elsewhere.
+  const differs = m.link.distrust === 'HASH_MISMATCH'
+  const ok =
+    m.state !== undefined && auditPart < 1 && !tooOld && hasSpace && !differs && m.link.state !== 'superseded'
+  const degraded = m.ageMs > m.degradedAgeMs || auditPart >= 0.7 || m.link.distrust !== undefined
   const position = m.state?.position ?? { epoch: 0, seq: 0 }
   const connected = m.link.state === 'live'
   const body = {
@@ -33,13 +41,14 @@ export function followerHealth(m: FollowerMeasured): { ok: boolean; body: Json }
     degraded,
     role: 'follower',
     services: {
-      possum: m.state === undefined ? 'no snapshot yet' : 'ok',
+      possum: m.state === undefined ? 'no snapshot yet' : differs ? 'content differs from the Leader' : 'ok',
       audit: auditPart < 1 ? 'ok' : 'full',
       ok,
     },
     database: {
       ok: m.state !== undefined,
       connect: { main: m.state === undefined ? 'empty' : 'ok' },
+      free_space: { main: { kbytes, inodes: m.space.ffree } },
       logical_replication_status: {
         subscriptions: [
           {
@@ -60,6 +69,9 @@ export function followerHealth(m: FollowerMeasured): { ok: boolean; body: Json }
       age_ms: m.ageMs,
       state: m.link.state,
       content_hash: m.state?.contentHash ?? null,
+      snapshot_id: m.state?.snapshotId ?? null,
+      verified_at: m.verifiedAt === undefined ? null : new Date(m.verifiedAt).toISOString(),
+      distrust: m.link.distrust ?? null,
       last_error: m.link.lastError ?? null,
     },
     audit: {
@@ -71,20 +83,4 @@ export function followerHealth(m: FollowerMeasured): { ok: boolean; body: Json }
     },
   }
   return { ok, body }
-}
-
-export function followerInfo(name: string, account: string, trustedProxies: readonly string[]): Json {
-  return {
-    release: API_VERSION,
-    version: API_VERSION,
-    role: 'follower',
-    container: name,
-    services: { possum: { desired: 'i', status: 'i', name: 'holdfast', version: API_VERSION, arch: 'any' } },
-    configuration: {
-      conjur: { account, role: 'follower', hostname: name, trusted_proxies: [...trustedProxies] },
-    },
-    authenticators: { installed: ['authn'], configured: ['authn'], enabled: ['authn'] },
-    fips_mode: 'disabled',
-    feature_flags: {},
-  }
 }

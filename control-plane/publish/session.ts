@@ -141,7 +141,10 @@ export class Session {
       case 'welcome': {
         const { mode, reason, head } = effect
         const leaderUrl = this.#options.leaderUrl ?? null
-        return this.#wire.send(encodeMessage({ type: 'welcome', position: head, mode, reason, leaderUrl }))
+        const leaderTime = this.#options.clock.wall()
+        return this.#wire.send(
+          encodeMessage({ type: 'welcome', position: head, mode, reason, leaderUrl, leaderTime }),
+        )
       }
       case 'sendSnapshot':
         return this.#sendSnapshot(effect.staged)

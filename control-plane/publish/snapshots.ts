@@ -39,14 +39,14 @@ export function createSnapshots(
     const unfinished = join(directory, `${id}.making`)
     const file = await open(unfinished, 'w', 0o600)
     try {
-      const header = await log.snapshot(async ({ position, contentHash, pieces }) => {
+      const header = await log.snapshot(async ({ position, contentHash, at, pieces }) => {
         let chunk = 0
         for await (const { table, rows } of pieces) {
           const changes = encodeChanges(rows.map((row) => ({ op: 'put', table, row })))
           const packed = toBase64(await compress(changes))
           await file.write(encodeFrame(encodeMessage({ type: 'chunk', chunk: chunk++, rows: packed })))
         }
-        return { id, position, contentHash, chunks: chunk }
+        return { id, position, contentHash, at, chunks: chunk }
       })
       await file.close()
       await rename(unfinished, fileOf(id))

@@ -2,6 +2,7 @@
 import { type Clock, type Wall, wall } from '#shared/base/time.ts'
 import type { Position } from '#shared/ledger/position.ts'
 import {
+  type Distrust,
   type Downstream,
   type DownstreamEffect,
   type DownstreamEvent,
@@ -23,6 +24,8 @@ export type LinkStatus = {
   readonly state: 'connecting' | 'snapshot' | 'live' | 'superseded'
   readonly leaderUrl: string | undefined
   readonly lastError: string | undefined
+  /** The copy differs from the Leader's, until a snapshot is complete. */
+  readonly distrust: Distrust | undefined
 }
 
 export type LinkOptions = {
@@ -37,6 +40,8 @@ export type LinkOptions = {
   readonly onApplied: (position: Position) => void
   readonly onStatus: (status: LinkStatus) => void
   readonly report: (message: string) => void
+  /** The copy is not what the Leader has: somebody should look why. */
+  readonly alarm: (message: string) => void
 }
 
 class SessionEnd extends Error {
@@ -79,10 +84,16 @@ export async function follow(options: LinkOptions, signal: AbortSignal): Promise
 
 class Link {
   readonly #options: LinkOptions
-  #status: LinkStatus = { state: 'connecting', leaderUrl: undefined, lastError: undefined }
+  #status: LinkStatus = {
+    state: 'connecting',
+    leaderUrl: undefined,
+    lastError: undefined,
+    distrust: undefined,
+  }
   #state: Downstream = { phase: 'ended' }
-  /** The copy is not what the Leader has: sessions ask for a snapshot until one is complete. */
-  #distrusted = false
+  #greetedAt: Wall = wall(0)
+  /** Added to a time of the Leader: our own at the same moment, or earlier by as long as the greeting took. */
+  #offset = 0
 
   constructor(options: LinkOptions) {
     this.#options = options
@@ -113,7 +124,9 @@ class Link {
     const { store, incarnation, keys } = this.#options
     const held = store.held()
     const staged = store.staged()
-    const resumable = held !== undefined && !this.#distrusted
+    // Sessions ask for a snapshot until one is complete.
+    const resumable = held !== undefined && this.#status.distrust !== 'HASH_MISMATCH'
+    this.#greetedAt = wall(this.#options.clock.wall())
     this.#state = { phase: 'greeting', held: held?.position, resumable, staged }
     return {
       type: 'hello',
@@ -141,8 +154,7 @@ class Link {
 
   /** What the effect asks of the local copy; the event that came of it, if it was a commit or a snapshot. */
   #store(effect: DownstreamEffect): Extract<DownstreamEvent, { type: 'stored' | 'mismatched' }> | undefined {
-    const { store, clock, gunzip } = this.#options
-    const now = (): Wall => wall(clock.wall())
+    const { store, gunzip } = this.#options
     switch (effect.kind) {
       case 'begin':
         store.stageBegin(effect.header)
@@ -157,13 +169,13 @@ class Link {
         return undefined
       case 'finish':
         return this.#checked(() => {
-          const { position } = store.stageFinish(now())
-          this.#distrusted = false
+          const { position } = store.stageFinish(this.#here(effect.at))
+          this.status({ distrust: undefined })
           return position
         })
       case 'apply':
         return this.#checked(() => {
-          store.apply(effect.commit, now())
+          store.apply(effect.commit, this.#here(effect.commit.at))
           return effect.commit.position
         })
       default:
@@ -176,9 +188,18 @@ class Link {
       return { type: 'stored', position: body() }
     } catch (error) {
       if (!(error instanceof HashMismatch)) throw error
-      this.#distrusted = true
       return { type: 'mismatched', message: error.message }
     }
+  }
+
+  /**
+   * A time of the Leader on our clock. Never later than it was, so that nothing is shown as younger than it is: the
+   * offset is too small by the time that the greeting took, and shrinks when a commit would come from the future.
+   */
+  #here(leaderTime: number): Wall {
+    const now = this.#options.clock.wall()
+    this.#offset = Math.min(this.#offset, now - leaderTime)
+    return wall(leaderTime + this.#offset)
   }
 
   async #say(effect: DownstreamEffect, wire: Wire): Promise<void> {
@@ -191,11 +212,15 @@ class Link {
       case 'tell':
         return wire.send(encodeMessage({ type: 'error', code: effect.code, message: effect.message }))
       case 'state':
+        if (effect.leader !== undefined) this.#offset = this.#greetedAt - effect.leader.time
         return this.status({
           state: effect.state,
-          leaderUrl: effect.leaderUrl ?? this.#status.leaderUrl,
+          leaderUrl: effect.leader?.url ?? this.#status.leaderUrl,
           lastError: undefined,
         })
+      case 'distrust':
+        this.#options.alarm(effect.message)
+        return this.status({ distrust: effect.code })
       case 'report':
         return this.#options.report(effect.message)
       case 'end':

@@ -57,6 +57,7 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
   const ending = AbortSignal.any([signal, failed.signal])
   const report = (message: string): void => log.warn(message)
   const scrubbed = openSqlite(dataFile, 'passer')
+  const onSound = (): void => tell({ kind: 'verified', at: systemClock.wall() })
   const onCorrupt = (what: string): void => {
     log.error('the local copy is not what the Leader sent, and serves no more', { what })
     data.condemn()
@@ -65,7 +66,7 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
   const dial = createDial({ leaderUrl: settings.leader_url, name: settings.name, bearer })
   const background = Promise.all([
     forwardLeftOver(settings, dial, ending, log),
-    scrub({ sqlite: scrubbed, clock: systemClock, onCorrupt, report }, ending),
+    scrub({ sqlite: scrubbed, clock: systemClock, onSound, onCorrupt, report }, ending),
     reclaimSpace({ sqlite: data.sqlite, clock: systemClock, report }, ending),
   ])
   await follow(
@@ -80,6 +81,7 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
       onApplied: () => tell({ kind: 'applied' }),
       onStatus: (status) => tell({ kind: 'link', status }),
       report: (message) => log.info(message),
+      alarm: (message) => log.error(message),
     },
     ending,
   )

@@ -1,7 +1,9 @@
 // One server thread of a Follower: reads the copy that the replicator keeps, and owns an audit queue of its own.
+import { statfsSync } from 'node:fs'
 import { join } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { type Api, createApi } from '#shared/api/app.ts'
+import { nodeInfo } from '#shared/api/info.ts'
 import type { ApiNode } from '#shared/api/node.ts'
 import { queueLostEvent } from '#shared/audit/event.ts'
 import { formatEvent } from '#shared/audit/rfc5424.ts'
@@ -16,7 +18,7 @@ import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
 import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
-import { followerHealth, followerInfo } from '../health.ts'
+import { followerHealth } from '../health.ts'
 import { forwardAudit } from '../link/audit-forwarder.ts'
 import type { LinkStatus } from '../link/link.ts'
 import { createAuditQueue } from '../store/audit-queue.ts'
@@ -58,7 +60,13 @@ if (queueFile.aside !== undefined) {
   await queue.append([formatEvent(lost, { timestamp: Date.now(), procid: '' })])
 }
 const store = createSnapshotStore(data, systemClock)
-let link: LinkStatus = { state: 'connecting', leaderUrl: settings.leader_url, lastError: undefined }
+let link: LinkStatus = {
+  state: 'connecting',
+  leaderUrl: settings.leader_url,
+  lastError: undefined,
+  distrust: undefined,
+}
+let verifiedAt: number | undefined
 let forwarder = 'disconnected'
 let waiting: (() => void)[] = []
 let keysAtVersion = -1
@@ -86,11 +94,12 @@ function health() {
   const now = systemClock.wall()
   return followerHealth({
     name: settings.name,
-    account: settings.account,
     state,
-    ageMs: state === undefined ? 0 : Math.max(0, now - state.appliedAt),
+    ageMs: state === undefined ? 0 : Math.max(0, now - state.newestAt),
     degradedAgeMs: settings.degraded_age * 1000,
     maxOfflineAgeMs: settings.max_offline_age * 1000,
+    verifiedAt,
+    space: statfsSync(settings.data_dir),
     link,
     audit: queue.pending(),
     auditForwarder: forwarder,
@@ -115,7 +124,8 @@ const node: ApiNode = {
     keyring,
     clock: systemClock,
     health,
-    info: () => followerInfo(settings.name, settings.account, settings.trusted_proxies),
+    info: () =>
+      nodeInfo({ role: 'follower', name: settings.name, settings: apiSettings, unprotectedKeyFiles: 2 }),
     auditRows: undefined,
   },
   leaderUrl: () => link.leaderUrl,
@@ -158,6 +168,7 @@ parentPort!.on('message', (message: ToThread) => {
     waiting = []
     for (const wake of woken) wake()
   } else if (message.kind === 'link') link = message.status
+  else if (message.kind === 'verified') verifiedAt = message.at
   else void stop()
 })
 

@@ -14,6 +14,8 @@ export type ThreadStart = {
 export type ToThread =
   | { readonly kind: 'applied' }
   | { readonly kind: 'link'; readonly status: LinkStatus }
+  /** The whole copy has been compared with its digests, at this wall time. */
+  | { readonly kind: 'verified'; readonly at: number }
   | { readonly kind: 'stop' }
 
 export type FromThread = { readonly kind: 'listening'; readonly port: number } | { readonly kind: 'stopped' }

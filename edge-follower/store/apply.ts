@@ -17,7 +17,7 @@ import type { Sqlite } from './sqlite.ts'
 import { readState, writeState } from './state.ts'
 
 /** Throws `HashMismatch` and changes nothing when the content afterwards is not the Leader's. */
-export function applyCommit(sqlite: Sqlite, commit: Commit, receivedAt: Wall): void {
+export function applyCommit(sqlite: Sqlite, commit: Commit, newestAt: Wall): void {
   sqlite.transaction(() => {
     const held = readState(sqlite)
     assert(held !== undefined, 'a commit is applied to a snapshot')
@@ -31,8 +31,9 @@ export function applyCommit(sqlite: Sqlite, commit: Commit, receivedAt: Wall): v
     writeState(sqlite, {
       position: commit.position,
       contentHash: commit.contentHash,
-      appliedAt: receivedAt,
+      newestAt,
       dataVersion: held.dataVersion + (dataChanged ? 1 : 0),
+      snapshotId: held.snapshotId,
     })
   })
 }

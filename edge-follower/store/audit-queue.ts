@@ -7,6 +7,7 @@ import { assert } from '#shared/base/assert.ts'
 import { fromUtf8, toHex, utf8 } from '#shared/base/bytes.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Row } from '#shared/ledger/tables.ts'
+import { migrate } from './migrate.ts'
 import type { Sqlite } from './sqlite.ts'
 
 export type AuditBudget = { readonly records: number; readonly bytes: number }
@@ -37,20 +38,23 @@ export type AuditQueueDoors = {
 
 type Waiting = { readonly line: string; readonly done: () => void; readonly failed: (error: unknown) => void }
 
+/** Steps (migrate.ts). */
 const schema = [
-  // `seq`, `hash`: where the chain goes on when no group is left. They are written with an acknowledgement, so
-  // that a commit of lines writes one row of one table: half the statements, and a page less to flush.
-  'CREATE TABLE IF NOT EXISTS audit_state (id INTEGER PRIMARY KEY CHECK (id = 1), incarnation TEXT NOT NULL, ' +
-    'seq INTEGER NOT NULL, hash TEXT NOT NULL, acknowledged INTEGER NOT NULL)',
-  // `prev_hash`: before the first line; `hash`: after the last. `lines`: UTF-8, one per line; a record never
-  // holds a line break.
-  'CREATE TABLE IF NOT EXISTS audit_groups (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, ' +
-    'at INTEGER NOT NULL, prev_hash TEXT NOT NULL, hash TEXT NOT NULL, lines BLOB NOT NULL)',
+  [
+    // `seq`, `hash`: where the chain goes on when no group is left. They are written with an acknowledgement, so
+    // that a commit of lines writes one row of one table: half the statements, and a page less to flush.
+    'CREATE TABLE audit_state (id INTEGER PRIMARY KEY CHECK (id = 1), incarnation TEXT NOT NULL, ' +
+      'seq INTEGER NOT NULL, hash TEXT NOT NULL, acknowledged INTEGER NOT NULL)',
+    // `prev_hash`: before the first line; `hash`: after the last. `lines`: UTF-8, one per line; a record never
+    // holds a line break.
+    'CREATE TABLE audit_groups (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, ' +
+      'at INTEGER NOT NULL, prev_hash TEXT NOT NULL, hash TEXT NOT NULL, lines BLOB NOT NULL)',
+  ],
 ]
 
 export function createAuditQueue(doors: AuditQueueDoors): AuditQueue {
   const { sqlite } = doors
-  for (const sql of schema) sqlite.run(sql, [])
+  migrate(sqlite, 'the audit queue', schema)
   const { incarnation, acknowledged: acknowledgedBefore, end: stored } = openState(doors)
   let end = stored
   let acknowledged = acknowledgedBefore

@@ -27,6 +27,8 @@ export type ScrubPass =
   | { readonly kind: 'nothing' }
 
 export type Scrubbing = ScrubOptions & {
+  /** Called after a pass that found nothing wrong. */
+  readonly onSound: () => void
   /** Called once; the scrubber ends after it. */
   readonly onCorrupt: (what: string) => void
   /** Called with why a pass could not be made; the next one is tried after the pause. */
@@ -39,6 +41,7 @@ export async function scrub(scrubbing: Scrubbing, signal: AbortSignal): Promise<
     try {
       const pass = await scrubOnce(scrubbing, signal)
       if (pass.kind === 'corrupt') return scrubbing.onCorrupt(pass.what)
+      if (pass.kind === 'sound') scrubbing.onSound()
     } catch (error) {
       scrubbing.report(`the copy was not scrubbed: ${error instanceof Error ? error.message : String(error)}`)
     }

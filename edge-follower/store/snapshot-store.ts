@@ -28,7 +28,7 @@ export function createSnapshotStore(sqlite: Sqlite, clock: Clock): ReadStore {
       return {
         rows: request.statements.map((statement) => run(sqlite, statement, closure)),
         position: turn.position,
-        ageMs: Math.max(0, clock.wall() - turn.appliedAt),
+        ageMs: Math.max(0, clock.wall() - turn.newestAt),
         callerKnown: closure.roles > 0,
       }
     },

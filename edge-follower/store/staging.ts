@@ -7,7 +7,8 @@ import { ContentHash, rowDigest } from '#shared/ledger/digest.ts'
 import { format } from '#shared/ledger/position.ts'
 import { createIndexSql, createTableSql } from '#shared/ledger/schema.ts'
 import { type Row, type TableName, tableNames } from '#shared/ledger/tables.ts'
-import { HashMismatch, type Held, type SnapshotHeader } from './replica.ts'
+import type { SnapshotHeader } from '#shared/replication/messages.ts'
+import { HashMismatch, type Held } from './replica.ts'
 import type { Sqlite } from './sqlite.ts'
 import { readState, writeState } from './state.ts'
 
@@ -16,14 +17,6 @@ type Stage = {
   readonly nextChunk: number
   /** Of the rows staged so far. */
   readonly hash: ContentHash
-}
-
-export function createStagingTable(sqlite: Sqlite): void {
-  sqlite.run(
-    'CREATE TABLE IF NOT EXISTS staging (id INTEGER PRIMARY KEY CHECK (id = 1), header TEXT NOT NULL, ' +
-      'next_chunk INTEGER NOT NULL, hash TEXT NOT NULL)',
-    [],
-  )
 }
 
 export function readStage(sqlite: Sqlite): Stage | undefined {
@@ -74,7 +67,7 @@ export function stageChunk(sqlite: Sqlite, chunk: number, table: TableName, rows
 }
 
 /** The switch. Throws `HashMismatch`, with the stage dropped, when the rows are not what the header promised. */
-export function finishStage(sqlite: Sqlite, receivedAt: Wall): Held {
+export function finishStage(sqlite: Sqlite, newestAt: Wall): Held {
   const stage = readStage(sqlite)
   if (stage === undefined) throw new Error('there is no snapshot to finish')
   const { header } = stage
@@ -91,8 +84,9 @@ export function finishStage(sqlite: Sqlite, receivedAt: Wall): Held {
     writeState(sqlite, {
       position: header.position,
       contentHash: header.contentHash,
-      appliedAt: receivedAt,
+      newestAt,
       dataVersion: (readState(sqlite)?.dataVersion ?? 0) + 1,
+      snapshotId: header.id,
     })
     sqlite.run('DELETE FROM staging', [])
   })

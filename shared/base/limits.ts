@@ -71,10 +71,12 @@ export const limits = {
   auditQueueRecords: 10_000_000,
   auditQueueBytes: 1024 * MiB,
   /** Pages of a queue's log that one commit moves to its file: the thread answers nobody meanwhile. 1 000 took 12 ms. */
-  auditCheckpointPages: 100,
+  auditCheckpointPages: 50,
   /** One batch on its way to the Leader (cluster 12.6). */
   auditBatchRecords: 500,
   auditBatchWaitMs: 200,
+  /** A queue shows this often that its link is alive: three of them fit into the silence that ends one. */
+  auditPingMs: 5_000,
   /** How long an answer waits for its audit record before it is refused with 503. */
   auditPatienceMs: 800,
   /** Records that could not be moved to the audit database are tried again after this, writes or not. */
@@ -85,6 +87,8 @@ export const limits = {
   auditAlarmsRemembered: 1_000,
   /** Writes’ audit lines and the audit files are moved on at most this often: they are durable already. */
   followUpMs: 50,
+  /** Records that one answer of `/audit` holds, whatever was asked: it is made in the Leader's memory. */
+  auditRowsPerAnswer: 10_000,
   /** Longest audit line that a file is searched for at a start: a list of parameters may be long. */
   auditLineBytes: 256 * KiB,
 

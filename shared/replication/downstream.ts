@@ -39,17 +39,27 @@ export type DownstreamEffect =
   | { readonly kind: 'begin'; readonly header: SnapshotHeader }
   /** `rows` as they came: base64 of gzip. */
   | { readonly kind: 'stage'; readonly chunk: number; readonly rows: string }
-  | { readonly kind: 'finish' }
+  /** `at`: when the snapshot's newest commit was made, Leader's wall time. */
+  | { readonly kind: 'finish'; readonly at: number }
   | { readonly kind: 'dropStage' }
   | { readonly kind: 'apply'; readonly commit: Commit }
   /** Durable here: readers may be told, and so is the Leader. */
   | { readonly kind: 'ack'; readonly position: Position }
   | { readonly kind: 'ping' }
   | { readonly kind: 'tell'; readonly code: StreamErrorCode; readonly message: string }
-  | { readonly kind: 'state'; readonly state: 'snapshot' | 'live'; readonly leaderUrl: string | undefined }
+  /** What is held is not what the Leader has: an alarm, until a snapshot is complete. */
+  | { readonly kind: 'distrust'; readonly code: Distrust; readonly message: string }
+  /** `leader`: what it said of itself, when it just has. */
+  | { readonly kind: 'state'; readonly state: 'snapshot' | 'live'; readonly leader: Greeted | undefined }
   | { readonly kind: 'report'; readonly message: string }
   /** The session is over; `code` is what the Leader said, if it was the Leader. */
   | { readonly kind: 'end'; readonly code: StreamErrorCode | undefined; readonly message: string }
+
+/** Another content than the Leader's at the same position, or commits that the Leader does not have. */
+export type Distrust = Extract<StreamErrorCode, 'HASH_MISMATCH' | 'POSITION_AHEAD'>
+
+/** `time`: its wall time as it greeted. */
+export type Greeted = { readonly url: string | undefined; readonly time: number }
 
 type Step = readonly [Downstream, readonly DownstreamEffect[]]
 
@@ -90,7 +100,7 @@ const table: { [P in Phase]: { [T in Type]: (state: In<P>, event: Of<T>) => Step
     stored: (_state, { position }) => [
       { phase: 'live', applied: position, parts: [] },
       [
-        { kind: 'state', state: 'live', leaderUrl: undefined },
+        { kind: 'state', state: 'live', leader: undefined },
         { kind: 'report', message: `snapshot complete at ${format(position)}` },
         { kind: 'ack', position },
       ],
@@ -143,6 +153,7 @@ function mismatched(_state: Downstream, { message }: Of<'mismatched'>): Step {
   return [
     { phase: 'ended' },
     [
+      { kind: 'distrust', code: 'HASH_MISMATCH', message },
       { kind: 'tell', code: 'HASH_MISMATCH', message },
       { kind: 'end', code: undefined, message },
     ],
@@ -152,23 +163,28 @@ function mismatched(_state: Downstream, { message }: Of<'mismatched'>): Step {
 function welcomed({ held, resumable, staged }: In<'greeting'>, message: Of<'welcome'>): Step {
   const { position, mode, reason } = message
   if (held !== undefined && position.epoch < held.epoch) return stale(position, held)
-  const state: DownstreamEffect = {
-    kind: 'state',
-    state: mode,
-    leaderUrl: message.leaderUrl ?? undefined,
-  }
+  const leader = { url: message.leaderUrl ?? undefined, time: message.leaderTime }
+  const begun: DownstreamEffect = { kind: 'state', state: mode, leader }
   if (mode === 'snapshot') {
     return [
       { phase: 'snapshot', held, staged, header: undefined, nextChunk: 0 },
-      reason === null ? [state] : [state, { kind: 'report', message: `a snapshot is taken: ${reason}` }],
+      [begun, ...reasonOf(reason, position)],
     ]
   }
   if (held === undefined || !resumable) return end('the Leader goes on from a position that is not held here')
   return [
     { phase: 'live', applied: held, parts: [] },
     // Live goes on from what is held: a snapshot that was begun is of no use any more.
-    staged === undefined ? [state] : [state, { kind: 'dropStage' }],
+    staged === undefined ? [begun] : [begun, { kind: 'dropStage' }],
   ]
+}
+
+function reasonOf(reason: StreamErrorCode | null, head: Position): DownstreamEffect[] {
+  if (reason === null) return []
+  const message = `a snapshot is taken: ${reason}, the Leader is at ${format(head)}`
+  return reason === 'HASH_MISMATCH' || reason === 'POSITION_AHEAD'
+    ? [{ kind: 'distrust', code: reason, message }]
+    : [{ kind: 'report', message }]
 }
 
 function announced(state: In<'snapshot'>, { header }: Of<'snapshot'>): Step {
@@ -179,7 +195,7 @@ function announced(state: In<'snapshot'>, { header }: Of<'snapshot'>): Step {
   const nextChunk = resumed ? staged.nextChunk : 0
   if (nextChunk > header.chunks) return end('more chunks are held than the snapshot has')
   const effects: DownstreamEffect[] = resumed ? [] : [{ kind: 'begin', header }]
-  if (nextChunk === header.chunks) effects.push({ kind: 'finish' })
+  if (nextChunk === header.chunks) effects.push({ kind: 'finish', at: header.at })
   return [{ ...state, header, nextChunk }, effects]
 }
 
@@ -190,7 +206,7 @@ function received(state: In<'snapshot'>, { chunk, rows }: Of<'chunk'>): Step {
   const last = nextChunk === state.header.chunks
   return [
     { ...state, nextChunk },
-    [{ kind: 'stage', chunk, rows }, last ? { kind: 'finish' } : { kind: 'ping' }],
+    [{ kind: 'stage', chunk, rows }, last ? { kind: 'finish', at: state.header.at } : { kind: 'ping' }],
   ]
 }
 

@@ -23,7 +23,14 @@ export const errorCodes = [
 ] as const
 export type StreamErrorCode = (typeof errorCodes)[number]
 
-const snapshotHeader = z.object({ id: name, position, contentHash: hash, chunks: z.int().min(0) })
+const snapshotHeader = z.object({
+  id: name,
+  position,
+  contentHash: hash,
+  /** When its newest commit was made, Leader's wall time. */
+  at: z.number(),
+  chunks: z.int().min(0),
+})
 
 const toLeader = z.discriminatedUnion('type', [
   z.object({
@@ -53,6 +60,8 @@ const toFollower = z.discriminatedUnion('type', [
     /** Why a snapshot is sent although the Follower held something. */
     reason: z.enum(errorCodes).nullable(),
     leaderUrl: z.string().nullable(),
+    /** Leader's wall time as it sends this: the age of data is counted on two clocks. */
+    leaderTime: z.number(),
   }),
   z.object({ type: z.literal('snapshot'), header: snapshotHeader }),
   /** `rows`: base64 of the gzip of `encodeChanges` of puts to one table. */
@@ -111,10 +120,13 @@ const chainedLine = z.object({ seq: z.int().min(1), prevHash: hash, line: z.stri
 const auditToLeader = z.discriminatedUnion('type', [
   z.object({ type: z.literal('hello'), protocol: z.int(), incarnation: name }),
   z.object({ type: z.literal('records'), records: z.array(chainedLine).max(500) }),
+  /** A sign of life, and how many records wait here. */
+  z.object({ type: z.literal('ping'), queued: z.int().min(0) }),
 ])
 const auditToFollower = z.discriminatedUnion('type', [
   /** Highest contiguous number that is durable at the Leader. */
   z.object({ type: z.literal('stored'), seq: z.int().min(0) }),
+  z.object({ type: z.literal('pong') }),
   z.object({
     type: z.literal('refused'),
     reason: z.enum(['gap', 'fork', 'VERSION_UNSUPPORTED']),

@@ -26,7 +26,7 @@ export async function installDataset(
   const contentHash = new ContentHash().change(digests, []).toString()
   const sqlite = openSqlite(join(directory, 'data.db'), 'writer')
   const store = createReplicaStore(sqlite)
-  store.stageBegin({ id: 'bench', position: { epoch: 1, seq: 1 }, contentHash, chunks: pieces.length })
+  store.stageBegin({ id: 'bench', position: { epoch: 1, seq: 1 }, contentHash, at: 0, chunks: pieces.length })
   for (const [chunk, { table, rows }] of pieces.entries()) store.stageChunk(chunk, table, rows)
   store.stageFinish(wall(Date.now()))
   sqlite.close()

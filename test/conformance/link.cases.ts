@@ -102,6 +102,7 @@ export function linkCases(runtime: string, open: (name: string) => OpenReplica):
         onApplied: (position) => void applied.push(position),
         onStatus: (status) => void statuses.push(status),
         report: (message) => void reports.push(message),
+        alarm: (message) => void reports.push(message),
       },
       stopping.signal,
     )
@@ -278,7 +279,7 @@ export function linkCases(runtime: string, open: (name: string) => OpenReplica):
       await forgetLog()
       const running = run(replica, 2)
       await caughtUp(replica)
-      expect(running.reports).toContain('a snapshot is taken: POSITION_TOO_OLD')
+      expect(running.reports).toContainEqual(expect.stringContaining('a snapshot is taken: POSITION_TOO_OLD'))
       replica.close()
     })
 
@@ -328,7 +329,7 @@ export function linkCases(runtime: string, open: (name: string) => OpenReplica):
       await stopped(replica)
       replica.sqlite.run('UPDATE replica_state SET content_hash = ?1', ['0'.repeat(64)])
       const running = run(replica, 2)
-      await until(() => running.reports.includes('a snapshot is taken: HASH_MISMATCH'))
+      await until(() => running.reports.some((line) => line.startsWith('a snapshot is taken: HASH_MISMATCH')))
       await until(() => running.reports.some((line) => line.startsWith('snapshot complete')))
       await caughtUp(replica)
       replica.close()

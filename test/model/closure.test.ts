@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openSqlite } from '#edge-follower/node/sqlite.ts'
+import { createReplicaStore } from '#edge-follower/store/replica-store.ts'
 import { createSnapshotStore } from '#edge-follower/store/snapshot-store.ts'
 import type { Sqlite } from '#edge-follower/store/sqlite.ts'
-import { createTables, writeState } from '#edge-follower/store/state.ts'
+import { writeState } from '#edge-follower/store/state.ts'
 import { allowed, need, visible } from '#shared/authz/decide.ts'
 import { wall } from '#shared/base/time.ts'
 import { putParams, putSql } from '#shared/ledger/change.ts'
@@ -56,7 +57,7 @@ let writer: Sqlite
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'holdfast-model-'))
   writer = openSqlite(join(folder, 'data.sqlite'), 'writer')
-  createTables(writer)
+  createReplicaStore(writer)
 })
 afterAll(() => {
   writer.close()
@@ -80,8 +81,9 @@ function install(world: model.World, version: number): void {
     writeState(writer, {
       position: { epoch: 1, seq: version },
       contentHash: '',
-      appliedAt: wall(0),
+      newestAt: wall(0),
       dataVersion: version,
+      snapshotId: '',
     })
   })
 }

@@ -1,9 +1,9 @@
 // A Leader as a copy sees it: rows in memory, commits and snapshots of them.
-import type { SnapshotHeader } from '#edge-follower/store/replica.ts'
 import { type Change, type Commit, keyText, put, remove } from '#shared/ledger/change.ts'
 import { ContentHash, rowDigest } from '#shared/ledger/digest.ts'
 import type { Position } from '#shared/ledger/position.ts'
 import { type Row, type TableName, tableNames, tables } from '#shared/ledger/tables.ts'
+import type { SnapshotHeader } from '#shared/replication/messages.ts'
 import { type Random, seeded } from './random.ts'
 
 export type SourceSnapshot = {
@@ -50,7 +50,7 @@ export class Source {
     })
     const { position, contentHash } = this
     const id = `snapshot-${++this.#snapshots}`
-    return { header: { id, position, contentHash, chunks: chunks.length }, chunks }
+    return { header: { id, position, contentHash, at: 0, chunks: chunks.length }, chunks }
   }
 }
 

@@ -6,12 +6,10 @@ import { loginOfRole } from '../../id/login.ts'
 import { accountOf } from '../../id/resource-id.ts'
 import { authenticatorsQuery } from '../../ledger/reads/caller.ts'
 import { actorOf } from '../actor.ts'
+import { API_VERSION, installedAuthenticators } from '../info.ts'
 import { answer, json } from '../outcome.ts'
 import { textOf } from '../request.ts'
 import { type AnyRoute, route } from '../route.ts'
-
-/** The version of the API we speak: clients compare it before they use newer routes. */
-export const API_VERSION = '1.24.0'
 
 const index = route({
   id: 'index',
@@ -90,8 +88,6 @@ const whoami = route({
   },
 })
 
-const installed = ['authn']
-
 const authenticators = route({
   id: 'authenticators',
   method: 'GET',
@@ -104,7 +100,7 @@ const authenticators = route({
     answer(
       200,
       json({
-        installed,
+        installed: [...installedAuthenticators],
         configured: ['authn', ...webservices].sort(),
         enabled: [...settings.authenticators].sort(),
       }),

@@ -146,7 +146,7 @@ test('signs of life come while a snapshot is being made', async () => {
     leader.clock.advance(limits.heartbeatMs)
     expect(await follower.next()).toEqual({ type: 'ping' })
   }
-  const header = { id: 'abc', position: at(5), contentHash, chunks: 0 }
+  const header = { id: 'abc', position: at(5), contentHash, at: 0, chunks: 0 }
   leader.snapshot.resolve(header)
   expect(await follower.next()).toEqual({ type: 'snapshot', header })
   leader.commit()

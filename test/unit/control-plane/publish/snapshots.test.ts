@@ -38,7 +38,7 @@ function fakeLog() {
       subscribe: () => () => undefined,
       snapshot<T>(body: (snapshot: LedgerSnapshot) => Promise<T>): Promise<T> {
         log.readings++
-        return body({ position: { epoch: 1, seq: log.seq }, contentHash, pieces: pieces() })
+        return body({ position: { epoch: 1, seq: log.seq }, contentHash, at: 7, pieces: pieces() })
       },
     },
   }
@@ -67,7 +67,7 @@ test('many Followers at once cost one reading, and each gets all of it', async (
   const snapshots = createSnapshots(log.port, folder, randomBytes)
   const headers = await Promise.all([snapshots.current(), snapshots.current(), snapshots.current()])
   expect(log.readings).toBe(1)
-  expect(headers[0]).toMatchObject({ position: { epoch: 1, seq: 10 }, contentHash, chunks: 3 })
+  expect(headers[0]).toMatchObject({ position: { epoch: 1, seq: 10 }, contentHash, at: 7, chunks: 3 })
   const all = [
     [0, role(1)],
     [1, role(2)],

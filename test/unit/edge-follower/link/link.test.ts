@@ -23,6 +23,7 @@ const welcome = (mode: 'live' | 'snapshot'): ToFollower => ({
   mode,
   reason: null,
   leaderUrl: null,
+  leaderTime: 0,
 })
 const commit = (seq: number): ToFollower => ({
   type: 'commit',
@@ -33,33 +34,39 @@ const commit = (seq: number): ToFollower => ({
   parts: 1,
   changes: [],
 })
-const emptySnapshot: ToFollower = {
+const emptySnapshot: Extract<ToFollower, { type: 'snapshot' }> = {
   type: 'snapshot',
-  header: { id: 'abc', position: at(5), contentHash, chunks: 0 },
+  header: { id: 'abc', position: at(5), contentHash, at: 0, chunks: 0 },
 }
 
+/** A second welcome is out of turn. */
+const endsTheSession = welcome('live')
+
 /** A copy that holds 1.5; `mismatch` makes everything that is stored differ from the Leader's. */
-function fakeStore(mismatch = false): ReplicaStore & { readonly applied: number[] } {
+function fakeStore(mismatch = false) {
   const applied: number[] = []
+  const newestAt: number[] = []
   const check = (): void => {
     if (mismatch) throw new HashMismatch('1.6')
   }
-  return {
-    applied,
+  const store: ReplicaStore = {
     held: () => ({ position: at(5), contentHash }),
-    apply(commit) {
+    apply(commit, time) {
       check()
       applied.push(commit.position.seq)
+      newestAt.push(time)
     },
     staged: () => undefined,
     stageBegin: () => undefined,
     stageChunk: () => undefined,
-    stageFinish() {
+    stageFinish(time) {
       check()
+      newestAt.push(time)
       return { position: at(5), contentHash }
     },
     stageDrop: () => undefined,
   }
+  return { ...store, applied, newestAt }
 }
 
 /** `says`: what the Leader of each connection says after hello; when there is none left, it cannot be reached. */
@@ -69,6 +76,7 @@ function start(store: ReplicaStore, says: ToFollower[][]) {
   const heard: ToLeader[][] = []
   const statuses: LinkStatus[] = []
   const reports: string[] = []
+  const alarms: string[] = []
   const dial: Dial = async () => {
     const script = says.shift()
     if (script === undefined) throw new Error('the Leader cannot be reached')
@@ -94,6 +102,7 @@ function start(store: ReplicaStore, says: ToFollower[][]) {
       onApplied: () => undefined,
       onStatus: (status) => void statuses.push(status),
       report: (message) => void reports.push(message),
+      alarm: (message) => void alarms.push(message),
     },
     stopping.signal,
   )
@@ -101,6 +110,7 @@ function start(store: ReplicaStore, says: ToFollower[][]) {
     heard,
     statuses,
     reports,
+    alarms,
     done,
     /** Waits for the pause of this length, and ends it. */
     async pause(ms: number): Promise<void> {
@@ -172,6 +182,57 @@ test('a copy that was found wrong is not offered again until a snapshot is compl
   expect(running.statuses.map(({ lastError }) => lastError)).toContainEqual(
     expect.stringContaining('not held here'),
   )
+})
+
+test('a copy that differs, or is ahead, is an alarm until a snapshot is complete', async () => {
+  const ahead: ToFollower = { ...welcome('snapshot'), reason: 'POSITION_AHEAD' } as ToFollower
+  const running = start(fakeStore(), [
+    [ahead, endsTheSession],
+    [ahead, emptySnapshot, endsTheSession],
+  ])
+  await running.pause(100)
+  await running.pause(100)
+  await running.stop()
+  expect(running.alarms).toEqual(Array(2).fill('a snapshot is taken: POSITION_AHEAD, the Leader is at 1.5'))
+  const seen = running.statuses.map(({ distrust }) => distrust)
+  expect(seen.slice(0, seen.indexOf('POSITION_AHEAD'))).toEqual([undefined, undefined])
+  expect(seen.at(-1)).toBeUndefined()
+
+  const wrong = start(fakeStore(true), [[welcome('live'), commit(6)]])
+  await wrong.pause(100)
+  await wrong.stop()
+  expect(wrong.statuses.at(-1)).toMatchObject({ distrust: 'HASH_MISMATCH' })
+  expect(wrong.alarms).toEqual([expect.stringContaining('1.6')])
+})
+
+test('data is as old as the Leader says on its own clock, and never younger', async () => {
+  const now = Date.UTC(2026, 0, 5)
+  const minute = 60_000
+  const store = fakeStore()
+  const greeting = (leaderTime: number): ToFollower => ({ ...welcome('live'), leaderTime }) as ToFollower
+  const made = (seq: number, time: number): ToFollower => ({ ...commit(seq), at: time }) as ToFollower
+  const running = start(store, [
+    // A Leader whose clock is a minute ahead sends what it made three seconds ago, then something from the future.
+    [
+      greeting(now + minute),
+      made(6, now + minute - 3_000),
+      made(7, now + minute + 5_000),
+      made(8, now + minute),
+      endsTheSession,
+    ],
+    // One whose clock is behind, and a snapshot that it made an hour ago.
+    [
+      { ...welcome('snapshot'), leaderTime: now - minute } as ToFollower,
+      { ...emptySnapshot, header: { ...emptySnapshot.header, at: now - minute - 60 * minute } },
+      endsTheSession,
+    ],
+  ])
+  await running.pause(100)
+  await running.pause(100)
+  await running.stop()
+  const ages = store.newestAt.map((time) => now - time)
+  // The first pause is 100 ms of our own clock.
+  expect(ages).toEqual([3_000, 0, 5_000, 60 * minute - 100])
 })
 
 test('SUPERSEDED ends the link for good', async () => {

@@ -84,7 +84,7 @@ describe('applying commits', () => {
     replica.apply(source.heartbeat(), wall(1000))
     const beat = readState(sqlite)!
     expect(beat.dataVersion).toBe(before.dataVersion)
-    expect(beat.appliedAt).toBe(1000)
+    expect(beat.newestAt).toBe(1000)
     replica.apply(source.commit([role('acme:user:b')]), wall(2000))
     expect(readState(sqlite)!.dataVersion).toBe(before.dataVersion + 1)
   })

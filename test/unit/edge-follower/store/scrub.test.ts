@@ -144,7 +144,11 @@ describe('the scrubber', () => {
         return Promise.resolve()
       },
     }
-    await scrub({ sqlite, clock, onCorrupt: (what) => found.push(what), report: found.push }, never)
+    let sound = 0
+    const onSound = () => sound++
+    const onCorrupt = (what: string) => found.push(what)
+    await scrub({ sqlite, clock, onSound, onCorrupt, report: found.push }, never)
+    expect(sound).toBe(3)
     expect(found).toEqual(['a row of roles differs from its digest at 1.2'])
     expect(pauses).toHaveLength(3)
   })
@@ -171,7 +175,9 @@ describe('the scrubber', () => {
       },
     }
     const onCorrupt = () => reports.push('corrupt')
-    await scrub({ sqlite: failing, clock, onCorrupt, report: (text) => reports.push(text) }, stopping.signal)
+    const onSound = () => undefined
+    const report = (text: string) => reports.push(text)
+    await scrub({ sqlite: failing, clock, onSound, onCorrupt, report }, stopping.signal)
     expect(reports).toEqual(['the copy was not scrubbed: busy'])
   })
 })

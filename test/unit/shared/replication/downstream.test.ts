@@ -24,10 +24,17 @@ const welcome = (
   mode: 'live' | 'snapshot',
   position: string,
   reason: 'POSITION_AHEAD' | null = null,
-): DownstreamEvent => ({ type: 'welcome', mode, position: at(position), reason, leaderUrl: null })
+): DownstreamEvent => ({
+  type: 'welcome',
+  mode,
+  position: at(position),
+  reason,
+  leaderUrl: null,
+  leaderTime: 0,
+})
 const announced = (id: string, position: string, chunks: number): DownstreamEvent => ({
   type: 'snapshot',
-  header: { id, position: at(position), contentHash: hash, chunks },
+  header: { id, position: at(position), contentHash: hash, at: 0, chunks },
 })
 const chunk = (n: number): DownstreamEvent => ({ type: 'chunk', chunk: n, rows: '' })
 const changes = JSON.parse(encodeChanges([put('heartbeats', { id: 1, at: 1 })])) as unknown[]
@@ -55,6 +62,8 @@ function line(effect: DownstreamEffect): string {
       return `ack ${show(effect.position)}`
     case 'tell':
       return `tell ${effect.code}`
+    case 'distrust':
+      return `distrust ${effect.code}: ${effect.message}`
     case 'state':
       return `state ${effect.state}`
     case 'report':
@@ -144,6 +153,7 @@ describe('live', () => {
       commit -> live
         apply 1.6 changes=1
       mismatched -> ended
+        distrust HASH_MISMATCH: differs
         tell HASH_MISMATCH
         end differs
     `)
@@ -212,9 +222,9 @@ describe('a snapshot', () => {
     expect(transcript(greeting('1.5', staged), welcome('live', '1.9'))).toContain('dropStage')
   })
 
-  test('replaces what is held, with the reason in the report', () => {
+  test('replaces what is held, with the reason in the alarm', () => {
     expect(transcript(greeting('1.50'), welcome('snapshot', '1.9', 'POSITION_AHEAD'))).toContain(
-      'report a snapshot is taken: POSITION_AHEAD',
+      'distrust POSITION_AHEAD: a snapshot is taken: POSITION_AHEAD, the Leader is at 1.9',
     )
   })
 
