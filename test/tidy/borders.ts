@@ -19,7 +19,6 @@ export const layers = [
   'audit',
   'authn',
   'replication',
-  'health',
   'api',
   'node',
 ] as const
