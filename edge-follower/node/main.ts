@@ -109,6 +109,7 @@ async function forwardLeftOver(
         join(settings.data_dir, `audit-${slot}.db`),
         log,
         'audit records that the Leader does not have are in it',
+        'owner',
       )
       const queue = createAuditQueue({
         sqlite: file.sqlite,

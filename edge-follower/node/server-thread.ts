@@ -45,6 +45,7 @@ const queueFile = openChecked(
   join(settings.data_dir, `audit-${slot}.db`),
   log,
   'audit records that the Leader does not have are in it',
+  'owner',
 )
 queueFile.sqlite.raw.pragma(`wal_autocheckpoint = ${limits.auditCheckpointPages}`)
 const budgetRecords = Math.ceil(settings.audit_budget_records / threads)

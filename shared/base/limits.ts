@@ -71,7 +71,7 @@ export const limits = {
   auditQueueRecords: 10_000_000,
   auditQueueBytes: 1024 * MiB,
   /** Pages of a queue's log that one commit moves to its file: the thread answers nobody meanwhile. 1 000 took 12 ms. */
-  auditCheckpointPages: 50,
+  auditCheckpointPages: 100,
   /** One batch on its way to the Leader (cluster 12.6). */
   auditBatchRecords: 500,
   auditBatchWaitMs: 200,

@@ -121,3 +121,22 @@ describe('a condemned file', () => {
     checked.close()
   })
 })
+
+test('a file in the hands of another process is refused by name, and stays where it is', () => {
+  const owner = openChecked(file, log, 'records are in it', 'owner')
+  owner.sqlite.run('CREATE TABLE t (id INTEGER)', [])
+  // The mark of the first stands, so the second would check the file.
+  expect(() => openChecked(file, log, 'records are in it', 'owner')).toThrow(
+    expect.objectContaining({
+      code: 'settings_invalid',
+      message: expect.stringContaining(`${file} is in use`),
+    }),
+  )
+  owner.sqlite.run('INSERT INTO t VALUES (1)', [])
+  owner.close()
+  expect(errors).toEqual([])
+  expect(asides()).toEqual([])
+  const next = openChecked(file, log, 'records are in it', 'owner')
+  expect(next.sqlite.all('SELECT id FROM t', [])).toEqual([{ id: 1 }])
+  next.close()
+})
