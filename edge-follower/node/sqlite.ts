@@ -9,6 +9,7 @@ import type { Sqlite } from '../store/sqlite.ts'
 /** Statements of all routes together are about a hundred; lists of columns never come from outside. */
 const statementsPrepared = 500
 
+const COPY_PAGE_BYTES = 16_384
 const WRITER_CACHE_KIB = 4_096
 const READER_CACHE_KIB = 2_048
 
@@ -28,7 +29,9 @@ export function openSqlite(file: string, role: 'writer' | 'owner' | 'reader' | '
   const database = new Database(file, { readonly: !writes, timeout })
   if (writes) {
     if (role === 'owner') database.pragma('locking_mode = EXCLUSIVE')
-    // Before the first table: later it has no effect (reclaim.ts).
+    // Before the first table: later they have no effect (reclaim.ts). Large pages make the trees of a large copy
+    // flatter: 100 000 secrets are read nearly as fast as 1 000. A queue's small commits want small pages.
+    if (role === 'writer') database.pragma(`page_size = ${COPY_PAGE_BYTES}`)
     database.pragma('auto_vacuum = INCREMENTAL')
     database.pragma('journal_mode = WAL')
     // A log that grew with a snapshot does not stay that long.
