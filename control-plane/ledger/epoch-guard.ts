@@ -1,7 +1,7 @@
 // The database itself refuses a Leader that has been deposed (cluster 7.5): an advisory lock, because shared row
 // locks on one hot row would write to the log with every write.
 import { DomainError } from '#shared/base/errors.ts'
-import type { Session } from './connection.ts'
+import { isRefusal, type Session } from './connection.ts'
 
 const EPOCH_LOCK = 7_305_101
 
@@ -23,6 +23,17 @@ export async function beginGuarded(session: Session, epoch: number): Promise<voi
 
 /** Grows with every promotion of a Postgres, so histories that parted are told from one another. */
 const TIMELINE = '(SELECT timeline_id FROM pg_control_checkpoint())'
+
+/** Begins a transaction beside which nobody writes. Throws `policy_conflict` when that takes longer than `waitMs`. */
+export async function beginAlone(session: Session, waitMs: number): Promise<void> {
+  await session.query(`BEGIN; SET LOCAL lock_timeout = ${waitMs}`)
+  try {
+    await session.query(`SELECT pg_advisory_xact_lock(${EPOCH_LOCK})`)
+  } catch (cause) {
+    if (!isRefusal(cause)) throw cause
+    throw new DomainError('policy_conflict', 'a write is under way', { cause })
+  }
+}
 
 /** The epoch of a node that leads alone: the newest one, or 1 in a new database. Only a new leadership raises it. */
 export async function currentEpoch(session: Session, node: string, now: number): Promise<number> {

@@ -17,6 +17,7 @@ import { beginGuarded } from './epoch-guard.ts'
 import { createLanes } from './lanes.ts'
 import { readCommits } from './log.ts'
 import { readFolded } from './reader.ts'
+import { rehearse } from './rehearsal.ts'
 
 type Job = {
   readonly command: Command<Decision>
@@ -169,6 +170,7 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
         if (lane !== undefined) lanes.leave(lane)
       }
     },
+    rehearse: (trial) => rehearse(database, trial),
     head: () => head,
     onCommit: (listener) => subscribe(commitListeners, listener),
     onRecords: (listener) => subscribe(recordListeners, listener),

@@ -2,6 +2,7 @@
 import type { AuditEvent } from '../audit/event.ts'
 import type { Json } from '../base/json.ts'
 import type { Change } from '../ledger/change.ts'
+import type { Batch, FactsOf } from '../ledger/store.ts'
 
 export type Body =
   | { readonly kind: 'empty' }
@@ -17,6 +18,13 @@ export type Body =
       readonly base64: boolean
     }
 
+/** Changes that are tried and taken back, and what is answered when it is known what they would do. */
+export type Tried = {
+  readonly changes: readonly Change[]
+  readonly watch: Batch
+  readonly report: (before: FactsOf<Batch>, after: FactsOf<Batch>) => Outcome
+}
+
 export type Outcome = {
   readonly status: number
   readonly body: Body
@@ -24,6 +32,8 @@ export type Outcome = {
   /** Empty for reads. A Follower answers 405 to an outcome that succeeds with a write route. */
   readonly changes: readonly Change[]
   readonly audit: readonly AuditEvent[]
+  /** Only of a route that rehearses. */
+  readonly tried?: Tried
 }
 
 const empty: Body = { kind: 'empty' }

@@ -58,6 +58,8 @@ export type Route<Input, B extends Batch, Proof> = {
    */
   readonly prove?: (facts: FactsOf<B>, input: Input, io: NodeIo, caller: Caller) => Promise<Proof>
   readonly decide: (facts: FactsOf<B>, input: Input, context: Context, proof: Proof) => Outcome
+  /** True when this request only asks what it would do: its outcome's `tried` is tried and taken back. */
+  readonly rehearses?: (input: Input) => boolean
   /** Commands of one lane are run one at a time (policy loads of an account). */
   readonly lane?: (input: Input) => string
 }

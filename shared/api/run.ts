@@ -62,9 +62,8 @@ async function decided(
   const input = route.input({ params, query, header: request.header, body }, node.settings)
   const asked: Asked = { route, input, caller, now, node }
   // Awaited here: a promise that is returned takes three turns of the microtask queue to settle.
-  return route.effect === 'write' && node.ledger !== undefined
-    ? await commit(asked)
-    : await look(asked, conditionsOf(request))
+  if (route.effect === 'read' || node.ledger === undefined) return await look(asked, conditionsOf(request))
+  return route.rehearses?.(input) ? await rehearse(asked) : await commit(asked)
 }
 
 type Asked = {
@@ -146,6 +145,29 @@ async function commit(asked: Asked): Promise<Decided> {
   const { position, changed } = committed
   const receipt = changed ? await node.receipt?.(position, caller.requestId) : undefined
   return { outcome: committed.decision.outcome, stamps: { requestId: caller.requestId, position, receipt } }
+}
+
+/** Decides in a transaction that is rolled back, and answers with what it would have done. */
+async function rehearse(asked: Asked): Promise<Decided> {
+  const { route, input, caller, now, node } = asked
+  const batch: Batch = route.facts(input, caller, now)
+  const { decision, position, before, after } = await node.ledger!.rehearse({
+    statements: statementsOf(batch),
+    caller: caller.role,
+    decide(snapshot) {
+      const outcome =
+        caller.role !== undefined && !snapshot.callerKnown
+          ? problems.forbidden()
+          : route.decide(readFacts(batch, snapshot.rows), input, contextOf(asked), undefined)
+      const { changes = [], watch = {} } = outcome.tried ?? {}
+      return { outcome, changes, watch: statementsOf(watch) }
+    },
+  })
+  const { tried } = decision.outcome
+  const outcome =
+    tried?.report(readFacts(tried.watch, before), readFacts(tried.watch, after)) ?? decision.outcome
+  if (outcome.audit.length > 0) await node.audit.append(linesOf(outcome, asked))
+  return { outcome, stamps: { requestId: caller.requestId, position } }
 }
 
 function contextOf({ caller, now, node }: Asked): Context {

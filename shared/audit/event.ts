@@ -303,6 +303,39 @@ function policyNoun(s: PolicySubject): string {
   }
 }
 
+/** A dry run that found nothing wrong (policy 9). */
+export function policyValidatedEvent(actor: Actor, policy: string): AuditEvent {
+  return build({
+    msgid: 'policy',
+    operation: 'validate',
+    auth: { user: actor.user },
+    subject: { resource: policy },
+    clientIp: actor.clientIp,
+    success: `${actor.user} validated policy ${policy}`,
+    failure: '',
+    severity: severities.notice,
+  })
+}
+
+/** An effective policy that was read, or not (policy 11). */
+export function policyReadEvent(
+  actor: Actor,
+  p: { readonly policy: string; readonly error?: string | undefined },
+): AuditEvent {
+  const [account = '', , ...identifier] = p.policy.split(':')
+  return build({
+    msgid: 'policy',
+    operation: 'read',
+    auth: { user: actor.user },
+    subject: { account, identifier: identifier.join(':'), role_id: actor.user },
+    clientIp: actor.clientIp,
+    error: p.error,
+    success: `${actor.user} read policy ${p.policy}`,
+    failure: `${actor.user} failed to read policy ${p.policy}`,
+    severity: severities.notice,
+  })
+}
+
 /** A load that failed: `create` for POST, `update` for PATCH and PUT (policy 11). */
 export function policyFailedEvent(
   actor: Actor,

@@ -73,6 +73,20 @@ export type Committed<D extends Decision> = {
   readonly changed: boolean
 }
 
+/** To be tried and taken back: `watch` is read before the changes and after them, with the caller's closure of then. */
+export type Rehearsal = {
+  readonly changes: readonly Change[]
+  readonly watch: readonly Statement[]
+}
+
+export type Rehearsed<R extends Rehearsal> = {
+  readonly decision: R
+  readonly position: Position
+  /** Rows of each watched statement. */
+  readonly before: Snapshot['rows']
+  readonly after: Snapshot['rows']
+}
+
 export interface Ledger {
   /**
    * Runs facts and decision inside the writer's transaction; resolves when changes and audit records are
@@ -80,7 +94,14 @@ export interface Ledger {
    * message), `policy_conflict`, `stale_epoch`. An error thrown by `decide` rolls back this command alone.
    */
   submit<D extends Decision>(command: Command<D>): Promise<Committed<D>>
+  /**
+   * The same in a transaction that is rolled back, while nobody writes. Rejects with `unavailable`, and with
+   * `policy_conflict` when a write is under way for too long.
+   */
+  rehearse<R extends Rehearsal>(command: Trial<R>): Promise<Rehearsed<R>>
 }
+
+export type Trial<R extends Rehearsal> = ReadRequest & { readonly decide: (snapshot: Snapshot) => R }
 
 export function statementsOf(batch: Batch): Statement[] {
   return Object.values(batch)

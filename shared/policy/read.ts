@@ -11,7 +11,7 @@ export function readPolicy(text: string): Statement[] {
   const read = readYaml(text)
   if ('fault' in read) {
     const { message, mark, syntax } = read.fault
-    throw new PolicyError(message, syntax ? undefined : mark)
+    throw new PolicyError(message, syntax ? undefined : mark, mark)
   }
   const { root } = read
   if (root === undefined || (root.kind === 'scalar' && root.text === '' && root.tag === undefined)) return []

@@ -15,6 +15,7 @@ import {
   Parser,
 } from 'yaml'
 import { limits } from '../base/limits.ts'
+import { syntaxWords } from './faults.ts'
 
 /** Zero-based, as the reference's scanner reports it: where the scanner stands when the node is complete (policy 2.4). */
 export type Mark = { readonly line: number; readonly column: number }
@@ -53,7 +54,8 @@ export function readYaml(text: string): YamlRead {
     const error = document.errors[0]
     if (error !== undefined) {
       const at = lines.linePos(error.pos[0])
-      return { fault: { message: error.message, mark: { line: at.line, column: at.col }, syntax: true } }
+      const mark = { line: at.line, column: at.col }
+      return { fault: { message: syntaxWords(error.message), mark, syntax: true } }
     }
     if (more) return faultOf(MANY_DOCUMENTS)
     if (document.contents === null) return { root: undefined }

@@ -1,20 +1,27 @@
 // Policy loads (http-api 13, policy 5).
-import { type PolicySubject, policyEvent, policyFailedEvent } from '../../audit/event.ts'
+import {
+  type PolicySubject,
+  policyEvent,
+  policyFailedEvent,
+  policyValidatedEvent,
+} from '../../audit/event.ts'
 import { need, visible } from '../../authz/decide.ts'
 import { fromUtf8, utf8 } from '../../base/bytes.ts'
 import { limits } from '../../base/limits.ts'
 import { sha256Hex } from '../../base/native-crypto.ts'
 import { type Change, put, remove } from '../../ledger/change.ts'
 import { type LoadMode, policyBatch } from '../../ledger/reads/policy.ts'
+import { shownBatch } from '../../ledger/reads/shown.ts'
 import type { Row } from '../../ledger/tables.ts'
 import { PolicyError } from '../../policy/errors.ts'
 import { type Loaded, type LoadRead, policyId, readLoad, touchedBy } from '../../policy/load.ts'
 import { type Plan, type PlanTools, type PolicyFacts, plan, type Reported } from '../../policy/plan.ts'
+import { invalidReport, recordsIn, type Shown, validReport } from '../../policy/report.ts'
 import { definedRows } from '../../policy/rows.ts'
 import { recordId } from '../../secret/keyring.ts'
 import { drawApiKey } from '../../token/api-key.ts'
 import { actorOf } from '../actor.ts'
-import { answer, json, type Outcome, recorded } from '../outcome.ts'
+import { answer, json, type Outcome, recorded, type Tried } from '../outcome.ts'
 import { problems } from '../problems.ts'
 import { textOf } from '../request.ts'
 import { type AnyRoute, type Context, route } from '../route.ts'
@@ -45,6 +52,7 @@ const load = (mode: LoadMode) =>
       read: readLoad(body, params.account!, params.id!, mode),
     }),
     facts: ({ policy, read }) => policyBatch(touchedBy(read, policy, mode)),
+    rehearses: ({ dryRun }) => dryRun,
     lane: ({ account }) => `policy ${account}`,
     decide(facts, input, context) {
       if (input.kind !== 'policy') return problems.noRoute()
@@ -56,7 +64,6 @@ const load = (mode: LoadMode) =>
       if (need(facts.access, privileges[mode]) !== 'allowed' || facts.unchangeable) {
         return refused(problems.forbidden(), 'Forbidden')
       }
-      if (input.dryRun) return problems.notImplemented('Dry run is not available in this version')
       const { read } = input
       if ('blank' in read)
         return refused(problems.validation('policy_text', 'is not present'), 'policy_text is not present')
@@ -66,8 +73,11 @@ const load = (mode: LoadMode) =>
       }
       try {
         if ('error' in read) throw read.error
-        return loaded(mode, input.policy, read, facts, context)
+        const load = loaded(mode, input.policy, read, facts, context)
+        return input.dryRun ? tried(load, input.policy, context) : load
       } catch (error) {
+        if (error instanceof PolicyError && input.dryRun)
+          return refused(answer(422, json(invalidReport(error, input.policy))), error.message)
         if (error instanceof PolicyError)
           return refused(problems.policyInvalid(error.message, error.mark), error.message)
         throw error
@@ -96,6 +106,14 @@ function loaded(mode: LoadMode, policy: string, read: Loaded, facts: PolicyFacts
     ...(read.warnings.length > 0 ? { warnings: read.warnings } : {}),
   }
   return answer(201, json(body), { changes, audit: events })
+}
+
+/** What the load would change, on all records that its changes say something about. */
+function tried({ changes }: Outcome, policy: string, { caller }: Context): Outcome {
+  const watch = shownBatch(recordsIn(changes))
+  const report = (before: Shown, after: Shown): Outcome =>
+    answer(200, json(validReport(before, after)), { audit: [policyValidatedEvent(actorOf(caller), policy)] })
+  return { ...answer(200), tried: { changes, watch, report: report as Tried['report'] } }
 }
 
 function createdRoles({ created }: Plan): Record<string, { id: string; api_key: string }> {
