@@ -17,6 +17,8 @@ export type ApiSettings = {
   readonly hostFactoriesEnabled: boolean
   readonly secretVersions: number
   readonly policyVersions: number
+  readonly effectivePolicyMaxDepth: number
+  readonly effectivePolicyMaxLimit: number
 }
 
 export const defaultApiSettings: ApiSettings = {
@@ -30,4 +32,6 @@ export const defaultApiSettings: ApiSettings = {
   hostFactoriesEnabled: true,
   secretVersions: limits.secretVersions,
   policyVersions: limits.policyVersions,
+  effectivePolicyMaxDepth: limits.effectivePolicyDepth,
+  effectivePolicyMaxLimit: limits.effectivePolicyLimit,
 }

@@ -117,7 +117,7 @@ export const limits = {
   /** From one pass over the copy to the next. */
   scrubPauseMs: 10 * 60 * 1000,
   /** Free pages are given back to the disk in steps of about 2 ms. */
-  reclaimStepPages: 64,
+  reclaimStepPages: 16,
   reclaimRestMs: 50,
   reclaimPauseMs: 60 * 1000,
   /** Addresses whose parsed form a node remembers. */
@@ -129,6 +129,8 @@ export const limits = {
   resourceListLimit: 1_000,
   secretVersions: 20,
   policyVersions: 20,
+  effectivePolicyDepth: 64,
+  effectivePolicyLimit: 100_000,
   tokenTtlSeconds: 480,
   tokenTtlSecondsMax: 18_000,
 } as const

@@ -85,6 +85,16 @@ export const apiTable = {
     form: count.min(1).default(limits.policyVersions),
     env: ['POLICIES_VERSION_LIMIT'],
   },
+  effective_policy_max_depth: {
+    doc: 'Levels of an effective policy',
+    form: count.max(limits.effectivePolicyDepth).default(limits.effectivePolicyDepth),
+    env: ['CONJUR_EFFECTIVE_POLICY_MAX_DEPTH'],
+  },
+  effective_policy_max_limit: {
+    doc: 'Records, annotations and permissions of an effective policy',
+    form: count.max(limits.effectivePolicyLimit).default(limits.effectivePolicyLimit),
+    env: ['CONJUR_EFFECTIVE_POLICY_MAX_LIMIT'],
+  },
 } as const satisfies SettingTable
 
 export function apiSettingsOf(s: SettingsOf<typeof apiTable>): ApiSettings {
@@ -101,6 +111,8 @@ export function apiSettingsOf(s: SettingsOf<typeof apiTable>): ApiSettings {
     hostFactoriesEnabled: s.host_factories_enabled,
     secretVersions: s.secrets_version_limit,
     policyVersions: s.policies_version_limit,
+    effectivePolicyMaxDepth: s.effective_policy_max_depth,
+    effectivePolicyMaxLimit: s.effective_policy_max_limit,
   }
 }
 

@@ -1,9 +1,11 @@
 // Policy loads without a server: the routes themselves, on SQLite in memory, with what must hold after every load.
 import Database from 'better-sqlite3'
+import type { Outcome } from '#shared/api/outcome.ts'
+import { effectivePolicyRoutes } from '#shared/api/routes/effective-policy.ts'
 import { policyRoutes } from '#shared/api/routes/policies.ts'
 import { type ApiSettings, defaultApiSettings } from '#shared/api/settings.ts'
 import type { AuditEvent } from '#shared/audit/event.ts'
-import { concat, utf8 } from '#shared/base/bytes.ts'
+import { concat, fromUtf8, utf8 } from '#shared/base/bytes.ts'
 import type { Json } from '#shared/base/json.ts'
 import { wall } from '#shared/base/time.ts'
 import { identifierOf } from '#shared/id/resource-id.ts'
@@ -12,7 +14,7 @@ import { closureCte, expandLists } from '#shared/ledger/reads/closure.ts'
 import type { LoadMode } from '#shared/ledger/reads/policy.ts'
 import { createIndexSql, createTableSql } from '#shared/ledger/schema.ts'
 import { searchWords } from '#shared/ledger/search.ts'
-import { readFacts, type Statement, statementsOf } from '#shared/ledger/store.ts'
+import { type Batch, type FactsOf, readFacts, type Statement, statementsOf } from '#shared/ledger/store.ts'
 import {
   type Cell,
   columnsOf,
@@ -67,23 +69,64 @@ export class Account {
   }
 
   load(mode: LoadMode, text: string | Uint8Array, options: LoadOptions = {}): LoadAnswer {
-    const { policy = 'root', as = ADMIN, query = {} } = options
-    const route = policyRoutes.find(({ method }) => method === mode)!
+    const outcome = this.#decide(mode, text, options)
+    this.#mustBeRealDifferences(outcome.changes)
+    this.apply(outcome.changes)
+    return answerOf(outcome)
+  }
+
+  /** What the load would do; nothing is different afterwards. */
+  dryRun(mode: LoadMode, text: string | Uint8Array, options: LoadOptions = {}): LoadAnswer {
+    const outcome = this.#decide(mode, text, { ...options, query: { dryRun: 'true' } })
+    const { tried } = outcome
+    if (tried === undefined) return answerOf(outcome)
+    const watched = (): FactsOf<Batch> => this.#facts(tried.watch, options.as ?? ADMIN)
+    this.#database.exec('BEGIN')
+    const before = watched()
+    this.apply(tried.changes)
+    const after = watched()
+    this.#database.exec('ROLLBACK')
+    return answerOf(tried.report(before, after))
+  }
+
+  /** The effective policy as YAML, or as JSON. */
+  effective(options: LoadOptions & { readonly json?: boolean } = {}): {
+    status: number
+    text: string
+    value: Json
+  } {
+    const { body, status } = this.#decide('GET', '', options)
+    const text = body.kind === 'bytes' ? (fromUtf8(body.bytes) ?? '') : ''
+    return { status, text, value: body.kind === 'json' ? body.value : null }
+  }
+
+  #facts(batch: Batch, as: string): FactsOf<Batch> {
+    return readFacts(
+      batch,
+      statementsOf(batch).map((statement) => this.#query(statement, as)),
+    )
+  }
+
+  #decide(
+    method: LoadMode | 'GET',
+    text: string | Uint8Array,
+    options: LoadOptions & { readonly json?: boolean },
+  ): Outcome {
+    const { policy = 'root', as = ADMIN, query = {}, json = false } = options
+    const route = [...policyRoutes, ...effectivePolicyRoutes].find((row) => row.method === method)!
     const input = route.input(
       {
         params: { account: 'acme', kind: 'policy', id: policy },
         query: new Map(Object.entries(query)),
-        header: () => undefined,
+        header: () => (json ? 'application/json' : undefined),
         body: typeof text === 'string' ? utf8(text) : text,
       },
       this.#settings,
     )
     this.now = wall(this.now + 1)
     const caller = { role: as, tokenIssuedAt: undefined, clientIp: '10.0.0.7', requestId: 'r' }
-    const batch = route.facts(input, caller, this.now)
-    const rows = statementsOf(batch).map((statement) => this.#query(statement, as))
-    const outcome = route.decide(
-      readFacts(batch, rows),
+    return route.decide(
+      this.#facts(route.facts(input, caller, this.now), as),
       input,
       {
         caller,
@@ -94,20 +137,17 @@ export class Account {
       },
       undefined,
     )
-    this.#mustBeRealDifferences(outcome.changes)
-    this.apply(outcome.changes)
-    const { status, body, changes, audit } = outcome
-    return { status, body: body.kind === 'json' ? body.value : undefined, changes, audit }
   }
 
   apply(changes: readonly Change[]): void {
-    this.#database.transaction(() => {
+    const all = this.#database.transaction(() => {
       for (const change of changes) {
         if (change.op === 'put')
           this.#run(putSql(change.table), putParams(change.table, change.row, noDigest))
         else this.#run(deleteSql(change.table), keyParams(change.table, change.key))
       }
-    })()
+    })
+    all()
   }
 
   rows<N extends TableName>(table: N): RowOf<N>[] {
@@ -201,6 +241,13 @@ export class Account {
   }
 }
 
+const answerOf = ({ status, body, changes, audit }: Outcome): LoadAnswer => ({
+  status,
+  body: body.kind === 'json' ? body.value : undefined,
+  changes,
+  audit,
+})
+
 const keyOf = (table: TableName, row: Row): string => `${table} ${keyText(table, row)}`
 
 const sameCells = (a: Row, b: Row): boolean =>
@@ -208,9 +255,8 @@ const sameCells = (a: Row, b: Row): boolean =>
 
 function withClosure({ sql, params }: Statement, role: string): { sql: string; bound: Record<number, Cell> } {
   const closure = `WITH RECURSIVE ${closureCte(`?${params.length + 1}`)}`
-  const text = /^\s*WITH RECURSIVE\b/.test(sql)
-    ? sql.replace(/^\s*WITH RECURSIVE\b/, `${closure},`)
-    : `${closure} ${sql}`
+  const own = /^\s*WITH(?: RECURSIVE)?\b/
+  const text = own.test(sql) ? sql.replace(own, `${closure},`) : `${closure} ${sql}`
   return { sql: expandLists('sqlite', text), bound: numbered([...params, role]) }
 }
 
