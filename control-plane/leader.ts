@@ -9,7 +9,7 @@ import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { makeId } from '#shared/id/resource-id.ts'
-import { put } from '#shared/ledger/change.ts'
+import { type Change, put } from '#shared/ledger/change.ts'
 import { credentialsQuery } from '#shared/ledger/reads/caller.ts'
 import type { Ledger, ReadStore } from '#shared/ledger/store.ts'
 import { systemClock } from '#shared/node/clock.ts'
@@ -18,7 +18,7 @@ import { loadKeyring, loadSigningKey } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
-import { accountChanges } from '#shared/policy/bootstrap.ts'
+import { accountChanges, SYSTEM_ROOT, systemChanges } from '#shared/policy/bootstrap.ts'
 import { type Keyring, recordId } from '#shared/secret/keyring.ts'
 import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
 import { drawApiKey } from '#shared/token/api-key.ts'
@@ -98,7 +98,16 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
   outbox.subscribe(drain)
   drain()
 
-  await openAccount(settings, writer, reader, keyring)
+  const { account } = settings
+  const firstRoles: readonly FirstRole[] = [
+    { id: SYSTEM_ROOT, changes: systemChanges, keyFile: 'accounts.key' },
+    {
+      id: makeId(account, 'user', 'admin'),
+      changes: (sealed, now) => accountChanges(account, sealed, now),
+      keyFile: 'admin.key',
+    },
+  ]
+  for (const role of firstRoles) await openRole(role, settings.data_dir, writer, reader, keyring)
   await registerKeys(writer, settings.name, [
     { kid: signingKey.kid, jwk: JSON.stringify(signingKey.publicJwk) },
   ])
@@ -216,26 +225,34 @@ async function bearersOf(entries: readonly string[], ownName: string): Promise<F
 const invalidFollower = (what: string): DomainError =>
   new DomainError('settings_invalid', `followers: ${what}`, { target: 'followers' })
 
-/** A new account gets its admin; the key's file is written again when it is missing. */
-async function openAccount(
-  settings: LeaderSettings,
+type FirstRole = {
+  readonly id: string
+  /** Of the role and what belongs to it, with its sealed API key. */
+  readonly changes: (sealedKey: Uint8Array, now: number) => Change[]
+  /** In the data folder. */
+  readonly keyFile: string
+}
+
+/** Roles that are there before any policy get their API keys; a key's file is written again when it is missing. */
+async function openRole(
+  role: FirstRole,
+  dataDirectory: string,
   ledger: Ledger,
   store: ReadStore,
   keyring: Keyring,
 ): Promise<void> {
-  const admin = makeId(settings.account, 'user', 'admin')
-  const query = credentialsQuery(admin)
+  const query = credentialsQuery(role.id)
+  const record = recordId('credentials', role.id)
   const read = async () =>
     query.read((await store.read({ statements: [query], caller: undefined })).rows[0] ?? [])
   if (!(await read()).exists) {
-    const sealed = keyring.seal(recordId('credentials', admin), utf8(drawApiKey(randomBytes)))
-    const changes = accountChanges(settings.account, sealed, systemClock.wall())
+    const changes = role.changes(keyring.seal(record, utf8(drawApiKey(randomBytes))), systemClock.wall())
     await ledger.submit({ statements: [], caller: undefined, decide: () => ({ changes, records: [] }) })
   }
   const sealed = (await read()).credentials?.apiKey
   if (sealed === undefined) return
-  const key = fromUtf8(keyring.open(recordId('credentials', admin), sealed)) ?? ''
-  await writePrivateFile(join(settings.data_dir, 'admin.key'), `${key}\n`)
+  const key = fromUtf8(keyring.open(record, sealed)) ?? ''
+  await writePrivateFile(join(dataDirectory, role.keyFile), `${key}\n`)
 }
 
 async function registerKeys(ledger: Ledger, node: string, keys: readonly SigningKeyRow[]): Promise<void> {

@@ -40,6 +40,16 @@ export const problems = {
     ...problem(409, 'policy_conflict', 'Concurrent policy load in progress, please retry'),
     headers: { 'Retry-After': String(retryAfterSeconds) },
   }),
+  exists: (target: string, id: string): Outcome =>
+    problem(409, 'conflict', `${target} "${id}" already exists`, {
+      target,
+      details: { code: 'conflict', target: 'id', message: id },
+    }),
+  accountNotFound: (name: string): Outcome =>
+    problem(404, 'not_found', `account "${name}" not found`, {
+      target: 'account',
+      details: { code: 'not_found', target: 'id', message: name },
+    }),
   /** The asked position is not here yet, or the data is older than asked (cluster 6.4). */
   notFreshEnough: (message: string): Outcome => problem(412, 'precondition_failed', message),
   tooLarge: (): Outcome => answer(413),

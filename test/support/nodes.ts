@@ -92,6 +92,8 @@ export type OneMachine = {
   readonly dataKeyFile: string
   /** After the Leader's first start. */
   adminKey(): string
+  /** Of the installation's root, who may make accounts. */
+  accountsKey(): string
   /** Connection of the Leader's embedded Postgres. */
   databaseUrl(): string
   /** Process id of the Leader's Postgres. */
@@ -152,6 +154,7 @@ export async function oneMachine(
     follower,
     dataKeyFile,
     adminKey: () => readFileSync(join(leaderData, 'admin.key'), 'utf8').trim(),
+    accountsKey: () => readFileSync(join(leaderData, 'accounts.key'), 'utf8').trim(),
     databaseUrl: () => readFileSync(join(leaderData, 'postgres.url'), 'utf8').trim(),
     postgresPid: () => {
       const file = join(leaderData, 'postgres', 'postmaster.pid')

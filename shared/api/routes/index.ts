@@ -1,8 +1,10 @@
 // The table of all routes. Rows of one path are tried in this order.
 import type { AnyRoute } from '../route.ts'
+import { accountRoutes } from './accounts.ts'
 import { auditRoutes } from './audit.ts'
 import { authnRoutes } from './authn.ts'
 import { credentialRoutes } from './credentials.ts'
+import { effectivePolicyRoutes } from './effective-policy.ts'
 import { hostFactoryRoutes } from './host-factories.ts'
 import { policyRoutes } from './policies.ts'
 import { publicKeyRoutes } from './public-keys.ts'
@@ -13,12 +15,14 @@ import { statusRoutes } from './status.ts'
 
 export const allRoutes: readonly AnyRoute[] = [
   ...statusRoutes,
+  ...accountRoutes,
   ...authnRoutes,
   ...credentialRoutes,
   ...roleRoutes,
   ...resourceRoutes,
   ...secretRoutes,
   ...policyRoutes,
+  ...effectivePolicyRoutes,
   ...publicKeyRoutes,
   ...hostFactoryRoutes,
   ...auditRoutes,
