@@ -14,7 +14,7 @@ import { credentialsQuery } from '#shared/ledger/reads/caller.ts'
 import type { Ledger, ReadStore } from '#shared/ledger/store.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile, writePrivateFile } from '#shared/node/files.ts'
-import { loadKeyring, loadSigningKey } from '#shared/node/keys.ts'
+import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
@@ -46,6 +46,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
   const clock = systemClock
   const apiSettings = apiSettingsOf(settings)
   const keyring = await loadKeyring(settings.data_key_file)
+  const tls = await loadTls(settings)
   const followers = await bearersOf(settings.followers, settings.name)
   const signingKey = await loadSigningKey(join(settings.data_dir, 'signing-key.json'))
   const tokens = await createTokens(signingKey, settings.name)
@@ -117,7 +118,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     log: changeLog,
     snapshots: createSnapshots(changeLog, join(settings.data_dir, 'snapshots'), randomBytes),
     clock,
-    leaderUrl: settings.url ?? `http://${settings.host}:${settings.port}`,
+    leaderUrl: settings.url ?? `${tls === undefined ? 'http' : 'https'}://${settings.host}:${settings.port}`,
     registerKeys: (follower, keys) => registerKeys(writer, follower, keys),
     report: (message) => log.info(message),
   })
@@ -159,7 +160,12 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
       clock,
       health: health.report,
       info: () =>
-        nodeInfo({ role: 'master', name: settings.name, settings: apiSettings, unprotectedKeyFiles: 2 }),
+        nodeInfo({
+          role: 'master',
+          name: settings.name,
+          settings: apiSettings,
+          unprotectedKeyFiles: tls === undefined ? 2 : 3,
+        }),
       auditRows: async (filter) => {
         await audit.drain()
         return auditRows(auditDatabase, filter)
@@ -175,6 +181,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     host: settings.host,
     port: settings.port,
     handle: createApi(node).handle,
+    tls,
     onUpgrade: createEntrance({
       followers,
       onStream: (identity, wire) => publisher.attach(identity, wire),

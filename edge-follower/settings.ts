@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { limits } from '#shared/base/limits.ts'
 import { logLevels } from '#shared/node/log.ts'
-import { apiTable, forms, port, type SettingsOf } from '#shared/node/settings.ts'
+import { apiTable, forms, port, type SettingsOf, tlsTable } from '#shared/node/settings.ts'
 
 export const followerTable = {
   ...apiTable,
@@ -9,6 +9,10 @@ export const followerTable = {
   host: { doc: 'Address to listen at', form: forms.text.default('127.0.0.1') },
   port: { doc: 'Port to listen at', form: port.default(8081) },
   leader_url: { doc: 'Address of the Leader', form: forms.text },
+  leader_ca_file: {
+    doc: 'File with the certificates that the Leader’s is checked against, PEM; default: those of the system',
+    form: forms.text.optional(),
+  },
   bearer_file: { doc: 'File with the bearer of this Follower', form: forms.text },
   data_dir: {
     doc: 'Folder of the local copy and the audit queue',
@@ -29,6 +33,7 @@ export const followerTable = {
     form: forms.count.min(1).default(limits.auditQueueRecords),
   },
   audit_budget_bytes: { doc: 'The same in bytes', form: forms.count.min(1).default(limits.auditQueueBytes) },
+  ...tlsTable,
   log_level: { doc: `One of ${logLevels.join(', ')}`, form: z.enum(logLevels).default('info') },
 } as const
 

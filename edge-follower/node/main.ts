@@ -8,7 +8,7 @@ import { randomBytes } from '#shared/base/native-crypto.ts'
 import { giveBackMemory, keepCompiled } from '#shared/node/after-start.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
-import { loadKeyring, loadSigningKey } from '#shared/node/keys.ts'
+import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import type { Log } from '#shared/node/log.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
 import type { Dial } from '#shared/replication/wire.ts'
@@ -18,7 +18,7 @@ import type { FollowerSettings } from '../settings.ts'
 import { createAuditQueue } from '../store/audit-queue.ts'
 import { createReplicaStore } from '../store/replica-store.ts'
 import { scrub } from '../store/scrub.ts'
-import { createDial } from './dial.ts'
+import { createDial, leaderCa } from './dial.ts'
 import { openChecked } from './integrity.ts'
 import { reclaimSpace } from './reclaim.ts'
 import { openSqlite } from './sqlite.ts'
@@ -33,6 +33,8 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
   apiSettingsOf(settings)
   await loadKeyring(settings.data_key_file)
   const bearer = await readSettingFile('bearer_file', settings.bearer_file)
+  const ca = await leaderCa(settings)
+  await loadTls(settings)
   await mkdir(settings.data_dir, { recursive: true, mode: 0o700 })
   const signingKey = await loadSigningKey(join(settings.data_dir, 'signing-key.json'))
   const dataFile = join(settings.data_dir, 'data.db')
@@ -63,7 +65,7 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
     data.condemn()
     failed.abort()
   }
-  const dial = createDial({ leaderUrl: settings.leader_url, name: settings.name, bearer })
+  const dial = createDial({ leaderUrl: settings.leader_url, name: settings.name, bearer, ca })
   const background = Promise.all([
     forwardLeftOver(settings, dial, ending, log),
     scrub({ sqlite: scrubbed, clock: systemClock, onSound, onCorrupt, report }, ending),

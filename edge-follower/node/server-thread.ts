@@ -13,7 +13,7 @@ import { randomBytes } from '#shared/base/native-crypto.ts'
 import { keepCompiled } from '#shared/node/after-start.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
-import { loadKeyring, loadSigningKey } from '#shared/node/keys.ts'
+import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
@@ -24,7 +24,7 @@ import type { LinkStatus } from '../link/link.ts'
 import { createAuditQueue } from '../store/audit-queue.ts'
 import { createSnapshotStore } from '../store/snapshot-store.ts'
 import { readState } from '../store/state.ts'
-import { createDial } from './dial.ts'
+import { createDial, leaderCa } from './dial.ts'
 import { openChecked } from './integrity.ts'
 import { reclaimSpace } from './reclaim.ts'
 import { openSqlite } from './sqlite.ts'
@@ -35,6 +35,7 @@ const log = createLog(`${settings.name}/${slot}`, settings.log_level)
 const stopping = new AbortController()
 const toMain = (message: FromThread): void => parentPort!.postMessage(message)
 
+const tls = await loadTls(settings)
 const keyring = await loadKeyring(settings.data_key_file)
 const tokens = await createTokens(
   await loadSigningKey(join(settings.data_dir, 'signing-key.json')),
@@ -126,7 +127,12 @@ const node: ApiNode = {
     clock: systemClock,
     health,
     info: () =>
-      nodeInfo({ role: 'follower', name: settings.name, settings: apiSettings, unprotectedKeyFiles: 2 }),
+      nodeInfo({
+        role: 'follower',
+        name: settings.name,
+        settings: apiSettings,
+        unprotectedKeyFiles: tls === undefined ? 2 : 3,
+      }),
     auditRows: undefined,
   },
   leaderUrl: () => link.leaderUrl,
@@ -141,6 +147,7 @@ const server = await listen({
   host: settings.host,
   port: settings.port,
   handle: api.handle,
+  tls,
   shared: threads > 1,
 })
 const reclaiming = reclaimSpace(
@@ -151,7 +158,12 @@ const bearer = await readSettingFile('bearer_file', settings.bearer_file)
 const forwarding = forwardAudit(
   {
     queue,
-    dial: createDial({ leaderUrl: settings.leader_url, name: settings.name, bearer }),
+    dial: createDial({
+      leaderUrl: settings.leader_url,
+      name: settings.name,
+      bearer,
+      ca: await leaderCa(settings),
+    }),
     clock: systemClock,
     random: Math.random,
     onStatus: (status) => {

@@ -1,10 +1,12 @@
-// Keys of a node from its files: the data key, and the key pair under which it signs tokens.
+// Keys of a node from its files: the data key, the key pair under which it signs tokens, that of its certificate.
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { fromBase64 } from '../base/bytes.ts'
 import { DomainError } from '../base/errors.ts'
 import { randomBytes } from '../base/native-crypto.ts'
 import { createKeyring, type Keyring } from '../secret/keyring.ts'
 import { newSigningKey, type SigningKey, signingKeyOf } from '../token/access-token.ts'
 import { readPrivateFile, readSettingFile, writePrivateFile } from './files.ts'
+import type { TlsFiles } from './listen.ts'
 
 /** A file with 32 bytes in base64: the data key, version 1. */
 export async function loadKeyring(file: string): Promise<Keyring> {
@@ -15,6 +17,38 @@ export async function loadKeyring(file: string): Promise<Keyring> {
     })
   }
   return createKeyring({ versions: new Map([[1, raw]]), current: 1 }, randomBytes)
+}
+
+type TlsSettings = {
+  readonly tls_cert_file?: string | undefined
+  readonly tls_key_file?: string | undefined
+}
+
+/** Undefined when the node is to speak HTTP. Throws `settings_invalid` when the files are not a pair. */
+export async function loadTls({
+  tls_cert_file: certFile,
+  tls_key_file: keyFile,
+}: TlsSettings): Promise<TlsFiles | undefined> {
+  if (certFile === undefined && keyFile === undefined) return undefined
+  const invalid = (target: string, what: string, cause?: unknown): DomainError =>
+    new DomainError('settings_invalid', `${target}: ${what}`, { target, cause })
+  if (certFile === undefined) throw invalid('tls_cert_file', 'it must be given when tls_key_file is')
+  if (keyFile === undefined) throw invalid('tls_key_file', 'it must be given when tls_cert_file is')
+  const cert = await readSettingFile('tls_cert_file', certFile)
+  const key = await readSettingFile('tls_key_file', keyFile)
+  const read = <T>(setting: string, file: string, make: () => T): T => {
+    try {
+      return make()
+    } catch {
+      // The library's error may quote the file.
+      throw invalid(setting, `${file} cannot be read as PEM`)
+    }
+  }
+  const certificate = read('tls_cert_file', certFile, () => new X509Certificate(cert))
+  const privateKey = read('tls_key_file', keyFile, () => createPrivateKey(key))
+  if (!certificate.checkPrivateKey(privateKey))
+    throw invalid('tls_key_file', `${keyFile} is not the key of ${certFile}`)
+  return { cert, key }
 }
 
 /** Made at the first start; the private half stays in this file. */

@@ -1,6 +1,7 @@
 // Node's door to the API: from a socket to a RawRequest and back. It builds no Request and no Response object:
 // that costs a tenth of all requests/s of a bare server, and the secret read is what people wait for.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Answer, RawRequest } from '../api/request.ts'
@@ -14,44 +15,56 @@ export type Listening = {
   close(): Promise<void>
 }
 
+/** Certificate chain and private key, PEM. */
+export type TlsFiles = { readonly cert: string; readonly key: string }
+
 export type ListenOptions = {
   readonly host: string
   readonly port: number
   readonly handle: (request: RawRequest) => Promise<Answer>
   /** For connections that ask for another protocol; without it they are refused. */
   readonly onUpgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+  /** PEM: the server speaks TLS, and nothing else. */
+  readonly tls?: TlsFiles | undefined
   /** Several threads of one process may listen at the same port. */
   readonly shared?: boolean
 }
 
 export async function listen(options: ListenOptions): Promise<Listening> {
-  const server = createServer(
-    {
-      maxHeaderSize: limits.headerBytes,
-      keepAliveTimeout: limits.keepAliveMs,
-      headersTimeout: limits.headersMs,
-      requestTimeout: limits.requestMs,
-      noDelay: true,
-    },
-    (request, response) => {
-      // `handle` answers everything; what fails here is the socket.
-      serve(options, request, response).catch(() => response.destroy())
-    },
-  )
+  const { tls } = options
+  const bounds = {
+    maxHeaderSize: limits.headerBytes,
+    keepAliveTimeout: limits.keepAliveMs,
+    headersTimeout: limits.headersMs,
+    requestTimeout: limits.requestMs,
+    noDelay: true,
+  }
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    // `handle` answers everything; what fails here is the socket.
+    serve(options, request, response).catch(() => response.destroy())
+  }
+  const server =
+    tls === undefined
+      ? createServer(bounds, onRequest)
+      : createTlsServer({ ...bounds, ...tls, ...TLS_BOUNDS }, onRequest)
   server.on('upgrade', (request, socket, head) => {
     if (options.onUpgrade) options.onUpgrade(request, socket, head)
     else socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
   })
-  const [toHttp] = server.listeners('connection') as [(socket: Socket) => void]
+  // Of TLS the connection whose handshake is done.
+  const event = tls === undefined ? 'connection' : 'secureConnection'
+  const [toHttp] = server.listeners(event) as [(socket: Socket) => void]
   const lane = createPlainLane({ handle: options.handle, handOver: (socket) => toHttp.call(server, socket) })
-  server.removeListener('connection', toHttp)
-  server.on('connection', lane.take)
+  server.removeListener(event, toHttp)
+  server.on(event, lane.take)
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ host: options.host, port: options.port, reusePort: options.shared ?? false }, resolve)
   })
   return { port: (server.address() as AddressInfo).port, close: () => close(server, lane) }
 }
+
+const TLS_BOUNDS = { minVersion: 'TLSv1.2', handshakeTimeout: limits.headersMs } as const
 
 /** Lets running requests end; a client that keeps asking on its connection does not keep the node up. */
 function close(server: Server, lane: PlainLane): Promise<void> {

@@ -97,6 +97,15 @@ export const apiTable = {
   },
 } as const satisfies SettingTable
 
+/** Both or neither: what clients are served with. */
+export const tlsTable = {
+  tls_cert_file: {
+    doc: 'File with the certificate clients see, and those above it, PEM; with it the node speaks HTTPS only',
+    form: text.optional(),
+  },
+  tls_key_file: { doc: 'File with its private key, PEM', form: text.optional() },
+} as const satisfies SettingTable
+
 export function apiSettingsOf(s: SettingsOf<typeof apiTable>): ApiSettings {
   parseRanges(s.trusted_proxies, 'trusted_proxies')
   return {

@@ -330,7 +330,9 @@ function* smaller(text: readonly model.Statement[]): Generator<readonly model.St
   }
 }
 
-test('random loads leave the same rows and get the same answers as in the naive twin', () => {
+const timeout = 60_000 + TEXTS * 50
+
+test('random loads leave the same rows and get the same answers as in the naive twin', { timeout }, () => {
   const seed = runSeed('policy')
   const statuses: Record<number, number> = {}
   for (let round = 0; round * TEXTS_PER_ACCOUNT < TEXTS; round++) {

@@ -1,5 +1,6 @@
 // Both ways through Node's door answer alike: the short one for plain requests, and node:http for the rest.
 import { once } from 'node:events'
+import { Agent, request } from 'node:https'
 import { connect, type Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -7,6 +8,7 @@ import type { Answer, RawRequest } from '#shared/api/request.ts'
 import { limits } from '#shared/base/limits.ts'
 import { type Listening, listen } from '#shared/node/listen.ts'
 import { parsePlain } from '#shared/node/plain-lane.ts'
+import { certificatesFor } from '../../../support/certificates.ts'
 import { runSeed, seeded } from '../../../support/random.ts'
 
 let listening: Listening | undefined
@@ -300,3 +302,31 @@ const headLines = (answer: string): string[] =>
     .split('\r\n')
     .map((line) => line.replace(/^Date: .*/, 'Date: now'))
     .sort()
+
+test('over TLS the same is answered, to whoever trusts the certificate and speaks TLS', async () => {
+  const { ca, cert, key } = await certificatesFor('127.0.0.1')
+  listening = await listen({ host: '127.0.0.1', port: 0, handle: echo, tls: { cert, key } })
+  const { port } = listening
+  const agent = new Agent({ ca, keepAlive: true, maxSockets: 1 })
+  const ask = (method: string, body?: string): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const asked = request({ port, host: '127.0.0.1', agent, method, path: '/a%2Fb?c' }, (response) => {
+        let text = ''
+        response.on('data', (chunk) => {
+          text += String(chunk)
+        })
+        response.on('end', () => resolve(text))
+      })
+      asked.on('error', reject)
+      asked.end(body)
+    })
+  expect(await ask('GET')).toBe('GET /a%2Fb ? c |  | ')
+  expect(await ask('POST', 'text')).toBe('POST /a%2Fb ? c |  | text')
+  expect(await ask('GET')).toBe('GET /a%2Fb ? c |  | ')
+  agent.destroy()
+  const stranger = request({ port, host: '127.0.0.1', path: '/' })
+  await expect(once(stranger.end(), 'response')).rejects.toThrow(/certificate/)
+  const plain = await open(port)
+  plain.send('GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+  await once(plain.socket, 'close')
+})

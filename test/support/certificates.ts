@@ -1,0 +1,50 @@
+// A certificate authority for tests, and a certificate for this machine under it.
+import 'reflect-metadata'
+import { webcrypto } from 'node:crypto'
+import * as x509 from '@peculiar/x509'
+
+export type Certificates = { readonly ca: string; readonly cert: string; readonly key: string }
+
+const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
+const day = 24 * 60 * 60 * 1000
+
+/** PEM, valid for a day. */
+export async function certificatesFor(...names: readonly string[]): Promise<Certificates> {
+  x509.cryptoProvider.set(webcrypto as unknown as Crypto)
+  const keys = () =>
+    webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']) as Promise<CryptoKeyPair>
+  const [caKeys, ownKeys] = await Promise.all([keys(), keys()])
+  const notBefore = new Date(Date.now() - day)
+  const notAfter = new Date(Date.now() + day)
+  const authority = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: '01',
+    name: 'CN=Holdfast test authority',
+    notBefore,
+    notAfter,
+    signingAlgorithm: algorithm,
+    keys: caKeys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+    ],
+  })
+  const own = await x509.X509CertificateGenerator.create({
+    serialNumber: '02',
+    subject: `CN=${names[0]}`,
+    issuer: authority.subject,
+    notBefore,
+    notAfter,
+    signingAlgorithm: algorithm,
+    publicKey: ownKeys.publicKey,
+    signingKey: caKeys.privateKey,
+    extensions: [
+      new x509.SubjectAlternativeNameExtension(
+        names.map((value) => ({ type: /^[\d.]+$/.test(value) ? ('ip' as const) : ('dns' as const), value })),
+      ),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+    ],
+  })
+  const pkcs8 = await webcrypto.subtle.exportKey('pkcs8', ownKeys.privateKey)
+  const key = x509.PemConverter.encode(pkcs8, 'PRIVATE KEY')
+  return { ca: authority.toString('pem'), cert: own.toString('pem'), key }
+}
