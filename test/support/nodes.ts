@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { toBase64, toHex } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
+import type { Certificates } from './certificates.ts'
 
 const main = new URL('../../control-plane/cli/holdfast.js', import.meta.url).pathname
 
@@ -22,11 +23,17 @@ export class NodeProcess {
   #log = ''
 
   /** `wrap`: a command that runs the program, such as `taskset -c 1`. */
-  constructor(command: readonly string[], env: Env, port: number, wrap: readonly string[] = []) {
+  constructor(
+    command: readonly string[],
+    env: Env,
+    port: number,
+    wrap: readonly string[] = [],
+    scheme: 'http' | 'https' = 'http',
+  ) {
     this.#command = command
     this.#env = env
     this.#wrap = wrap
-    this.url = `http://127.0.0.1:${port}`
+    this.url = `${scheme}://127.0.0.1:${port}`
   }
 
   get pid(): number | undefined {
@@ -103,7 +110,12 @@ export type OneMachine = {
 
 /** A Leader and a Follower in a folder of their own; not started yet. */
 export async function oneMachine(
-  options: { readonly wrapFollower?: readonly string[]; readonly followerEnv?: Env } = {},
+  options: {
+    readonly wrapFollower?: readonly string[]
+    readonly followerEnv?: Env
+    /** Both speak HTTPS; who asks them must trust it (NODE_EXTRA_CA_CERTS). */
+    readonly tls?: Certificates
+  } = {},
 ): Promise<OneMachine> {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-'))
   const account = 'acme'
@@ -120,7 +132,9 @@ export async function oneMachine(
     HOLDFAST_ACCOUNT: account,
     HOLDFAST_DATA_KEY_FILE: dataKeyFile,
     HOLDFAST_HOST: '127.0.0.1',
+    ...tlsEnv(directory, options.tls),
   }
+  const scheme = options.tls === undefined ? 'http' : 'https'
   const leader = new NodeProcess(
     ['leader'],
     {
@@ -131,6 +145,8 @@ export async function oneMachine(
       HOLDFAST_FOLLOWERS: `edge-1=${bearerFile}`,
     },
     leaderPort!,
+    [],
+    scheme,
   )
   const follower = new NodeProcess(
     ['follower'],
@@ -142,10 +158,12 @@ export async function oneMachine(
       HOLDFAST_LEADER_URL: leader.url,
       HOLDFAST_BEARER_FILE: bearerFile,
       HOLDFAST_SERVER_THREADS: '1',
+      ...(options.tls === undefined ? {} : { HOLDFAST_LEADER_CA_FILE: join(directory, 'ca.pem') }),
       ...options.followerEnv,
     },
     followerPort!,
     options.wrapFollower,
+    scheme,
   )
   return {
     directory,
@@ -166,6 +184,20 @@ export async function oneMachine(
       await leader.kill('SIGTERM')
       rmSync(directory, { recursive: true, force: true })
     },
+  }
+}
+
+function tlsEnv(directory: string, tls: Certificates | undefined): Env {
+  if (tls === undefined) return {}
+  const file = (name: string, text: string): string => {
+    const path = join(directory, name)
+    writeFileSync(path, text, { mode: 0o600 })
+    return path
+  }
+  file('ca.pem', tls.ca)
+  return {
+    HOLDFAST_TLS_CERT_FILE: file('server.pem', tls.cert),
+    HOLDFAST_TLS_KEY_FILE: file('server.key', tls.key),
   }
 }
 
