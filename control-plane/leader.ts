@@ -12,6 +12,7 @@ import { makeId } from '#shared/id/resource-id.ts'
 import { type Change, put } from '#shared/ledger/change.ts'
 import { credentialsQuery } from '#shared/ledger/reads/caller.ts'
 import type { Ledger, ReadStore } from '#shared/ledger/store.ts'
+import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile, writePrivateFile } from '#shared/node/files.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
@@ -166,6 +167,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
           settings: apiSettings,
           unprotectedKeyFiles: tls === undefined ? 2 : 3,
         }),
+      signCertificate: (order) => signCertificate(order, clock.wall()),
       auditRows: async (filter) => {
         await audit.drain()
         return auditRows(auditDatabase, filter)

@@ -11,6 +11,7 @@ import { clientAddressThrough } from '#shared/authz/address.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { keepCompiled } from '#shared/node/after-start.ts'
+import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
@@ -133,6 +134,7 @@ const node: ApiNode = {
         settings: apiSettings,
         unprotectedKeyFiles: tls === undefined ? 2 : 3,
       }),
+    signCertificate: (order) => signCertificate(order, systemClock.wall()),
     auditRows: undefined,
   },
   leaderUrl: () => link.leaderUrl,

@@ -30,12 +30,28 @@ export type AuditFilter = {
   readonly offset?: number
 }
 
+/** A certificate to be signed: who asks, and with what. */
+export type CertificateOrder = {
+  readonly csr: string
+  /** PEM of the authority. */
+  readonly privateKey: string
+  readonly password: string | undefined
+  /** PEM; the first certificate is the authority's own. */
+  readonly chain: string
+  readonly commonName: string
+  readonly dnsName: string
+  readonly uri: string
+  readonly lifeMs: number
+}
+
 /** What only a `prove` may touch. */
 export type NodeIo = {
   readonly keyring: Keyring
   readonly clock: Clock
   readonly health: () => { readonly ok: boolean; readonly body: Json }
   readonly info: () => Json
+  /** PEM; undefined for a request that is malformed or not signed by its own key. */
+  readonly signCertificate: (order: CertificateOrder) => Promise<string | undefined>
   /** Undefined where this node has no audit database. */
   readonly auditRows: ((filter: AuditFilter) => Promise<readonly Json[]>) | undefined
 }

@@ -25,3 +25,15 @@ export function jsonInstant(at: number): string {
 export function secondsInstant(at: number): string {
   return new Date(at).toISOString().replace(/\.\d{3}Z$/, 'Z')
 }
+
+const DURATION =
+  /^P(?=.)(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.\d+)?S)?)?$/
+const unitsMs = [365 * 86_400_000, 30 * 86_400_000, 7 * 86_400_000, 86_400_000, 3_600_000, 60_000, 1_000]
+
+/** An ISO 8601 duration in milliseconds, months counted as 30 days and years as 365; undefined when it is none, or nothing. */
+export function durationMs(text: string): number | undefined {
+  const parts = text.length > 60 ? null : DURATION.exec(text)
+  if (parts === null) return undefined
+  const total = unitsMs.reduce((sum, unit, i) => sum + Number(parts[i + 1] ?? 0) * unit, 0)
+  return total > 0 && Number.isSafeInteger(total) ? total : undefined
+}

@@ -3,7 +3,12 @@ import 'reflect-metadata'
 import { webcrypto } from 'node:crypto'
 import * as x509 from '@peculiar/x509'
 
-export type Certificates = { readonly ca: string; readonly cert: string; readonly key: string }
+export type Certificates = {
+  readonly ca: string
+  readonly caKey: string
+  readonly cert: string
+  readonly key: string
+}
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
 const day = 24 * 60 * 60 * 1000
@@ -44,7 +49,24 @@ export async function certificatesFor(...names: readonly string[]): Promise<Cert
       new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
     ],
   })
-  const pkcs8 = await webcrypto.subtle.exportKey('pkcs8', ownKeys.privateKey)
-  const key = x509.PemConverter.encode(pkcs8, 'PRIVATE KEY')
-  return { ca: authority.toString('pem'), cert: own.toString('pem'), key }
+  const pem = async ({ privateKey }: CryptoKeyPair): Promise<string> =>
+    x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', privateKey), 'PRIVATE KEY')
+  return {
+    ca: authority.toString('pem'),
+    caKey: await pem(caKeys),
+    cert: own.toString('pem'),
+    key: await pem(ownKeys),
+  }
+}
+
+/** PEM, signed with a key of its own. */
+export async function certificateRequest(): Promise<string> {
+  x509.cryptoProvider.set(webcrypto as unknown as Crypto)
+  const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as CryptoKeyPair
+  const request = await x509.Pkcs10CertificateRequestGenerator.create({
+    name: 'CN=ignored',
+    keys,
+    signingAlgorithm: algorithm,
+  })
+  return `${request.toString('pem')}\n`
 }

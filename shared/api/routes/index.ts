@@ -3,6 +3,7 @@ import type { AnyRoute } from '../route.ts'
 import { accountRoutes } from './accounts.ts'
 import { auditRoutes } from './audit.ts'
 import { authnRoutes } from './authn.ts'
+import { certificateRoutes } from './certificates.ts'
 import { credentialRoutes } from './credentials.ts'
 import { effectivePolicyRoutes } from './effective-policy.ts'
 import { hostFactoryRoutes } from './host-factories.ts'
@@ -25,5 +26,6 @@ export const allRoutes: readonly AnyRoute[] = [
   ...effectivePolicyRoutes,
   ...publicKeyRoutes,
   ...hostFactoryRoutes,
+  ...certificateRoutes,
   ...auditRoutes,
 ]

@@ -1,0 +1,96 @@
+// Signs a certificate with a key that is given: for this call only, and nothing of it is kept.
+import { createPrivateKey, type KeyObject, webcrypto } from 'node:crypto'
+import type { CertificateOrder } from '../api/node.ts'
+import { DomainError } from '../base/errors.ts'
+
+/** A clock that is a little behind must not find the certificate not valid yet. */
+const BACKDATED_MS = 60_000
+
+type Algorithm = { readonly name: string; readonly namedCurve?: string; readonly hash: string }
+
+const curves: Readonly<Record<string, Algorithm>> = {
+  prime256v1: { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' },
+  secp384r1: { name: 'ECDSA', namedCurve: 'P-384', hash: 'SHA-384' },
+  secp521r1: { name: 'ECDSA', namedCurve: 'P-521', hash: 'SHA-512' },
+}
+
+function algorithmOf(key: KeyObject): Algorithm {
+  if (key.asymmetricKeyType === 'rsa') return { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
+  const curve = curves[key.asymmetricKeyDetails?.namedCurve ?? '']
+  if (curve === undefined) throw unusable('the private key is neither RSA nor on a NIST curve')
+  return curve
+}
+
+const unusable = (what: string): DomainError =>
+  new DomainError('unprocessable_entity', `The certificate authority cannot sign: ${what}`)
+
+/** PEM; undefined when the request is malformed or not signed by its own key. Throws when the authority is unusable. */
+export async function signCertificate(order: CertificateOrder, now: number): Promise<string | undefined> {
+  // Loaded when it is first needed: few nodes sign, and it would be in the memory of all.
+  await import('reflect-metadata')
+  const x509 = await import('@peculiar/x509')
+  x509.cryptoProvider.set(webcrypto as unknown as Crypto)
+  const request = await verified(() => new x509.Pkcs10CertificateRequest(order.csr))
+  if (request === undefined) return undefined
+  const authority = attempt('the certificate chain is not PEM', () => new x509.X509Certificate(order.chain))
+  const key = attempt('the private key is not PEM, or its password is wrong', () =>
+    createPrivateKey({
+      key: order.privateKey,
+      ...(order.password === undefined ? {} : { passphrase: order.password.trim() }),
+    }),
+  )
+  const signingAlgorithm = algorithmOf(key)
+  const pkcs8 = new Uint8Array(key.export({ format: 'der', type: 'pkcs8' }))
+  const signingKey = await webcrypto.subtle.importKey('pkcs8', pkcs8, signingAlgorithm, false, ['sign'])
+  pkcs8.fill(0)
+  const serial = webcrypto.getRandomValues(new Uint8Array(16))
+  // Positive, and not shorter for a leading zero (RFC 5280 4.1.2.2).
+  serial[0] = (serial[0]! & 0x7f) | 0x40
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serial.toHex(),
+    subject: [{ CN: [order.commonName] }],
+    issuer: authority.subject,
+    notBefore: new Date(now - BACKDATED_MS),
+    notAfter: new Date(Math.min(now + order.lifeMs, authority.notAfter.getTime())),
+    publicKey: request.publicKey,
+    signingKey: signingKey as unknown as CryptoKey,
+    signingAlgorithm,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(
+        x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.keyEncipherment,
+        true,
+      ),
+      new x509.ExtendedKeyUsageExtension([
+        x509.ExtendedKeyUsage.serverAuth,
+        x509.ExtendedKeyUsage.clientAuth,
+      ]),
+      new x509.SubjectAlternativeNameExtension([
+        { type: 'dns', value: order.dnsName },
+        { type: 'url', value: order.uri },
+      ]),
+      await x509.SubjectKeyIdentifierExtension.create(request.publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(authority),
+    ],
+  })
+  return `${certificate.toString('pem')}\n`
+}
+
+/** Who asks must hold the key: the request is signed with it. */
+async function verified<T extends { verify(): Promise<boolean> }>(read: () => T): Promise<T | undefined> {
+  try {
+    const request = read()
+    return (await request.verify()) ? request : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** The library's errors may quote what they could not read. */
+function attempt<T>(what: string, make: () => T): T {
+  try {
+    return make()
+  } catch {
+    throw unusable(what)
+  }
+}
