@@ -19,6 +19,7 @@ import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
+import { openTokenSocket } from '#shared/node/token-socket.ts'
 import { accountChanges, SYSTEM_ROOT, systemChanges } from '#shared/policy/bootstrap.ts'
 import { type Keyring, recordId } from '#shared/secret/keyring.ts'
 import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
@@ -191,11 +192,21 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
       report: (message) => log.warn(message),
     }),
   })
+  const tokenSocket =
+    settings.token_socket === undefined
+      ? undefined
+      : await openTokenSocket({
+          path: settings.token_socket,
+          tokens,
+          ttlSeconds: apiSettings.hostTokenTtlSeconds,
+          now: () => clock.wall(),
+        })
   log.info('leading', { host: settings.host, port: listening.port, epoch })
   const beating = beat(writer, background.signal, () => changeLog.trim(), log)
 
   await aborted(signal)
   publisher.close()
+  await tokenSocket?.close()
   await listening.close()
   background.abort()
   await beating

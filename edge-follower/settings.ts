@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { limits } from '#shared/base/limits.ts'
 import { logLevels } from '#shared/node/log.ts'
-import { apiTable, forms, port, type SettingsOf, tlsTable } from '#shared/node/settings.ts'
+import { apiTable, doorTable, forms, port, type SettingsOf } from '#shared/node/settings.ts'
 
 export const followerTable = {
   ...apiTable,
@@ -33,7 +33,7 @@ export const followerTable = {
     form: forms.count.min(1).default(limits.auditQueueRecords),
   },
   audit_budget_bytes: { doc: 'The same in bytes', form: forms.count.min(1).default(limits.auditQueueBytes) },
-  ...tlsTable,
+  ...doorTable,
   log_level: { doc: `One of ${logLevels.join(', ')}`, form: z.enum(logLevels).default('info') },
 } as const
 

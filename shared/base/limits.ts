@@ -133,4 +133,7 @@ export const limits = {
   effectivePolicyLimit: 100_000,
   tokenTtlSeconds: 480,
   tokenTtlSecondsMax: 18_000,
+  /** Of the local token socket: programs at once, and requests of one that were not answered yet. */
+  tokenSocketConnections: 100,
+  tokenSocketLines: 100,
 } as const

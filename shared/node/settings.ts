@@ -97,13 +97,17 @@ export const apiTable = {
   },
 } as const satisfies SettingTable
 
-/** Both or neither: what clients are served with. */
-export const tlsTable = {
+/** What a node listens with, beside host and port. TLS: both files or neither. */
+export const doorTable = {
   tls_cert_file: {
     doc: 'File with the certificate clients see, and those above it, PEM; with it the node speaks HTTPS only',
     form: text.optional(),
   },
   tls_key_file: { doc: 'File with its private key, PEM', form: text.optional() },
+  token_socket: {
+    doc: 'Path of a UNIX socket at which programs of this user get tokens for any role',
+    form: text.optional(),
+  },
 } as const satisfies SettingTable
 
 export function apiSettingsOf(s: SettingsOf<typeof apiTable>): ApiSettings {

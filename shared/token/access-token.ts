@@ -35,9 +35,12 @@ export type TokenRefusal =
   | 'Unauthorized: Invalid token'
   | 'token contains unrecognized claims'
 
+/** Normalised CIDRs from which a token is good; absent: from everywhere. */
+export type Restriction = { readonly cidr?: readonly string[] }
+
 export interface Tokens {
   /** The token's JSON text, signed with this node's key. `now` in milliseconds. */
-  issue(role: string, ttlSeconds: number, now: number): Promise<string>
+  issue(role: string, ttlSeconds: number, now: number, restriction?: Restriction): Promise<string>
   /** The text inside `Token token="…"`, checked. Verified tokens are remembered until they expire, and answered at once. */
   verify(encoded: string, now: number): VerifiedToken | TokenRefusal | Promise<VerifiedToken | TokenRefusal>
   /** The keys of all nodes that issue tokens changed: a token of a key that is gone is no longer believed. */
@@ -108,7 +111,7 @@ export async function createTokens(own: SigningKey, node: string): Promise<Token
   }
 
   return {
-    async issue(role, ttlSeconds, now) {
+    async issue(role, ttlSeconds, now, restriction = {}) {
       const iat = Math.floor(now / 1000)
       const claims = {
         iat,
@@ -116,6 +119,7 @@ export async function createTokens(own: SigningKey, node: string): Promise<Token
         sub: loginOfRole(role),
         iss: node,
         aud: accountOf(role),
+        ...restriction,
       }
       const jws = await new FlattenedSign(utf8(payloadText(claims)))
         .setProtectedHeader({ alg: 'ES256', kid: own.kid })
