@@ -119,28 +119,28 @@ export async function createAuditStore(options: AuditStoreOptions): Promise<Audi
     appending = false
   }
 
-  /** One pass: ends when a batch was not full, so that a steady flow of writes keeps no caller waiting. */
+  /** One pass: ends when a page was not full, so that a steady flow of writes keeps no caller waiting. */
   async function drainOutbox(): Promise<void> {
     let full = true
     while (full) {
       const { rows } = await database.query('SELECT last_id FROM outbox_cursor')
-      const lines = await outbox.read(Number(rows[0]!.last_id), limits.auditBatchRecords)
-      if (lines.length === 0) return
+      const { groups, more } = await outbox.read(Number(rows[0]!.last_id))
+      if (groups.length === 0) return
       await database.transaction(async (session) => {
         // Read again under its lock: an earlier transaction of ours may have committed since, though it seemed lost.
         const held = await session.query('SELECT last_id FROM outbox_cursor FOR UPDATE')
-        const fresh = lines.filter(({ id }) => id > Number(held.rows[0]!.last_id))
+        const fresh = groups.filter(({ id }) => id > Number(held.rows[0]!.last_id))
         if (fresh.length === 0) return
         await appendLines(
           session,
           ofWrites,
-          fresh.map(({ line }) => line),
+          fresh.flatMap(({ lines }) => lines),
         )
         await session.query('UPDATE outbox_cursor SET last_id = $1', [fresh.at(-1)!.id])
       })
-      await outbox.trim(lines.at(-1)!.id)
+      await outbox.trim(groups.at(-1)!.id)
       stored()
-      full = lines.length === limits.auditBatchRecords
+      full = more
     }
   }
 

@@ -38,14 +38,20 @@ export interface ChangeLog {
   snapshot<T>(body: (snapshot: LedgerSnapshot) => Promise<T>): Promise<T>
 }
 
+/** Lines of one commit, in order, bounded in bytes: a large commit has several groups. */
+export type OutboxGroup = { readonly id: number; readonly lines: readonly string[] }
+
+/** `more`: a bound was reached, so there may be others behind. */
+export type OutboxPage = { readonly groups: readonly OutboxGroup[]; readonly more: boolean }
+
 /** Audit lines of writes, stored with the commit; drained into the audit database in order (I10). */
 export interface Outbox {
   /** Ids grow in commit order and are never reused. */
-  read(afterId: number, limit: number): Promise<{ readonly id: number; readonly line: string }[]>
-  /** Forgets lines up to and including this id: they are durable elsewhere. */
+  read(afterId: number): Promise<OutboxPage>
+  /** Forgets groups up to and including this id: they are durable elsewhere. */
   trim(upToId: number): Promise<void>
   /**
-   * Gives lines from now on ids above this one. True when it had to: the ledger is older than what was drained from
+   * Gives groups from now on ids above this one. True when it had to: the ledger is older than what was drained from
    * it, as after a restore, and lines under ids that were given before would be taken for stored.
    */
   continueAfter(id: number): Promise<boolean>

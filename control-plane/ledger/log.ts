@@ -1,5 +1,6 @@
 // The log of commits as Followers need it, and the outbox of audit lines (change-log.ts).
 import { parseLine } from '#shared/audit/rfc5424.ts'
+import { fromUtf8 } from '#shared/base/bytes.ts'
 import { limits } from '#shared/base/limits.ts'
 import type { Position } from '#shared/ledger/position.ts'
 import { columnsOf, type Row, type TableName, tableNames, tables } from '#shared/ledger/tables.ts'
@@ -154,7 +155,7 @@ function* bySize(
   if (from < rows.length) yield { table, rows: rows.slice(from) }
 }
 
-/** Counted up to here: beyond it, what matters is that there are many. */
+/** Groups counted up to here: beyond it, what matters is that there are many. */
 const OUTBOX_COUNTED = 100_000
 
 /** Lines of writes that are not in the audit database yet; `oldestAt`: wall time of the first event among them. */
@@ -162,22 +163,33 @@ export async function outboxWaiting(
   database: Database,
 ): Promise<{ readonly lines: number; readonly oldestAt: number | undefined }> {
   const { rows } = await database.query(
-    `SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM audit_outbox LIMIT ${OUTBOX_COUNTED}) AS some) AS lines, ` +
-      '(SELECT line FROM audit_outbox ORDER BY id LIMIT 1) AS oldest',
+    `SELECT (SELECT COALESCE(SUM(records), 0) FROM (SELECT records FROM audit_outbox LIMIT ${OUTBOX_COUNTED}) AS counted) ` +
+      'AS lines, (SELECT lines FROM audit_outbox ORDER BY id LIMIT 1) AS oldest',
   )
   const { lines, oldest } = rows[0]!
-  const at = typeof oldest === 'string' ? parseLine(oldest)?.timestamp : undefined
+  const at = oldest === null ? undefined : parseLine(linesIn(oldest as Uint8Array)[0]!)?.timestamp
   return { lines: Number(lines), oldestAt: at === undefined ? undefined : Date.parse(at) }
 }
 
+const OUTBOX_GROUPS = 500
+
+/** The next groups, bounded in number and, but for the first, in bytes; `bytes` are those up to the group itself. */
+const PAGE =
+  'SELECT id, lines, bytes FROM (SELECT id, lines, SUM(octet_length(lines)) OVER (ORDER BY id) AS bytes FROM ' +
+  `(SELECT id, lines FROM audit_outbox WHERE id > $1 ORDER BY id LIMIT ${OUTBOX_GROUPS}) AS next) AS page ` +
+  `WHERE bytes - octet_length(lines) < ${limits.outboxGroupBytes} ORDER BY id`
+
+const linesIn = (bytes: Uint8Array): string[] => (fromUtf8(bytes) ?? '').split('\n')
+
 export function createOutbox(database: Database, writer: Writer): Outbox {
   return {
-    async read(afterId, limit) {
-      const { rows } = await database.query(
-        'SELECT id, line FROM audit_outbox WHERE id > $1 ORDER BY id LIMIT $2',
-        [afterId, limit],
-      )
-      return rows.map((row) => ({ id: Number(row.id), line: row.line as string }))
+    async read(afterId) {
+      const { rows } = await database.query(PAGE, [afterId])
+      const last = rows.at(-1)
+      return {
+        groups: rows.map((row) => ({ id: Number(row.id), lines: linesIn(row.lines as Uint8Array) })),
+        more: rows.length === OUTBOX_GROUPS || Number(last?.bytes ?? 0) >= limits.outboxGroupBytes,
+      }
     },
     async trim(upToId) {
       await database.query('DELETE FROM audit_outbox WHERE id <= $1', [upToId])

@@ -26,6 +26,15 @@ export const ledgerMigrations: readonly Migration[] = [
     // Of the database, when the leadership began (cluster 7.5); unknown where the server does not say.
     sql: ['ALTER TABLE cluster_epoch ADD COLUMN timeline integer'],
   },
+  {
+    version: 3,
+    // Lines in groups, as bytes: a policy of 100 000 records has as many lines, and a row for each took a second.
+    sql: [
+      'ALTER TABLE audit_outbox ADD COLUMN records integer NOT NULL DEFAULT 1, ADD COLUMN lines bytea',
+      "UPDATE audit_outbox SET lines = convert_to(line, 'UTF8')",
+      'ALTER TABLE audit_outbox ALTER COLUMN lines SET NOT NULL, DROP COLUMN line',
+    ],
+  },
 ]
 
 /** Number of the advisory lock under which one process at a time migrates. */

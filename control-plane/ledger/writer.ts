@@ -261,41 +261,104 @@ class Run {
     return { position: this.#position, at: this.#at, contentHash: this.#hash.toString(), parts, bytes }
   }
 
-  /** The log of changes, the audit outbox and the new head: durable with the rows, or not at all. */
+  /**
+   * The log of changes, the audit outbox and the new head: durable with the rows, or not at all. What is large goes as
+   * statements of its own, ahead, because bytes alone are sent as they are, and in a list as hexadecimal text.
+   */
   async store(session: Session): Promise<void> {
+    const groups = outboxGroups(this.#records)
+    const last = groups.pop()
+    const ahead = groups.map((group) => session.prepared('outbox', OUTBOX_TEXT, [group.records, group.lines]))
     if (!this.changed) {
-      if (this.#records.length > 0) await session.prepared('outbox', OUTBOX_TEXT, [this.#records])
+      if (last !== undefined) ahead.push(session.prepared('outbox', OUTBOX_TEXT, [last.records, last.lines]))
+      await Promise.all(ahead)
       return
     }
     const rows = this.done.flatMap(({ logged }) =>
-      logged === undefined ? [] : logged.parts.map((part, i) => ({ logged, part, i })),
+      logged === undefined ? [] : logged.parts.map((part, i) => rowOf(logged, part, i)),
     )
+    const isLarge = (row: LogRow): boolean => row.changes.length > LARGE_PART
+    for (const row of rows.filter(isLarge))
+      ahead.push(session.prepared('log part', PART_TEXT, Object.values(row)))
+    const small = rows.filter((row) => !isLarge(row))
     const { position, contentHash } = this.head
-    await session.prepared('store', STORE_TEXT, [
-      this.#records,
-      rows.map(({ logged }) => logged.position.seq),
-      rows.map(({ i }) => i),
-      rows.map(({ logged }) => logged.position.epoch),
-      rows.map(({ logged }) => logged.parts.length),
-      rows.map(({ logged }) => logged.at),
-      rows.map(({ logged }) => logged.contentHash),
-      rows.map(({ part }) => Buffer.from(part.buffer, part.byteOffset, part.length)),
-      position.epoch,
-      position.seq,
-      contentHash,
-    ])
+    ahead.push(
+      session.prepared('store', STORE_TEXT, [
+        last?.records ?? 0,
+        last?.lines ?? null,
+        small.map(({ seq }) => seq),
+        small.map(({ part }) => part),
+        small.map(({ epoch }) => epoch),
+        small.map(({ parts }) => parts),
+        small.map(({ at }) => at),
+        small.map(({ content_hash }) => content_hash),
+        small.map(({ changes }) => changes),
+        position.epoch,
+        position.seq,
+        contentHash,
+      ]),
+    )
+    await Promise.all(ahead)
   }
 }
 
-const OUTBOX_TEXT =
-  'INSERT INTO audit_outbox (line) SELECT line FROM unnest($1::text[]) WITH ORDINALITY AS u(line, n) ORDER BY n'
+const LARGE_PART = 32 * 1024
+
+/** Of the change log, in the order of its columns. */
+type LogRow = {
+  readonly seq: number
+  readonly part: number
+  readonly epoch: number
+  readonly parts: number
+  readonly at: number
+  readonly content_hash: string
+  readonly changes: Buffer
+}
+
+const rowOf = (
+  { position, parts, at, contentHash }: LoggedCommit,
+  changes: Uint8Array,
+  part: number,
+): LogRow => ({
+  seq: position.seq,
+  part,
+  epoch: position.epoch,
+  parts: parts.length,
+  at,
+  content_hash: contentHash,
+  changes: bufferOf(changes),
+})
+
+const bufferOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+
+type Group = { readonly records: number; readonly lines: Buffer }
+
+/** Lines as they are stored: one below the other, since a record never holds a line break. */
+function outboxGroups(lines: readonly string[]): Group[] {
+  const groups: Group[] = []
+  let from = 0
+  let size = 0
+  for (let i = 0; i < lines.length; i++) {
+    size += lines[i]!.length + 1
+    if (size < limits.outboxGroupBytes && i < lines.length - 1) continue
+    groups.push({ records: i + 1 - from, lines: bufferOf(utf8(lines.slice(from, i + 1).join('\n'))) })
+    from = i + 1
+    size = 0
+  }
+  return groups
+}
+
+const OUTBOX_TEXT = 'INSERT INTO audit_outbox (records, lines) VALUES ($1, $2)'
+
+const LOG_COLUMNS = 'INSERT INTO change_log (seq, part, epoch, parts, at, content_hash, changes)'
+const PART_TEXT = `${LOG_COLUMNS} VALUES ($1, $2, $3, $4, $5, $6, $7)`
 
 /** One round trip for all three. */
 const STORE_TEXT =
-  `WITH outbox AS (${OUTBOX_TEXT}), log AS (` +
-  'INSERT INTO change_log (seq, part, epoch, parts, at, content_hash, changes) SELECT * FROM ' +
-  'unnest($2::bigint[], $3::integer[], $4::bigint[], $5::integer[], $6::bigint[], $7::text[], $8::bytea[])) ' +
-  'UPDATE ledger_state SET epoch = $9, seq = $10, content_hash = $11'
+  'WITH outbox AS (INSERT INTO audit_outbox (records, lines) SELECT $1::integer, $2::bytea WHERE $2::bytea IS NOT NULL), ' +
+  `log AS (${LOG_COLUMNS} SELECT * FROM ` +
+  'unnest($3::bigint[], $4::integer[], $5::bigint[], $6::integer[], $7::bigint[], $8::text[], $9::bytea[])) ' +
+  'UPDATE ledger_state SET epoch = $10, seq = $11, content_hash = $12'
 
 /** Parts of about `limits.partTargetBytes`, so that a Follower never has to hold a large commit as one message. */
 function encodeParts(changes: readonly Change[]): Uint8Array[] {

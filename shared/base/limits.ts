@@ -50,6 +50,8 @@ export const limits = {
 
   /** One part of a logged commit, and one frame of the change stream. A value of the largest size fits. */
   partBytes: 4 * MiB,
+  /** Soft size of a group of audit lines in the outbox. */
+  outboxGroupBytes: 1 * MiB,
   /** Soft size at which the writer starts the next part. */
   partTargetBytes: 256 * KiB,
   /** Uncompressed rows of one snapshot chunk. */

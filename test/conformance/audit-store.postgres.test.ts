@@ -28,10 +28,11 @@ function memoryOutbox(hooks: { onRead?: () => void; onTrim?: () => void } = {}) 
   let lines: { readonly id: number; readonly line: string }[] = []
   let last = 0
   const outbox: Outbox = {
-    async read(afterId, limit) {
-      const found = lines.filter(({ id }) => id > afterId).slice(0, limit)
+    async read(afterId) {
+      const left = lines.filter(({ id }) => id > afterId)
       hooks.onRead?.()
-      return found
+      const groups = left.slice(0, 400).map(({ id, line }) => ({ id, lines: [line] }))
+      return { groups, more: left.length > 400 }
     },
     async trim(upToId) {
       hooks.onTrim?.()

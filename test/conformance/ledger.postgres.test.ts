@@ -3,10 +3,10 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import type { LoggedCommit } from '#control-plane/ledger/change-log.ts'
 import type { Database } from '#control-plane/ledger/connection.ts'
 import { currentEpoch, raiseEpoch } from '#control-plane/ledger/epoch-guard.ts'
-import { createChangeLog, createOutbox } from '#control-plane/ledger/log.ts'
+import { createChangeLog, createOutbox, outboxWaiting } from '#control-plane/ledger/log.ts'
 import { createReader } from '#control-plane/ledger/reader.ts'
 import { createWriter, type Writer } from '#control-plane/ledger/writer.ts'
-import { utf8 } from '#shared/base/bytes.ts'
+import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
 import { type Change, decodeChanges, put, remove } from '#shared/ledger/change.ts'
 import { ContentHash, rowDigest } from '#shared/ledger/digest.ts'
 import { systemClock } from '#shared/node/clock.ts'
@@ -97,8 +97,29 @@ describe('writer', () => {
     await write(writer, [role('a:user:x')], ['one', 'two'])
     await write(writer, [], ['three'])
     const outbox = createOutbox(database, writer)
-    expect((await outbox.read(0, 10)).map(({ line }) => line)).toEqual(['one', 'two', 'three'])
+    expect((await outbox.read(0)).groups.flatMap(({ lines }) => lines)).toEqual(['one', 'two', 'three'])
     expect(writer.head().position.seq).toBe(1)
+  })
+
+  test('a commit with more lines and bytes than one row holds is in the log and the outbox whole, in order', async () => {
+    const lines = Array.from({ length: 3_000 }, (_, i) => `${i} ${'x'.repeat(1_000)}`)
+    const changes = Array.from({ length: 3_000 }, (_, i) => role(`a:user:${i}-${'y'.repeat(200)}`))
+    await write(writer, changes, lines)
+    const outbox = createOutbox(database, writer)
+    const found: string[] = []
+    let after = 0
+    for (let more = true; more; ) {
+      const page = await outbox.read(after)
+      for (const group of page.groups) found.push(...group.lines)
+      after = page.groups.at(-1)?.id ?? after
+      more = page.more
+    }
+    expect(found).toEqual(lines)
+    const log = await createChangeLog(database, writer)
+    const [commit] = await log.read({ epoch: 1, seq: 0 }, 1)
+    expect(commit!.parts.length).toBeGreaterThan(2)
+    expect(commit!.parts.flatMap((part) => decodeChanges(fromUtf8(part)!))).toEqual(changes)
+    expect(await outboxWaiting(database)).toEqual({ lines: 3_000, oldestAt: undefined })
   })
 
   test('a ledger that was restored gives audit lines no number that was given before', async () => {
@@ -108,7 +129,7 @@ describe('writer', () => {
     expect(await outbox.continueAfter(1)).toBe(false)
     expect(await outbox.continueAfter(7)).toBe(true)
     await write(writer, [], ['two'])
-    expect((await outbox.read(0, 10)).map(({ id }) => id)).toEqual([1, 8])
+    expect((await outbox.read(0)).groups.map(({ id }) => id)).toEqual([1, 8])
   })
 
   test('the first leadership is known with the timeline of its database', async () => {

@@ -8,7 +8,7 @@ export const actor = { user: 'acme:host:app', clientIp: '10.0.0.7' }
 
 /** The outbox of a Leader that writes nothing. */
 export const noLines: Outbox = {
-  read: async () => [],
+  read: async () => ({ groups: [], more: false }),
   trim: async () => undefined,
   continueAfter: async () => false,
   subscribe: () => () => undefined,
