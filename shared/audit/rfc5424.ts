@@ -12,17 +12,28 @@ export function formatEvent(event: AuditEvent, stamp: Stamp): string {
     sdata += ']'
   }
   const pri = event.facility * 8 + event.severity
-  const time = new Date(stamp.timestamp).toISOString()
+  const time = instantText(stamp.timestamp)
   const header = `<${pri}>1 ${time} - conjur ${headerField(stamp.procid)} ${event.msgid}`
   return `${header} ${sdata || '-'} ${oneLine(event.message)}`
 }
 
+/** Many records are of one millisecond. */
+let newest = { timestamp: Number.NaN, text: '' }
+
+function instantText(timestamp: number): string {
+  if (newest.timestamp !== timestamp) newest = { timestamp, text: new Date(timestamp).toISOString() }
+  return newest.text
+}
+
 // A record is one line. Control characters in names that clients choose are written as \uXXXX, so that nobody
 // can forge a second line; nothing is lost, because a backslash of the value itself is always doubled.
-const CONTROL = /[\p{Cc}\u2028\u2029]/u
-const CONTROLS = new RegExp(CONTROL.source, 'gu')
+// Written out instead of \p{Cc}: without the flag u such a class is looked through twice as fast.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what it looks for
+const CONTROL = /[\0-\x1f\x7f-\x9f\u2028\u2029]/
+const CONTROLS = new RegExp(CONTROL.source, 'g')
 // Most values hold neither: one look is enough for them.
-const VALUE_ODD = /["\\\]\p{Cc}\u2028\u2029]/u
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what it looks for
+const VALUE_ODD = /["\\\]\0-\x1f\x7f-\x9f\u2028\u2029]/
 const VALUE_SPECIALS = /["\\\]]/g
 
 const escapeControl = (character: string): string =>
