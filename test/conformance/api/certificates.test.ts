@@ -2,8 +2,8 @@
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { certificateRequest, certificatesFor } from '../../support/certificates.ts'
-import { Client } from '../../support/nodes.ts'
-import { type Answered, answered, settled, startWorld, type World } from './world.ts'
+import type { Client } from '../../support/nodes.ts'
+import { type Answered, answered, loadedBy, settled, startWorld, type World } from './world.ts'
 
 const policy = `
 - !policy
@@ -40,12 +40,8 @@ let csr: string
 const clients: Record<string, Client> = {}
 beforeAll(async () => {
   world = await startWorld()
-  const loaded = await world.admin.loadPolicy('root', policy)
-  const { created_roles } = (await loaded.json()) as { created_roles: Record<string, { api_key: string }> }
-  for (const login of ['host/pki/web', 'host/pki/seer', 'pete']) {
-    const id = login.startsWith('host/') ? `acme:host:${login.slice(5)}` : `acme:user:${login}`
-    clients[login] = await new Client(world.admin.url, 'acme').login(login, created_roles[id]!.api_key)
-  }
+  const as = await loadedBy(world.admin, policy)
+  for (const login of ['host/pki/web', 'host/pki/seer', 'pete']) clients[login] = await as(login)
   const made = await certificatesFor('127.0.0.1')
   ca = { cert: made.ca, key: made.caKey }
   csr = await certificateRequest()

@@ -6,6 +6,7 @@ import {
   type Answered,
   answered,
   argument,
+  loadedBy,
   notFound,
   settled,
   startWorld,
@@ -70,16 +71,10 @@ let other: Client
 beforeAll(async () => {
   world = await startWorld()
   admin = world.admin
-  const loaded = await admin.loadPolicy('root', policy)
-  const { created_roles } = (await loaded.json()) as { created_roles: Record<string, { api_key: string }> }
-  const as = (id: string): Promise<Client> =>
-    new Client(world.machine.leader.url, 'acme').login(
-      `host/dir/${id}`,
-      created_roles[`acme:host:dir/${id}`]!.api_key,
-    )
-  other = await as('other')
+  const as = await loadedBy(admin, policy)
+  other = await as('host/dir/other')
   await admin.loadPolicy('dir', '- !group late')
-  one = await as('one')
+  one = await as('host/dir/one')
   await settled(world)
 })
 afterAll(() => world?.machine.stop())

@@ -1,10 +1,11 @@
 // Host factories: tokens with which machines enrol themselves (http-api 14).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Client } from '../../support/nodes.ts'
+import type { Client } from '../../support/nodes.ts'
 import {
   type Answered,
   answered,
   argument,
+  loadedBy,
   notFound,
   settled,
   startWorld,
@@ -34,15 +35,9 @@ let other: Client
 beforeAll(async () => {
   world = await startWorld()
   admin = world.admin
-  const loaded = await admin.loadPolicy('root', policy)
-  const { created_roles } = (await loaded.json()) as { created_roles: Record<string, { api_key: string }> }
-  const as = (id: string): Promise<Client> =>
-    new Client(world.machine.leader.url, 'acme').login(
-      `host/dir/${id}`,
-      created_roles[`acme:host:dir/${id}`]!.api_key,
-    )
-  other = await as('other')
-  one = await as('one')
+  const as = await loadedBy(admin, policy)
+  other = await as('host/dir/other')
+  one = await as('host/dir/one')
 })
 afterAll(() => world?.machine.stop())
 

@@ -1,4 +1,5 @@
 // A Leader and a Follower as processes, with a policy that the API cases are about.
+import { roleOfLogin } from '#shared/id/login.ts'
 import { Client, type OneMachine, oneMachine } from '../../support/nodes.ts'
 
 export const policy = `
@@ -66,6 +67,17 @@ export async function startWorld(): Promise<World> {
   if (set.status !== 201) throw new Error(`the first secret was answered ${set.status}`)
   await settled(world)
   return world
+}
+
+/** Loads a policy into root; the result logs its users and hosts in. */
+export async function loadedBy(admin: Client, policy: string): Promise<(login: string) => Promise<Client>> {
+  const loaded = await admin.loadPolicy('root', policy)
+  const { created_roles } = (await loaded.json()) as { created_roles: Record<string, { api_key: string }> }
+  return (login) =>
+    new Client(admin.url, admin.account).login(
+      login,
+      created_roles[roleOfLogin(admin.account, login)]!.api_key,
+    )
 }
 
 /** Resolves when the Follower has everything the Leader has acknowledged. */
