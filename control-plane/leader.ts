@@ -36,6 +36,7 @@ import { createDatabases, ledgerMigrations, migrate } from './ledger/migrate.ts'
 import { createReader } from './ledger/reader.ts'
 import { createReceipts } from './ledger/receipt.ts'
 import { createWriter, type Writer } from './ledger/writer.ts'
+import { createPolicyReader } from './policy-reader.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createPostgres } from './postgres/server.ts'
 import { createEntrance, type FollowerBearer } from './publish/entrance.ts'
@@ -128,6 +129,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     store: audit,
     alarm: (what, from, seq) => log.error(`audit ${what}`, { from, seq }),
   })
+  const policies = createPolicyReader()
   const background = new AbortController()
   const health = await startHealth(
     {
@@ -157,6 +159,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     random: randomBytes,
     settings: apiSettings,
     clientAddress: clientAddressThrough(settings.trusted_proxies),
+    readPolicy: policies.read,
     io: {
       keyring,
       clock,
@@ -208,6 +211,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
   publisher.close()
   await tokenSocket?.close()
   await listening.close()
+  await policies.close()
   background.abort()
   await beating
   stopKeys()

@@ -18,6 +18,7 @@ import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
+import { notRead } from '#shared/policy/load.ts'
 import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
 import { followerHealth } from '../health.ts'
 import { forwardAudit } from '../link/audit-forwarder.ts'
@@ -123,6 +124,7 @@ const node: ApiNode = {
   random: randomBytes,
   settings: apiSettings,
   clientAddress: clientAddressThrough(settings.trusted_proxies),
+  readPolicy: () => notRead,
   io: {
     keyring,
     clock: systemClock,

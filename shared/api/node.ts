@@ -3,7 +3,9 @@ import type { ClientAddress } from '../authz/address.ts'
 import type { Json } from '../base/json.ts'
 import type { Clock } from '../base/time.ts'
 import type { Position } from '../ledger/position.ts'
+import type { LoadMode } from '../ledger/reads/policy.ts'
 import type { Ledger, ReadStore } from '../ledger/store.ts'
+import type { LoadRead } from '../policy/load.ts'
 import type { Keyring } from '../secret/keyring.ts'
 import type { Tokens } from '../token/access-token.ts'
 import type { ApiSettings } from './settings.ts'
@@ -56,6 +58,14 @@ export type NodeIo = {
   readonly auditRows: ((filter: AuditFilter) => Promise<readonly Json[]>) | undefined
 }
 
+/** Reads a policy text up to its transaction; a large one may take its time elsewhere. */
+export type PolicyReader = (
+  body: Uint8Array,
+  account: string,
+  policy: string,
+  mode: LoadMode,
+) => LoadRead | Promise<LoadRead>
+
 export type ApiNode = {
   readonly role: NodeRole
   readonly store: ReadStore
@@ -69,6 +79,7 @@ export type ApiNode = {
   readonly settings: ApiSettings
   /** Behind the proxies of the settings, parsed once. */
   readonly clientAddress: ClientAddress
+  readonly readPolicy: PolicyReader
   readonly io: NodeIo
   /** Sent with 405 when known. */
   readonly leaderUrl: () => string | undefined

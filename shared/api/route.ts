@@ -4,7 +4,7 @@
 import type { Wall } from '../base/time.ts'
 import type { Batch, FactsOf } from '../ledger/store.ts'
 import type { Keyring } from '../secret/keyring.ts'
-import type { NodeIo } from './node.ts'
+import type { NodeIo, PolicyReader } from './node.ts'
 import type { Outcome } from './outcome.ts'
 import type { RouteRequest } from './request.ts'
 import type { ApiSettings } from './settings.ts'
@@ -50,7 +50,11 @@ export type Route<Input, B extends Batch, Proof> = {
   /** Largest request body; a route without it reads none. */
   readonly bodyLimit?: number
   /** Throws `DomainError` for input that is refused whoever asks; errors that yield to 403 travel as values. */
-  readonly input: (request: RouteRequest, settings: ApiSettings) => Input
+  readonly input: (
+    request: RouteRequest,
+    settings: ApiSettings,
+    readPolicy: PolicyReader,
+  ) => Input | Promise<Input>
   readonly facts: (input: Input, caller: Caller, now: Wall) => B
   /**
    * What needs time: slow hashing, another store. Runs on a snapshot before any transaction; a write's decision

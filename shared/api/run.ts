@@ -59,7 +59,8 @@ async function decided(
   if (match === undefined) return { outcome: unknownRoute(request), stamps: { requestId } }
   const { route, params } = match
   const body = route.bodyLimit === undefined ? noBody : await request.body(route.bodyLimit)
-  const input = route.input({ params, query, header: request.header, body }, node.settings)
+  const read = route.input({ params, query, header: request.header, body }, node.settings, node.readPolicy)
+  const input: unknown = read instanceof Promise ? await read : read
   const asked: Asked = { route, input, caller, now, node }
   // Awaited here: a promise that is returned takes three turns of the microtask queue to settle.
   if (route.effect === 'read' || node.ledger === undefined) return await look(asked, conditionsOf(request))

@@ -40,6 +40,9 @@ export function readLoad(body: Uint8Array, account: string, policy: string, mode
 
 const nothing: Resolved = { records: [], grants: [], permits: [], revokes: [], denies: [], deletes: [] }
 
+/** Of a node that loads no policies: whoever may load one is told so, whatever it says. */
+export const notRead: LoadRead = { text: '', resolved: nothing, warnings: [] }
+
 export function touchedBy(read: LoadRead, policy: string, mode: LoadMode): Touched {
   const resolved = 'resolved' in read ? read.resolved : nothing
   const { records, grants, permits, revokes, denies, deletes } = resolved
@@ -47,6 +50,7 @@ export function touchedBy(read: LoadRead, policy: string, mode: LoadMode): Touch
   return {
     policy,
     mode,
+    planned: read !== notRead,
     declared: records.map(({ id }) => id),
     referenced: [
       policy,

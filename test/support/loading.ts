@@ -24,6 +24,7 @@ import {
   tableNames,
 } from '#shared/ledger/tables.ts'
 import { accountChanges } from '#shared/policy/bootstrap.ts'
+import { readLoad } from '#shared/policy/load.ts'
 import type { Keyring } from '#shared/secret/keyring.ts'
 
 export const ADMIN = 'acme:user:admin'
@@ -122,6 +123,7 @@ export class Account {
         body: typeof text === 'string' ? utf8(text) : text,
       },
       this.#settings,
+      readLoad,
     )
     this.now = wall(this.now + 1)
     const caller = { role: as, tokenIssuedAt: undefined, clientIp: '10.0.0.7', requestId: 'r' }
@@ -161,7 +163,7 @@ export class Account {
     const params = { account: 'acme', kind: 'policy', id: policy }
     const request = { params, query: new Map(), header: () => undefined, body: utf8(text) }
     const caller = { role: ADMIN, tokenIssuedAt: undefined, clientIp: '10.0.0.7', requestId: 'r' }
-    const batch = route.facts(route.input(request, this.#settings), caller, this.now)
+    const batch = route.facts(route.input(request, this.#settings, readLoad), caller, this.now)
     return statementsOf(batch).map((statement) => {
       const { sql, bound } = withClosure(statement, ADMIN)
       const steps = this.#database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(bound) as { detail: string }[]

@@ -14,7 +14,7 @@ import { type LoadMode, policyBatch } from '../../ledger/reads/policy.ts'
 import { shownBatch } from '../../ledger/reads/shown.ts'
 import type { Row } from '../../ledger/tables.ts'
 import { PolicyError } from '../../policy/errors.ts'
-import { type Loaded, type LoadRead, policyId, readLoad, touchedBy } from '../../policy/load.ts'
+import { type Loaded, type LoadRead, notRead, policyId, touchedBy } from '../../policy/load.ts'
 import { type Plan, type PlanTools, type PolicyFacts, plan, type Reported } from '../../policy/plan.ts'
 import { invalidReport, recordsIn, type Shown, validReport } from '../../policy/report.ts'
 import { definedRows } from '../../policy/rows.ts'
@@ -44,13 +44,19 @@ const load = (mode: LoadMode) =>
     access: 'token',
     effect: 'write',
     bodyLimit: limits.policyBytes,
-    input: ({ params, query, body }): Input => ({
-      kind: params.kind!,
-      account: params.account!,
-      policy: policyId(params.account!, params.id!),
-      dryRun: textOf(query, 'dryRun')?.toLowerCase() === 'true',
-      read: readLoad(body, params.account!, params.id!, mode),
-    }),
+    input({ params, query, body }, _settings, readPolicy): Input | Promise<Input> {
+      const { kind, account, id } = params as { kind: string; account: string; id: string }
+      const dryRun = textOf(query, 'dryRun')?.toLowerCase() === 'true'
+      const input = (read: LoadRead): Input => ({
+        kind,
+        account,
+        policy: policyId(account, id),
+        dryRun,
+        read,
+      })
+      const read = readPolicy(body, account, id, mode)
+      return read instanceof Promise ? read.then(input) : input(read)
+    },
     facts: ({ policy, read }) => policyBatch(touchedBy(read, policy, mode)),
     rehearses: ({ dryRun }) => dryRun,
     lane: ({ account }) => `policy ${account}`,
@@ -65,6 +71,8 @@ const load = (mode: LoadMode) =>
         return refused(problems.forbidden(), 'Forbidden')
       }
       const { read } = input
+      // Where no one commits: the same checks of the caller, and then 405.
+      if (read === notRead) return answer(201)
       if ('blank' in read)
         return refused(problems.validation('policy_text', 'is not present'), 'policy_text is not present')
       if ('deletes' in read) {

@@ -11,6 +11,8 @@ export type LoadMode = 'POST' | 'PATCH' | 'PUT'
 export type Touched = {
   readonly policy: string
   readonly mode: LoadMode
+  /** False: nothing will be planned, so only the caller's right to it is read. */
+  readonly planned: boolean
   /** Records that the text declares. */
   readonly declared: readonly string[]
   /** Roles and resources that it refers to. */
@@ -68,11 +70,13 @@ function rowsQuery<N extends TableName>(
 const inList = (column: string): string => `${column} IN (SELECT value FROM list(?1))`
 
 export function policyBatch(touched: Touched) {
-  const { policy, mode, declared } = touched
+  const { policy, declared } = touched
+  // Only PUT looks at what the policy defined before.
+  const mode = touched.planned ? touched.mode : 'POST'
   const list = (ids: readonly string[]): string => JSON.stringify([...new Set(ids)])
   return {
     access: accessQuery(policy),
-    unchangeable: unchangeableQuery(policy, mode),
+    unchangeable: unchangeableQuery(policy, touched.mode),
     versions: versionsQuery(policy),
     roles: rowsQuery('roles', inList('id'), [list([...declared, ...touched.referenced])]),
     resources: rowsQuery('resources', inList('id'), [
@@ -142,7 +146,7 @@ const doomed =
   'UNION SELECT value AS id FROM list(?3)) AS given UNION dependents(doomed)) '
 
 function doomedQueries(touched: Touched, list: (ids: readonly string[]) => string) {
-  const undeclared = touched.mode === 'PUT' ? touched.policy : ''
+  const undeclared = touched.mode === 'PUT' && touched.planned ? touched.policy : ''
   const nothing = undeclared === '' && touched.deleted.length === 0
   const params = [undeclared, list(touched.declared), list(touched.deleted)]
   const query = <N extends DoomedTable>(table: N, ...more: readonly string[]): Query<RowOf<N>[]> => {
