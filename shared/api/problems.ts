@@ -40,6 +40,7 @@ export const problems = {
     ...problem(409, 'policy_conflict', 'Concurrent policy load in progress, please retry'),
     headers: { 'Retry-After': String(retryAfterSeconds) },
   }),
+  conflict: (message: string): Outcome => problem(409, 'conflict', message),
   exists: (target: string, id: string): Outcome =>
     problem(409, 'conflict', `${target} "${id}" already exists`, {
       target,

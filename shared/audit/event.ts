@@ -354,6 +354,31 @@ export function policyFailedEvent(
   })
 }
 
+/** A member that was added to a group or taken from it by V2 (http-api 15). */
+export function membershipV2Event(
+  actor: Actor,
+  m: {
+    readonly operation: 'create' | 'remove'
+    readonly path: string
+    readonly member: { readonly kind: string; readonly id: string }
+    readonly error?: string | undefined
+  },
+): AuditEvent {
+  const words = m.operation === 'create' ? ['created', 'create'] : ['removed', 'remove']
+  const what = `membership of ${m.member.kind} ${m.member.id} with URI path: '${m.path}' and JSON object: ${JSON.stringify(m.member)}`
+  return build({
+    msgid: 'membership',
+    operation: m.operation,
+    auth: { user: actor.user },
+    subject: { edge: '' },
+    clientIp: actor.clientIp,
+    error: m.error,
+    success: `${actor.user} successfully ${words[0]} ${what}`,
+    failure: `${actor.user} failed to ${words[1]} ${what}`,
+    severity: severities.notice,
+  })
+}
+
 /** A stream of audit records that the Leader refuses: records before `seq` are missing, or it has another history. */
 export function streamRefusedEvent(
   operation: 'gap' | 'fork',

@@ -6,6 +6,7 @@ import { authnRoutes } from './authn.ts'
 import { certificateRoutes } from './certificates.ts'
 import { credentialRoutes } from './credentials.ts'
 import { effectivePolicyRoutes } from './effective-policy.ts'
+import { groupMemberRoutes } from './group-members.ts'
 import { hostFactoryRoutes } from './host-factories.ts'
 import { policyRoutes } from './policies.ts'
 import { publicKeyRoutes } from './public-keys.ts'
@@ -27,5 +28,6 @@ export const allRoutes: readonly AnyRoute[] = [
   ...publicKeyRoutes,
   ...hostFactoryRoutes,
   ...certificateRoutes,
+  ...groupMemberRoutes,
   ...auditRoutes,
 ]

@@ -126,3 +126,19 @@ export function graphQuery(role: string): Query<{ parent: string; child: string 
     read: (rows) => rows.map((row) => ({ parent: row.parent as string, child: row.child as string })),
   }
 }
+
+export type Existing = { readonly group: boolean; readonly member: boolean; readonly held: boolean }
+
+/** Whether both roles are there, and the one is a member of the other by a grant. */
+export function existingQuery(group: string, member: string): Query<Existing> {
+  return {
+    sql:
+      "SELECT 'group' AS what FROM roles WHERE id = ?1 UNION ALL SELECT 'member' AS what FROM roles WHERE id = ?2 " +
+      "UNION ALL SELECT 'held' AS what FROM memberships WHERE role = ?1 AND member = ?2 AND ownership = 0",
+    params: [group, member],
+    read(rows) {
+      const found = new Set(rows.map(({ what }) => what))
+      return { group: found.has('group'), member: found.has('member'), held: found.has('held') }
+    },
+  }
+}

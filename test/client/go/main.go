@@ -279,6 +279,14 @@ func main() {
 		annotated, more := admin.CreateHostWithAnnotations("go/made2", tokens[0].Token, map[string]string{"a": "b"})
 		return errors.Join(err, more, want(host.ApiKey != "" && annotated.ApiKey != "", host), admin.DeleteToken(tokens[0].Token))
 	})
+	step("V2 AddGroupMember", func() error {
+		added, err := admin.V2().AddGroupMember("go/readers", conjurapi.GroupMember{ID: "go/made", Kind: "host"})
+		return errors.Join(err, want(added != nil && added.ID == "go/made", added))
+	})
+	step("V2 RemoveGroupMember", func() error {
+		_, err := admin.V2().RemoveGroupMember("go/readers", conjurapi.GroupMember{ID: "go/made", Kind: "host"})
+		return err
+	})
 	if failed {
 		os.Exit(1)
 	}

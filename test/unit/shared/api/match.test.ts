@@ -112,20 +112,23 @@ function naive(method: string, path: string, query: string): [string, Record<str
 }
 
 function naiveParams(route: AnyRoute, asked: readonly string[]): Record<string, string> | undefined {
-  const wanted = route.path.split('/')
-  const hasTail = wanted.at(-1)!.endsWith('*')
-  if (hasTail ? asked.length < wanted.length : asked.length !== wanted.length) return undefined
-  const params: Record<string, string> = {}
-  for (const [i, word] of wanted.entries()) {
-    const raw = word.endsWith('*') ? asked.slice(i).join('/') : asked[i]!
-    if (!word.startsWith(':')) {
-      if (raw !== word) return undefined
-      continue
-    }
+  return fits(route.path.split('/'), asked)
+}
+
+/** A tail takes as much as it can. */
+function fits(wanted: readonly string[], asked: readonly string[]): Record<string, string> | undefined {
+  const [word, ...rest] = wanted
+  if (word === undefined) return asked.length === 0 ? {} : undefined
+  const most = word.endsWith('*') ? asked.length - rest.length : 1
+  for (let taken = most; taken >= 1 && taken <= asked.length; taken--) {
+    const others = fits(rest, asked.slice(taken))
+    if (others === undefined) continue
+    const raw = asked.slice(0, taken).join('/')
+    if (!word.startsWith(':')) return raw === word ? others : undefined
     const name = word.replace(/[:*]/g, '')
     if (raw === '' || /%(?![0-9a-f]{2})|%00|%ff/i.test(raw)) return undefined
     if (name === 'account' && /%2f/i.test(raw)) return undefined
-    params[name] = decodeURIComponent(raw)
+    return { [name]: decodeURIComponent(raw), ...others }
   }
-  return params
+  return undefined
 }
