@@ -67,7 +67,8 @@ test('names that cannot be, and those that are taken', async () => {
 })
 
 test('an admin of an account is nobody here', async () => {
-  for (const ask of [create(world.admin, 'mine'), list(world.admin)]) {
+  const removing = answered(world.admin.request('DELETE', '/accounts/acme'))
+  for (const ask of [create(world.admin, 'mine'), list(world.admin), removing]) {
     expect(await ask).toMatchObject([404, { error: { target: 'webservice' } }])
   }
   expect(await list(root)).toEqual([200, ['acme']])

@@ -209,6 +209,12 @@ test('only who holds the owner of a policy reads it; what he does not see is not
   expect(account.effective({ policy: 'none' }).status).toBe(404)
 })
 
+test('of root, too, only what is seen is shown', () => {
+  const account = loaded('- !user boss\n- !group { id: kept, owner: !user boss }\n- !group open\n')
+  account.load('PATCH', '- !revoke { role: !user boss, member: !user /admin }\n')
+  expect(account.effective().text).toBe('- !user boss\n- !group open\n')
+})
+
 test('users stand in the policy that their names mean, and at the top without one', () => {
   const account = loaded(`
 - !policy { id: a-b, body: [ !user x ] }
