@@ -90,6 +90,8 @@ export const limits = {
   auditPingMs: 5_000,
   /** How long an answer waits for its audit record before it is refused with 503. */
   auditPatienceMs: 800,
+  /** A record that has waited so long before it could be stored is tried for this long: both are less than a second. */
+  auditLastTryMs: 150,
   /** Records that could not be moved to the audit database are tried again after this, writes or not. */
   auditRetryMs: 5_000,
   /** Requests of the Leader that wait for their audit record; beyond it they are refused with 503. */

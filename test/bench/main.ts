@@ -4,13 +4,14 @@ import { arch, cpus, platform, totalmem } from 'node:os'
 import { type Figure, printFigure } from './measure.ts'
 import { authenticate, batchRead, secretRead } from './read.ts'
 import { coldStart } from './start.ts'
-import { policyLoad, propagation, secretWrites } from './write.ts'
+import { policyLoad, policyScale, propagation, secretWrites } from './write.ts'
 
 const cases: Record<string, () => Promise<Figure[]>> = {
   'secret-read': secretRead,
   authenticate,
   'batch-read': batchRead,
   'policy-load': policyLoad,
+  'policy-scale': policyScale,
   'secret-writes': secretWrites,
   propagation,
   'cold-start': coldStart,

@@ -1,6 +1,7 @@
 // How figures are taken: several runs, minimum, median and maximum, and ratios within one run only, because the
 // machine is shared and absolute figures are not comparable between runs.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import type { LoadPlan, LoadResult } from './load.ts'
 
 export type Figure = {
@@ -23,6 +24,12 @@ export function figure(name: string, unit: string, values: readonly number[]): F
     max: sorted.at(-1) ?? Number.NaN,
     runs: sorted.length,
   }
+}
+
+/** Resident memory of a process, megabytes (Linux): what it holds now, or the most it ever held. */
+export function residentMb(pid: number, which: 'now' | 'peak' = 'now'): number {
+  const field = which === 'now' ? /VmRSS:\s+(\d+) kB/ : /VmHWM:\s+(\d+) kB/
+  return Number(field.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024
 }
 
 export function quantile(values: readonly number[], q: number): number {

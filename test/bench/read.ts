@@ -1,8 +1,7 @@
 // Reading at a Follower, beside a bare node:http server on the same core, in the same run.
-import { readFileSync } from 'node:fs'
 import type { Client } from '../support/nodes.ts'
 import type { LoadPlan, LoadResult } from './load.ts'
-import { type Figure, figure, load, startBare } from './measure.ts'
+import { type Figure, figure, load, residentMb, startBare } from './measure.ts'
 import { type OfflineFollower, offlineFollower, subjectPin } from './offline-follower.ts'
 
 const rounds = 3
@@ -25,12 +24,6 @@ const plan = (port: number, request: Request, rate?: number): LoadPlan => ({
 
 const head = (line: string, authorization: string, more = ''): string =>
   `${line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}${more}`
-
-/** Peak and current resident memory of a process, megabytes (Linux). */
-function residentMb(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
-  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) / 1024
-}
 
 type Subject = { readonly secrets: number; readonly request: (client: Client, apiKey: string) => Request }
 

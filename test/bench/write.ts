@@ -1,7 +1,7 @@
 // Writing at the Leader, beside bare commits in the same Postgres, and how soon a Follower shows it.
 import { Client, type OneMachine, oneMachine } from '../support/nodes.ts'
 import { bareCommits } from './bare-postgres.ts'
-import { type Figure, figure, quantile } from './measure.ts'
+import { type Figure, figure, quantile, residentMb } from './measure.ts'
 
 async function running<T>(body: (machine: OneMachine, admin: Client) => Promise<T>): Promise<T> {
   const machine = await oneMachine()
@@ -142,15 +142,7 @@ export const policyLoad = (): Promise<Figure[]> =>
     const from = performance.now()
     const loaded = await must(201, admin.loadPolicy('root', text))
     const loadedAt = performance.now()
-    const position = loaded.headers.get('holdfast-position')!
-    for (;;) {
-      const seen = await reader.getSecret('app/v0', {
-        'Holdfast-Min-Position': position,
-        'Holdfast-Inconsistent': 'wait',
-      })
-      await seen.arrayBuffer()
-      if (seen.status === 200) break
-    }
+    await reached(reader, loaded)
     const visibleAt = performance.now()
     going = false
     await others
@@ -159,4 +151,72 @@ export const policyLoad = (): Promise<Figure[]> =>
       figure('the same: from acknowledgement to visible', 's', [(visibleAt - loadedAt) / 1000]),
       figure('reads at the Follower meanwhile: longest', 'ms', [Math.max(...pauses)]),
     ]
+  })
+
+/** Resolves when the Follower shows what a write has answered for. */
+async function reached(follower: Client, written: Response): Promise<void> {
+  const headers = {
+    'Holdfast-Min-Position': written.headers.get('holdfast-position')!,
+    'Holdfast-Inconsistent': 'wait',
+  }
+  for (;;) {
+    const seen = await follower.request('GET', '/whoami', { headers })
+    await seen.arrayBuffer()
+    if (seen.status === 200) return
+  }
+}
+
+const manyResources = 100_000
+const asks = 7
+
+/** A policy of many resources: what its load costs others, and what looking at it costs afterwards. */
+export const policyScale = (): Promise<Figure[]> =>
+  running(async (machine, admin) => {
+    await must(201, admin.loadPolicy('root', variables(1)))
+    const ids = Array.from({ length: manyResources }, (_, i) => `  - !variable v${i}`)
+    const text = `- !policy\n  id: large\n  body:\n${ids.join('\n')}\n`
+    let going = true
+    const during = async (ask: () => Promise<Response>, status: number): Promise<number> => {
+      let longest = 0
+      while (going) {
+        const from = performance.now()
+        await must(status, ask())
+        longest = Math.max(longest, performance.now() - from)
+      }
+      return longest / 1000
+    }
+    let n = 0
+    const writes = during(() => admin.setSecret('app/v0', String(n++)), 201)
+    const reads = during(() => admin.request('GET', '/whoami'), 200)
+    const from = performance.now()
+    const loaded = await must(201, admin.loadPolicy('root', text))
+    const seconds = (performance.now() - from) / 1000
+    going = false
+    const figures = [
+      figure('policy of 100 000 resources: load (bar ≤ 60)', 's', [seconds]),
+      figure('other writes meanwhile: longest (bar ≤ 3)', 's', [await writes]),
+      figure('reads at the Leader meanwhile: longest', 's', [await reads]),
+      figure('resident memory of the Leader: most (bar ≤ 1500)', 'MB', [
+        residentMb(machine.leader.pid!, 'peak'),
+      ]),
+    ]
+    await reached(admin.at(machine.follower.url), loaded)
+    const paths = {
+      list: '/resources/acme?kind=variable&limit=1000',
+      search: '/resources/acme?search=v5000',
+      show: '/resources/acme/variable/large%2Fv77',
+      check: '/resources/acme/variable/large%2Fv77?check&privilege=execute',
+    }
+    for (const [name, path] of Object.entries(paths)) {
+      for (const node of ['leader', 'follower'] as const) {
+        const times: number[] = []
+        for (let i = 0; i < asks; i++) {
+          const askedAt = performance.now()
+          await must(name === 'check' ? 204 : 200, admin.at(machine[node].url).request('GET', path))
+          times.push(performance.now() - askedAt)
+        }
+        figures.push(figure(`${name} among them, at the ${node}`, 'ms', times))
+      }
+    }
+    return figures
   })

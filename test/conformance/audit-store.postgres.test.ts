@@ -132,6 +132,22 @@ describe('records of the Leader itself', () => {
     expectOneChain(rows)
   })
 
+  test('wait a little longer after a turn of the event loop that was longer than their patience', async () => {
+    const store = await open()
+    const other = await database.session()
+    await other.query('BEGIN')
+    await other.query('LOCK TABLE messages IN ACCESS EXCLUSIVE MODE')
+    const first = store.append(numbered(1, 'first'))
+    await clock.sleeping(limits.auditPatienceMs)
+    // The timer is late: as when a large policy was planned meanwhile.
+    clock.advance(limits.auditPatienceMs * 3)
+    await clock.sleeping(limits.auditLastTryMs)
+    await other.query('COMMIT')
+    other.release()
+    await first
+    expect((await stored('leader-1')).map(({ procid }) => procid)).toEqual(['first1'])
+  })
+
   test('are refused at once when too many wait', async () => {
     const store = await open()
     const all = Array.from({ length: limits.auditAppendsWaiting + 1 }, () => store.append(numbered(1)))
