@@ -16,7 +16,7 @@ export type ReadJob = {
   readonly mode: LoadMode
 }
 
-/** `read`: JSON, which is made and read in a tenth of the time that a copy of the objects takes. */
+/** `read`: JSON, which is made and read in less than half the time that a copy of the objects takes. */
 export type ReadDone =
   | { readonly id: number; readonly read: string }
   | { readonly id: number; readonly failed: string }
@@ -41,6 +41,7 @@ export function createPolicyReader(): PolicyReading {
       if ('failed' in done) job?.reject(new Error(done.failed))
       else job?.resolve(revived(done.read))
       // A large text leaves hundreds of megabytes behind: they go with the thread.
+      clearTimeout(rest)
       if (waiting.size === 0) rest = setTimeout(() => void stop(), limits.policyReaderRestMs).unref()
     })
     started.on('error', (cause) => lose(started, cause))

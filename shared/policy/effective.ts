@@ -197,11 +197,11 @@ class Builder {
     const attributes: (readonly [string, Value])[] = [['id', this.#relative(record)]]
     if (kind !== 'variable' && !this.#isDefaultOwner(owner, path, parent))
       attributes.push(['owner', this.#absolute(owner)])
-    const plain: Record<string, string> = {}
+    const plain: [name: string, value: string][] = []
     for (const { name, value } of annotations) {
       if (kind === 'variable' && (name === 'conjur/kind' || name === 'conjur/mime_type'))
         attributes.push([name.slice('conjur/'.length), value])
-      else plain[name] = value
+      else plain.push([name, value])
     }
     const restricted = this.#restricted.get(id)
     if (restricted !== undefined) attributes.push(['restricted_to', JSON.parse(restricted) as string[]])
@@ -213,7 +213,8 @@ class Builder {
       })
       if (layers.length > 0) attributes.push(['layers', layers])
     }
-    if (Object.keys(plain).length > 0) attributes.push(['annotations', plain])
+    // Not by assignment: an annotation may be named `__proto__`.
+    if (plain.length > 0) attributes.push(['annotations', Object.fromEntries(plain)])
     const entry = { tag: tagOf(kind), attributes }
     return kind === 'policy' ? { ...entry, body: this.#bodyOf(path) } : entry
   }

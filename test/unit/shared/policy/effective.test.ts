@@ -271,3 +271,10 @@ test('texts that YAML would read as something else, or that would break it, stay
   const values = (of: Account) => of.rows('annotations').map(({ name, value }) => [name, value])
   expect(values(again)).toEqual(values(account))
 })
+
+test('an annotation may be named like a property that every object has', () => {
+  const account = loaded('- !group\n  id: g\n  annotations: { __proto__: a, constructor: b }\n')
+  const { text } = account.effective()
+  expect(text).toContain('"__proto__": a')
+  expect(loaded(text).rows('annotations')).toEqual(account.rows('annotations'))
+})
