@@ -9,7 +9,7 @@ export const ledgerMigrations: readonly Migration[] = [
   {
     version: 1,
     sql: [
-      ...schemaSql('postgres'),
+      ...schemaSql('postgres', 1),
       // Who leads: raised only with a new leadership; every write compares it (cluster 7.5).
       'CREATE TABLE cluster_epoch (epoch bigint PRIMARY KEY, node text NOT NULL, started_at bigint NOT NULL)',
       'CREATE TABLE ledger_state (id smallint PRIMARY KEY CHECK (id = 1), epoch bigint NOT NULL, seq bigint NOT NULL, ' +
@@ -35,6 +35,7 @@ export const ledgerMigrations: readonly Migration[] = [
       'ALTER TABLE audit_outbox ALTER COLUMN lines SET NOT NULL, DROP COLUMN line',
     ],
   },
+  { version: 4, sql: schemaSql('postgres', 2) },
 ]
 
 /** Number of the advisory lock under which one process at a time migrates. */

@@ -18,13 +18,15 @@ export type ReplicaState = {
 /** Steps of the copy's schema (migrate.ts). */
 export const replicaSchema: readonly (readonly string[])[] = [
   [
-    ...schemaSql('sqlite'),
+    ...schemaSql('sqlite', 1),
     'CREATE TABLE replica_state (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, seq INTEGER NOT NULL, ' +
       'content_hash TEXT NOT NULL, newest_at INTEGER NOT NULL, data_version INTEGER NOT NULL, snapshot_id TEXT NOT NULL)',
     // A snapshot that was begun (staging.ts).
     'CREATE TABLE staging (id INTEGER PRIMARY KEY CHECK (id = 1), header TEXT NOT NULL, next_chunk INTEGER NOT NULL, ' +
       'hash TEXT NOT NULL)',
   ],
+  // A snapshot that was begun has no room for the new tables: it begins again.
+  [...schemaSql('sqlite', 2), 'DELETE FROM staging'],
 ]
 
 export function readState(sqlite: Sqlite): ReplicaState | undefined {

@@ -1,5 +1,5 @@
 // tables.ts as CREATE statements, for both engines and for the `next_` tables of a snapshot switch (P3).
-import { type ColumnType, type Table, type TableName, tableNames, tables } from './tables.ts'
+import { type ColumnType, secondTables, type Table, type TableName, tableNames, tables } from './tables.ts'
 
 export type Engine = 'postgres' | 'sqlite'
 
@@ -30,6 +30,12 @@ export function createIndexSql(engine: Engine, table: TableName): string[] {
   )
 }
 
-export function schemaSql(engine: Engine): string[] {
-  return tableNames.flatMap((table) => [createTableSql(engine, table), ...createIndexSql(engine, table)])
+const firstTables = tableNames.filter((table) => !(secondTables as readonly TableName[]).includes(table))
+
+/** Tables and indexes that a version of the schema brings: a step that has run is never changed. */
+export function schemaSql(engine: Engine, version: 1 | 2): string[] {
+  return { 1: firstTables, 2: secondTables }[version].flatMap((table) => [
+    createTableSql(engine, table),
+    ...createIndexSql(engine, table),
+  ])
 }

@@ -87,6 +87,27 @@ export const tables = {
     indexes: [['factory']],
     loadIndexes: [],
   },
+  authenticators: {
+    key: ['webservice'],
+    // Only of authenticators that were switched on or off; without a row they are off.
+    columns: { webservice: 'text', enabled: 'flag' },
+    indexes: [],
+    loadIndexes: [],
+  },
+  issuers: {
+    key: ['policy'],
+    // `policy`: ACCOUNT:policy:conjur/issuers/ID, with which it goes. `max_ttl`: seconds. `sealed`: JSON of its data.
+    columns: {
+      policy: 'text',
+      type: 'text',
+      max_ttl: 'int',
+      sealed: 'bytes',
+      created_at: 'int',
+      modified_at: 'int',
+    },
+    indexes: [],
+    loadIndexes: [],
+  },
   signing_keys: {
     key: ['kid'],
     // Public halves of the token keys of every node that issues tokens (T1). `jwk`: JSON.
@@ -104,6 +125,8 @@ export const tables = {
 } as const satisfies Record<string, Table>
 
 export type TableName = keyof typeof tables
+/** Since the second schema; the others are there since the first. */
+export const secondTables = ['authenticators', 'issuers'] as const satisfies readonly TableName[]
 export const tableNames = Object.keys(tables) as TableName[]
 
 export type Cell = string | number | Uint8Array | null

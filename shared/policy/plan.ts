@@ -82,6 +82,8 @@ function tablesOf(facts: PolicyFacts): Tables {
   add('secrets', facts.secrets, facts.doomedSecrets)
   add('policy_versions', facts.doomedVersions)
   add('host_factory_tokens', facts.doomedTokens)
+  add('authenticators', facts.doomedAuthenticators)
+  add('issuers', facts.doomedIssuers)
   return found
 }
 

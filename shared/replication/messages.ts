@@ -5,7 +5,8 @@ import { DomainError } from '../base/errors.ts'
 import type { Position } from '../ledger/position.ts'
 
 // 1  first form
-export const PROTOCOL = 1
+// 2  rows of authenticators and issuers
+export const PROTOCOL = 2
 
 const position = z.object({ epoch: z.int().min(0), seq: z.int().min(0) })
 const hash = z.string().regex(/^[0-9a-f]{64}$/)

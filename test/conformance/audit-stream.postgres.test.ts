@@ -15,7 +15,7 @@ import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import type { Clock } from '#shared/base/time.ts'
 import { systemClock } from '#shared/node/clock.ts'
-import { decodeAuditToLeader, encodeMessage } from '#shared/replication/messages.ts'
+import { decodeAuditToLeader, encodeMessage, PROTOCOL } from '#shared/replication/messages.ts'
 import { chained, fetchLine, noLines } from '../support/audit-lines.ts'
 import { manualClock } from '../support/manual-clock.ts'
 import { emptyDatabase } from '../support/postgres.ts'
@@ -268,7 +268,7 @@ describe('the receiver', () => {
   })
 
   test('stores under the name of the entrance, whatever the sender says', async () => {
-    const hello = { type: 'hello' as const, protocol: 1, incarnation: 'i', node: 'somebody-else' }
+    const hello = { type: 'hello' as const, protocol: PROTOCOL, incarnation: 'i', node: 'somebody-else' }
     const { near, served, answers, reading } = await talk(hello, records())
     while (answers.length < 2) await new Promise((resolve) => setImmediate(resolve))
     near.close()

@@ -11,7 +11,7 @@ import { ContentHash, rowDigest } from '#shared/ledger/digest.ts'
 import { compare, format, type Position } from '#shared/ledger/position.ts'
 import { columnsOf, tableNames } from '#shared/ledger/tables.ts'
 import { systemClock } from '#shared/node/clock.ts'
-import { decodeToFollower, encodeMessage, type Hello } from '#shared/replication/messages.ts'
+import { decodeToFollower, encodeMessage, type Hello, PROTOCOL } from '#shared/replication/messages.ts'
 import type { Wire } from '#shared/replication/wire.ts'
 import { type CutProxy, cutProxy } from '../support/cut-proxy.ts'
 import { type PublishingLeader, publishingLeader } from '../support/publishing-leader.ts'
@@ -395,7 +395,7 @@ export function linkCases(runtime: string, open: (name: string) => OpenReplica):
 
   const hello = (): Hello => ({
     type: 'hello',
-    protocol: 1,
+    protocol: PROTOCOL,
     incarnation: 1,
     set: 'full',
     held: null,

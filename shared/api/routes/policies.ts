@@ -6,7 +6,6 @@ import {
   policyValidatedEvent,
 } from '../../audit/event.ts'
 import { need, visible } from '../../authz/decide.ts'
-import { fromUtf8, utf8 } from '../../base/bytes.ts'
 import { limits } from '../../base/limits.ts'
 import { sha256Hex } from '../../base/native-crypto.ts'
 import { type Change, put, remove } from '../../ledger/change.ts'
@@ -15,12 +14,11 @@ import { shownBatch } from '../../ledger/reads/shown.ts'
 import type { Row } from '../../ledger/tables.ts'
 import { PolicyError } from '../../policy/errors.ts'
 import { type Loaded, type LoadRead, notRead, policyId, touchedBy } from '../../policy/load.ts'
-import { type Plan, type PlanTools, type PolicyFacts, plan, type Reported } from '../../policy/plan.ts'
+import { type Plan, type PolicyFacts, plan, type Reported } from '../../policy/plan.ts'
 import { invalidReport, recordsIn, type Shown, validReport } from '../../policy/report.ts'
 import { definedRows } from '../../policy/rows.ts'
-import { recordId } from '../../secret/keyring.ts'
-import { drawApiKey } from '../../token/api-key.ts'
 import { actorOf } from '../actor.ts'
+import { planTools } from '../made.ts'
 import { answer, json, type Outcome, recorded, type Tried } from '../outcome.ts'
 import { problems } from '../problems.ts'
 import { textOf } from '../request.ts'
@@ -97,7 +95,7 @@ function loaded(mode: LoadMode, policy: string, read: Loaded, facts: PolicyFacts
   const { caller, now, settings } = context
   refuseHostsWithoutKeys(read, settings.authnApiKeyDefault)
   const defined = definedRows(read.resolved, policy, now)
-  const planned = plan(mode, policy, read.resolved, defined, facts, toolsOf(context))
+  const planned = plan(mode, policy, read.resolved, defined, facts, planTools(context))
   const version = (facts.versions.at(-1) ?? 0) + 1
   const kept = planned.policyRemains ? versionChanges(policy, version, read, facts, context) : []
   const changes = [...planned.changes, ...kept]
@@ -162,20 +160,6 @@ function refuseHostsWithoutKeys({ resolved }: Loaded, allowedByDefault: boolean)
     if (id.split(':')[1] !== 'host') continue
     const value = annotations.find(([name]) => name === 'authn/api-key')?.[1]
     if (value === undefined || value === 'false') throw new PolicyError(NO_API_KEYS + id)
-  }
-}
-
-function toolsOf({ random, keyring, settings }: Context): PlanTools {
-  return {
-    secretVersions: settings.secretVersions,
-    newApiKey(role) {
-      const key = drawApiKey(random)
-      return { key, sealed: keyring.seal(recordId('credentials', role), utf8(key)) }
-    },
-    sealSecret: (resource, version, value) =>
-      keyring.seal(recordId('secrets', resource, version), utf8(value)),
-    openSecret: (resource, version, sealed) =>
-      fromUtf8(keyring.open(recordId('secrets', resource, version), sealed)) ?? '',
   }
 }
 

@@ -24,6 +24,8 @@ const belongsTo = {
   secrets: ['resource'],
   policy_versions: ['policy'],
   host_factory_tokens: ['factory'],
+  authenticators: ['webservice'],
+  issuers: ['policy'],
 } as const satisfies Partial<Record<TableName, readonly string[]>>
 
 type Owned = keyof typeof belongsTo

@@ -35,6 +35,8 @@ const doomedTables = [
   'secrets',
   'policy_versions',
   'host_factory_tokens',
+  'authenticators',
+  'issuers',
 ] as const satisfies readonly TableName[]
 
 /** Columns by which a row depends on a record; it goes with the record. */
@@ -48,6 +50,8 @@ export const dependsOn: { readonly [T in (typeof doomedTables)[number]]: readonl
   secrets: ['resource'],
   policy_versions: ['policy'],
   host_factory_tokens: ['factory'],
+  authenticators: ['webservice'],
+  issuers: ['policy'],
 }
 
 export type DoomedTable = (typeof doomedTables)[number]
@@ -166,5 +170,7 @@ function doomedQueries(touched: Touched, list: (ids: readonly string[]) => strin
     doomedSecrets: query('secrets'),
     doomedVersions: query('policy_versions'),
     doomedTokens: query('host_factory_tokens'),
+    doomedAuthenticators: query('authenticators'),
+    doomedIssuers: query('issuers'),
   }
 }

@@ -11,6 +11,7 @@ import {
   decodeToFollower,
   encodeMessage,
   type Hello,
+  PROTOCOL,
   type SnapshotHeader,
   type ToFollower,
 } from '#shared/replication/messages.ts'
@@ -87,7 +88,7 @@ function world(head: number, change: Partial<ChangeLog> = {}): World {
 
 const hello = (held: number | null, incarnation = 1): Hello => ({
   type: 'hello',
-  protocol: 1,
+  protocol: PROTOCOL,
   incarnation,
   set: 'full',
   held: held === null ? null : { position: at(held), contentHash },

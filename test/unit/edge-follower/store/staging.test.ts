@@ -175,7 +175,7 @@ describe('a snapshot', () => {
     takeSnapshot(replica, filled(1))
     takeSnapshot(replica, filled(2))
     expect(schemaIn(sqlite)).toEqual(before)
-    expect(before).toHaveLength(schemaSql('sqlite').length + 3)
+    expect(before).toHaveLength(schemaSql('sqlite', 1).length + schemaSql('sqlite', 2).length + 3)
     sqlite.close()
   })
 

@@ -2,7 +2,7 @@
 // before it is durable (I6), and one that is slow costs the Leader a bounded amount of memory and nobody's time.
 import { describe, expect, test } from 'vitest'
 import { type Position, parsePosition } from '#shared/ledger/position.ts'
-import type { Hello } from '#shared/replication/messages.ts'
+import { type Hello, PROTOCOL } from '#shared/replication/messages.ts'
 import {
   type LogFacts,
   type Queued,
@@ -17,7 +17,7 @@ const bounds = { bytes: 100, commits: 10 }
 
 const hello = (held: string | null, change: Partial<Hello> = {}): Hello => ({
   type: 'hello',
-  protocol: 1,
+  protocol: PROTOCOL,
   incarnation: 7,
   set: 'full',
   held: held === null ? null : { position: at(held), contentHash: 'same' },
@@ -158,7 +158,7 @@ describe('a Follower is refused', () => {
   })
 
   test('VERSION_UNSUPPORTED: it speaks another version', () => {
-    expect(transcript(greeted('1.18', { protocol: 2 }))).toContain(refusal('VERSION_UNSUPPORTED'))
+    expect(transcript(greeted('1.18', { protocol: PROTOCOL + 1 }))).toContain(refusal('VERSION_UNSUPPORTED'))
   })
 
   test('SUPERSEDED: a newer process of it is connected; the same process may dial again', () => {

@@ -1,0 +1,62 @@
+// Records that a route makes or removes by itself, by the rules of a policy load: as if their policy had been given
+// a text that says so.
+import { fromUtf8, utf8 } from '../base/bytes.ts'
+import type { Change } from '../ledger/change.ts'
+import { policyBatch } from '../ledger/reads/policy.ts'
+import type { FactsOf } from '../ledger/store.ts'
+import { touchedBy } from '../policy/load.ts'
+import { type PlanTools, plan } from '../policy/plan.ts'
+import type { Resolved, ResolvedRecord } from '../policy/resolve.ts'
+import { definedRows } from '../policy/rows.ts'
+import { recordId } from '../secret/keyring.ts'
+import { drawApiKey } from '../token/api-key.ts'
+import type { Context } from './route.ts'
+
+/** What is to be, and the policy that will hold it. Nothing in it is relative. */
+export type Made = { readonly policy: string } & Partial<Resolved>
+
+const nothing: Resolved = { records: [], grants: [], permits: [], revokes: [], denies: [], deletes: [] }
+
+const modeOf = ({ deletes }: Made) => (deletes === undefined ? 'POST' : 'PATCH')
+
+/** A record as a text declares it. `role`: whether it is a role too. */
+export function madeRecord(
+  id: string,
+  owner: string,
+  role: boolean,
+  annotations: ResolvedRecord['annotations'] = [],
+): ResolvedRecord {
+  return { id, owner, role, resource: true, annotations, restrictedTo: [], publicKeys: [], layers: [] }
+}
+
+/** Every row that it can touch; `access` among them is the caller's to the policy. */
+export function madeBatch(made: Made) {
+  const read = { text: '', resolved: { ...nothing, ...made }, warnings: [] }
+  return policyBatch(touchedBy(read, made.policy, modeOf(made)))
+}
+
+/** Throws `PolicyError` for a role or resource that is not there. */
+export function madeChanges(
+  made: Made,
+  facts: FactsOf<ReturnType<typeof madeBatch>>,
+  context: Context,
+): readonly Change[] {
+  const resolved = { ...nothing, ...made }
+  const defined = definedRows(resolved, made.policy, context.now)
+  return plan(modeOf(made), made.policy, resolved, defined, facts, planTools(context)).changes
+}
+
+/** Seals and draws with the keys of this node. */
+export function planTools({ random, keyring, settings }: Context): PlanTools {
+  return {
+    secretVersions: settings.secretVersions,
+    newApiKey(role) {
+      const key = drawApiKey(random)
+      return { key, sealed: keyring.seal(recordId('credentials', role), utf8(key)) }
+    },
+    sealSecret: (resource, version, value) =>
+      keyring.seal(recordId('secrets', resource, version), utf8(value)),
+    openSecret: (resource, version, sealed) =>
+      fromUtf8(keyring.open(recordId('secrets', resource, version), sealed)) ?? '',
+  }
+}
