@@ -1,5 +1,6 @@
 // Audit events, one constructor per message id (http-api 16, cluster 12.3). An event is built by the decision
 // that it records; number, chain and time of storing are the node's business (chain.ts).
+import type { Json } from '../base/json.ts'
 
 export type SdElement = {
   readonly id: string
@@ -354,27 +355,44 @@ export function policyFailedEvent(
   })
 }
 
-/** A member that was added to a group or taken from it by V2 (http-api 15). */
-export function membershipV2Event(
+const v2Words = {
+  create: ['created', 'create'],
+  get: ['retrieved', 'retrieve'],
+  list: ['listed', 'list'],
+  update: ['updated', 'update'],
+  remove: ['removed', 'remove'],
+  delete: ['deleted', 'delete'],
+  enable: ['enabled', 'enable'],
+} as const
+
+export type V2Operation = keyof typeof v2Words
+
+/** What a V2 route did, or refused to do (http-api 15). `body` is written down as it is: it must hold no secret. */
+export function v2Event(
   actor: Actor,
-  m: {
-    readonly operation: 'create' | 'remove'
+  e: {
+    readonly type: 'branch' | 'membership' | 'authenticator'
+    readonly operation: V2Operation
+    /** Which one; absent for lists. */
+    readonly name?: string | undefined
     readonly path: string
-    readonly member: { readonly kind: string; readonly id: string }
+    readonly body?: Json | undefined
     readonly error?: string | undefined
   },
 ): AuditEvent {
-  const words = m.operation === 'create' ? ['created', 'create'] : ['removed', 'remove']
-  const what = `membership of ${m.member.kind} ${m.member.id} with URI path: '${m.path}' and JSON object: ${JSON.stringify(m.member)}`
+  const [done, undone] = v2Words[e.operation]
+  const named = e.name === undefined ? e.type : `${e.type} ${e.name}`
+  const object = e.body === undefined ? '' : ` and JSON object: ${JSON.stringify(e.body)}`
+  const what = `${named} with URI path: '${e.path}'${object}`
   return build({
-    msgid: 'membership',
-    operation: m.operation,
+    msgid: e.type,
+    operation: e.operation,
     auth: { user: actor.user },
     subject: { edge: '' },
     clientIp: actor.clientIp,
-    error: m.error,
-    success: `${actor.user} successfully ${words[0]} ${what}`,
-    failure: `${actor.user} failed to ${words[1]} ${what}`,
+    error: e.error,
+    success: `${actor.user} successfully ${done} ${what}`,
+    failure: `${actor.user} failed to ${undone} ${what}`,
     severity: severities.notice,
   })
 }

@@ -1,5 +1,5 @@
 // Members of groups, as V2 has them: rights are those on the branch that the group stands in (http-api 15).
-import { membershipV2Event } from '../../audit/event.ts'
+import { v2Event } from '../../audit/event.ts'
 import { need } from '../../authz/decide.ts'
 import { isStorable } from '../../base/bytes.ts'
 import { limits } from '../../base/limits.ts'
@@ -78,11 +78,14 @@ function decide(
   act: () => Done,
 ): Outcome {
   if (!input.wanted) return v2NotWanted()
+  const member = { kind: String(input.kind), id: String(input.memberId) }
   const event = (error?: string) =>
-    membershipV2Event(actorOf(caller), {
+    v2Event(actorOf(caller), {
+      type: 'membership',
       operation: privilege === 'create' ? 'create' : 'remove',
+      name: `of ${member.kind} ${member.id}`,
       path: input.path,
-      member: { kind: String(input.kind), id: String(input.memberId) },
+      body: member,
       error,
     })
   const refused = (outcome: Outcome, error: string): Outcome => recorded(outcome, event(error))
