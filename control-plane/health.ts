@@ -4,7 +4,7 @@ import type { Json } from '#shared/base/json.ts'
 import type { Clock } from '#shared/base/time.ts'
 import type { Database } from './ledger/connection.ts'
 import { outboxWaiting } from './ledger/log.ts'
-import type { Head } from './ledger/writer.ts'
+import type { Head } from './ledger/storing.ts'
 import type { FollowerStatus } from './publish/publisher.ts'
 
 export type LeaderMeasured = {

@@ -21,6 +21,7 @@ import { errorFields, type Log } from '#shared/node/log.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
 import { openTokenSocket } from '#shared/node/token-socket.ts'
 import { accountChanges, SYSTEM_ROOT, systemChanges } from '#shared/policy/bootstrap.ts'
+import { readLoad } from '#shared/policy/load.ts'
 import { type Keyring, recordId } from '#shared/secret/keyring.ts'
 import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
 import { drawApiKey } from '#shared/token/api-key.ts'
@@ -36,7 +37,7 @@ import { createDatabases, ledgerMigrations, migrate } from './ledger/migrate.ts'
 import { createReader } from './ledger/reader.ts'
 import { createReceipts } from './ledger/receipt.ts'
 import { createWriter, type Writer } from './ledger/writer.ts'
-import { createPolicyReader } from './policy-reader.ts'
+import { createLoader } from './loader.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createPostgres } from './postgres/server.ts'
 import { createEntrance, type FollowerBearer } from './publish/entrance.ts'
@@ -129,7 +130,10 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     store: audit,
     alarm: (what, from, seq) => log.error(`audit ${what}`, { from, seq }),
   })
-  const policies = createPolicyReader()
+  const loader = createLoader(
+    { databaseUrl: postgres.url('main'), epoch, settings: apiSettings, dataKeyFile: settings.data_key_file },
+    writer,
+  )
   const background = new AbortController()
   const health = await startHealth(
     {
@@ -159,7 +163,8 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     random: randomBytes,
     settings: apiSettings,
     clientAddress: clientAddressThrough(settings.trusted_proxies),
-    readPolicy: policies.read,
+    readPolicy: readLoad,
+    elsewhere: loader.load,
     io: {
       keyring,
       clock,
@@ -211,7 +216,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
   publisher.close()
   await tokenSocket?.close()
   await listening.close()
-  await policies.close()
+  await loader.close()
   background.abort()
   await beating
   stopKeys()

@@ -35,6 +35,9 @@ export async function readFolded(session: Session, request: ReadRequest): Promis
   }
 }
 
+/** The text that reads a batch: every table that its rows depend on is named in it. */
+export const foldedText = (statements: readonly Statement[]): string => folded(statements).text
+
 type Folded = { readonly name: string; readonly text: string }
 
 // Shapes of batches are written in the source, so there are as many as there are routes.

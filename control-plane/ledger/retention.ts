@@ -2,7 +2,7 @@
 // size. Whoever is further behind takes a snapshot.
 import type { LoggedCommit } from './change-log.ts'
 import type { Database } from './connection.ts'
-import type { Head } from './writer.ts'
+import type { Head } from './storing.ts'
 
 export type RetentionBounds = { readonly ageMs: number; readonly bytes: number }
 

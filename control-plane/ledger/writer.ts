@@ -2,22 +2,28 @@
 //
 // There are no savepoints: a decision is pure, and rows are touched only after it. If the database refuses a
 // batch, nothing of it is stored and its commands run again one by one, so that only the faulty one fails.
-import { utf8 } from '#shared/base/bytes.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import type { Clock } from '#shared/base/time.ts'
-import { type Change, encodeChanges } from '#shared/ledger/change.ts'
-import { ContentHash } from '#shared/ledger/digest.ts'
-import type { Position } from '#shared/ledger/position.ts'
 import type { Command, Committed, Decision, Ledger, Snapshot } from '#shared/ledger/store.ts'
-import { applyChanges, type Moved } from './apply.ts'
+import { applyChanges } from './apply.ts'
 import type { LoggedCommit } from './change-log.ts'
-import { type Database, type HeldSession, isRefusal, type Session } from './connection.ts'
+import type { Database, HeldSession, Session } from './connection.ts'
 import { beginGuarded } from './epoch-guard.ts'
-import { createLanes } from './lanes.ts'
+import { createLanes, type Lanes } from './lanes.ts'
 import { readCommits } from './log.ts'
 import { readFolded } from './reader.ts'
 import { rehearse } from './rehearsal.ts'
+import {
+  encodeParts,
+  type Head,
+  nextCommit,
+  type RecordGroup,
+  recordGroups,
+  type Stage,
+  storeAndCommit,
+  storingError,
+} from './storing.ts'
 
 type Job = {
   readonly command: Command<Decision>
@@ -25,18 +31,41 @@ type Job = {
   readonly reject: (error: unknown) => void
 }
 
-/** Where the ledger stands: the newest commit and the content after it. */
-export type Head = { readonly position: Position; readonly contentHash: string }
-
-export type Writer = Ledger & {
-  head(): Head
-  /** Called for every commit once it is durable, in order. */
-  onCommit(listener: (commit: LoggedCommit) => void): () => void
-  /** Called when audit lines of writes are durable. */
-  onRecords(listener: () => void): () => void
-  /** Resolves when no command is left. */
-  idle(): Promise<void>
+/** What somebody else has committed in a turn of his own. */
+export type Stored = {
+  readonly commits: readonly LoggedCommit[]
+  /** Whether there are audit lines. */
+  readonly records: boolean
 }
+
+type Store = (head: Head, at: number) => Promise<Stored>
+
+/** Nobody writes here while somebody else does. */
+type Turn = {
+  readonly store: Store
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+/** For who writes on a connection of his own (planned.ts). */
+export type Turns = Lanes & {
+  /**
+   * Calls `store` when it is its turn; it goes on from the head it is given. When it fails, the database is asked what
+   * was committed. Rejects as `store` does, or with `unavailable`.
+   */
+  turn(store: Store): Promise<void>
+}
+
+export type Writer = Ledger &
+  Turns & {
+    head(): Head
+    /** Called for every commit once it is durable, in order. */
+    onCommit(listener: (commit: LoggedCommit) => void): () => void
+    /** Called when audit lines of writes are durable. */
+    onRecords(listener: () => void): () => void
+    /** Resolves when no command is left. */
+    idle(): Promise<void>
+  }
 
 export type WriterOptions = {
   readonly database: Database
@@ -52,7 +81,7 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
   const lanes = createLanes()
   const commitListeners = new Set<(commit: LoggedCommit) => void>()
   const recordListeners = new Set<() => void>()
-  const waiting: Job[] = []
+  const waiting: (Job | Turn)[] = []
   let running: Promise<void> | undefined
   let session: HeldSession | undefined
 
@@ -73,8 +102,17 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
   }
 
   async function drain(): Promise<void> {
-    while (waiting.length > 0) {
-      const batch = waiting.splice(0, limits.commandsPerCommit)
+    for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
+      if ('store' in first) {
+        waiting.shift()
+        await runTurn(first)
+        continue
+      }
+      const turnAt = waiting.findIndex((job) => 'store' in job)
+      const batch = waiting.splice(
+        0,
+        Math.min(turnAt < 0 ? Number.POSITIVE_INFINITY : turnAt, limits.commandsPerCommit),
+      ) as Job[]
       if (await runBatch(batch)) continue
       // One of them was refused by the database: alone, each gets its own answer.
       for (const job of batch) await runBatch([job])
@@ -82,9 +120,30 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
     running = undefined
   }
 
+  async function runTurn({ store, resolve, reject }: Turn): Promise<void> {
+    try {
+      // The head that it goes on from must be the database's.
+      session ??= await openSession()
+      const { commits, records } = await store(headOfEpoch(), clock.wall())
+      head = commits.at(-1) ?? head
+      tell(commits, records)
+      resolve()
+    } catch (error) {
+      // What it may have committed is found by the next session.
+      session?.release(true)
+      session = undefined
+      reject(error)
+    }
+  }
+
+  const headOfEpoch = (): Head => ({
+    position: { epoch, seq: head.position.seq },
+    contentHash: head.contentHash,
+  })
+
   /** False when the batch was rolled back and should run one by one. */
   async function runBatch(batch: readonly Job[]): Promise<boolean> {
-    const stage: { committing: boolean } = { committing: false }
+    const stage: Stage = { committing: false }
     let done: readonly Done[]
     try {
       session ??= await openSession()
@@ -98,23 +157,12 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
     return true
   }
 
-  async function inTransaction(
-    s: Session,
-    batch: readonly Job[],
-    stage: { committing: boolean },
-  ): Promise<Done[]> {
+  async function inTransaction(s: Session, batch: readonly Job[], stage: Stage): Promise<Done[]> {
     // What does not need the reply before it is sent with it: three ways there and back for one command, not six.
     const [, facts] = await Promise.all([beginGuarded(s, epoch), readFolded(s, batch[0]!.command)])
-    const run = new Run({ ...head, position: { epoch, seq: head.position.seq } }, clock.wall())
+    const run = new Run(headOfEpoch(), clock.wall())
     await run.commands(s, batch, facts)
-    stage.committing = true
-    const [stored, committed] = await Promise.allSettled([run.store(s), s.query('COMMIT')])
-    if (stored.status === 'rejected') {
-      // A transaction with a refused statement cannot commit: COMMIT behind it rolled back.
-      stage.committing = !isRefusal(stored.reason)
-      throw stored.reason
-    }
-    if (committed.status === 'rejected') throw committed.reason
+    await storeAndCommit(s, run.commits, run.groups, stage)
     if (run.changed) head = run.head
     return run.done
   }
@@ -137,25 +185,19 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
 
   function settleFailure(batch: readonly Job[], error: unknown, committing: boolean): boolean {
     if (!committing && batch.length > 1 && !(error instanceof DomainError)) return false
-    const answer = committing
-      ? new DomainError('unavailable', 'outcome unknown: the database was lost while it committed', {
-          cause: error,
-        })
-      : error instanceof DomainError
-        ? error
-        : new DomainError('unavailable', 'nothing was stored: the database refused the write', {
-            cause: error,
-          })
+    const answer = storingError(error, committing)
     for (const job of batch) job.reject(answer)
     return true
   }
 
-  function enqueue(command: Command<Decision>): Promise<Committed<Decision>> {
+  function enqueue<T>(
+    jobOf: (resolve: (done: T) => void, reject: (error: unknown) => void) => Job | Turn,
+  ): Promise<T> {
     if (waiting.length >= limits.commandsWaiting) {
       return Promise.reject(new DomainError('unavailable', 'too many writes are waiting; try again'))
     }
     return new Promise((resolve, reject) => {
-      waiting.push({ command, resolve, reject })
+      waiting.push(jobOf(resolve, reject))
       running ??= Promise.resolve().then(drain)
     })
   }
@@ -165,12 +207,20 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
       const { lane } = command
       if (lane !== undefined) await lanes.enter(lane)
       try {
-        return (await enqueue(command)) as Committed<D>
+        const committed = await enqueue<Committed<Decision>>((resolve, reject) => ({
+          command,
+          resolve,
+          reject,
+        }))
+        return committed as Committed<D>
       } finally {
         if (lane !== undefined) lanes.leave(lane)
       }
     },
     rehearse: (trial) => rehearse(database, trial),
+    turn: (store) => enqueue<void>((resolve, reject) => ({ store, resolve, reject })),
+    enter: lanes.enter,
+    leave: lanes.leave,
     head: () => head,
     onCommit: (listener) => subscribe(commitListeners, listener),
     onRecords: (listener) => subscribe(recordListeners, listener),
@@ -220,25 +270,19 @@ class Run {
   readonly done: Done[] = []
   readonly #at: number
   readonly #records: string[] = []
-  #hash: ContentHash
-  #position: Position
+  head: Head
   changed = false
 
   constructor(head: Head, at: number) {
-    this.#position = head.position
-    this.#hash = ContentHash.parse(head.contentHash)
+    this.head = head
     this.#at = at
-  }
-
-  get head(): Head {
-    return { position: this.#position, contentHash: this.#hash.toString() }
   }
 
   /** `facts`: of the first command. Those of the next are asked for with the changes of the one before it. */
   async commands(session: Session, batch: readonly Job[], facts: Snapshot): Promise<void> {
     let read: Snapshot | undefined = facts
     for (const [i, job] of batch.entries()) {
-      const { decision, failed } = decide(job, { ...read!, position: this.#position })
+      const { decision, failed } = decide(job, { ...read!, position: this.head.position })
       const next = batch[i + 1]
       const [moved, after] = await Promise.all([
         decision.changes.length > 0 ? applyChanges(session, decision.changes) : undefined,
@@ -246,143 +290,21 @@ class Run {
       ])
       read = after
       for (const line of decision.records) this.#records.push(line)
-      const logged = moved === undefined ? undefined : this.#log(decision.changes, moved)
-      const committed = { decision, position: this.#position, changed: logged !== undefined }
+      const logged = moved && nextCommit(this.head, this.#at, encodeParts(decision.changes), moved)
+      if (logged !== undefined) {
+        this.head = logged
+        this.changed = true
+      }
+      const committed = { decision, position: this.head.position, changed: logged !== undefined }
       this.done.push({ job, committed, logged, failed })
     }
   }
 
-  #log(changes: readonly Change[], { added, removed }: Moved): LoggedCommit {
-    this.changed = true
-    this.#hash = this.#hash.change(added, removed)
-    this.#position = { epoch: this.#position.epoch, seq: this.#position.seq + 1 }
-    const parts = encodeParts(changes)
-    const bytes = parts.reduce((sum, part) => sum + part.length, 0)
-    return { position: this.#position, at: this.#at, contentHash: this.#hash.toString(), parts, bytes }
+  get commits(): LoggedCommit[] {
+    return this.done.flatMap(({ logged }) => logged ?? [])
   }
 
-  /**
-   * The log of changes, the audit outbox and the new head: durable with the rows, or not at all. What is large goes as
-   * statements of its own, ahead, because bytes alone are sent as they are, and in a list as hexadecimal text.
-   */
-  async store(session: Session): Promise<void> {
-    const groups = outboxGroups(this.#records)
-    const last = groups.pop()
-    const ahead = groups.map((group) => session.prepared('outbox', OUTBOX_TEXT, [group.records, group.lines]))
-    if (!this.changed) {
-      if (last !== undefined) ahead.push(session.prepared('outbox', OUTBOX_TEXT, [last.records, last.lines]))
-      await Promise.all(ahead)
-      return
-    }
-    const rows = this.done.flatMap(({ logged }) =>
-      logged === undefined ? [] : logged.parts.map((part, i) => rowOf(logged, part, i)),
-    )
-    const isLarge = (row: LogRow): boolean => row.changes.length > LARGE_PART
-    for (const row of rows.filter(isLarge))
-      ahead.push(session.prepared('log part', PART_TEXT, Object.values(row)))
-    const small = rows.filter((row) => !isLarge(row))
-    const { position, contentHash } = this.head
-    ahead.push(
-      session.prepared('store', STORE_TEXT, [
-        last?.records ?? 0,
-        last?.lines ?? null,
-        small.map(({ seq }) => seq),
-        small.map(({ part }) => part),
-        small.map(({ epoch }) => epoch),
-        small.map(({ parts }) => parts),
-        small.map(({ at }) => at),
-        small.map(({ content_hash }) => content_hash),
-        small.map(({ changes }) => changes),
-        position.epoch,
-        position.seq,
-        contentHash,
-      ]),
-    )
-    await Promise.all(ahead)
+  get groups(): RecordGroup[] {
+    return recordGroups(this.#records)
   }
-}
-
-const LARGE_PART = 32 * 1024
-
-/** Of the change log, in the order of its columns. */
-type LogRow = {
-  readonly seq: number
-  readonly part: number
-  readonly epoch: number
-  readonly parts: number
-  readonly at: number
-  readonly content_hash: string
-  readonly changes: Buffer
-}
-
-const rowOf = (
-  { position, parts, at, contentHash }: LoggedCommit,
-  changes: Uint8Array,
-  part: number,
-): LogRow => ({
-  seq: position.seq,
-  part,
-  epoch: position.epoch,
-  parts: parts.length,
-  at,
-  content_hash: contentHash,
-  changes: bufferOf(changes),
-})
-
-const bufferOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
-
-type Group = { readonly records: number; readonly lines: Buffer }
-
-/** Lines as they are stored: one below the other, since a record never holds a line break. */
-function outboxGroups(lines: readonly string[]): Group[] {
-  const groups: Group[] = []
-  let from = 0
-  let size = 0
-  for (let i = 0; i < lines.length; i++) {
-    size += lines[i]!.length + 1
-    if (size < limits.outboxGroupBytes && i < lines.length - 1) continue
-    groups.push({ records: i + 1 - from, lines: bufferOf(utf8(lines.slice(from, i + 1).join('\n'))) })
-    from = i + 1
-    size = 0
-  }
-  return groups
-}
-
-const OUTBOX_TEXT = 'INSERT INTO audit_outbox (records, lines) VALUES ($1, $2)'
-
-const LOG_COLUMNS = 'INSERT INTO change_log (seq, part, epoch, parts, at, content_hash, changes)'
-const PART_TEXT = `${LOG_COLUMNS} VALUES ($1, $2, $3, $4, $5, $6, $7)`
-
-/** One round trip for all three. */
-const STORE_TEXT =
-  'WITH outbox AS (INSERT INTO audit_outbox (records, lines) SELECT $1::integer, $2::bytea WHERE $2::bytea IS NOT NULL), ' +
-  `log AS (${LOG_COLUMNS} SELECT * FROM ` +
-  'unnest($3::bigint[], $4::integer[], $5::bigint[], $6::integer[], $7::bigint[], $8::text[], $9::bytea[])) ' +
-  'UPDATE ledger_state SET epoch = $10, seq = $11, content_hash = $12'
-
-/** Parts of about `limits.partTargetBytes`, so that a Follower never has to hold a large commit as one message. */
-function encodeParts(changes: readonly Change[]): Uint8Array[] {
-  const parts: Uint8Array[] = []
-  let pending: Change[] = []
-  let size = 0
-  const flush = (): void => {
-    parts.push(utf8(encodeChanges(pending)))
-    pending = []
-    size = 0
-  }
-  for (const change of changes) {
-    pending.push(change)
-    size += roughBytes(change)
-    if (size >= limits.partTargetBytes) flush()
-  }
-  if (pending.length > 0) flush()
-  return parts
-}
-
-function roughBytes(change: Change): number {
-  let bytes = 16
-  for (const value of Object.values(change.op === 'put' ? change.row : change.key)) {
-    bytes += value === null ? 4 : typeof value === 'number' ? 12 : Math.ceil((value.length * 4) / 3) + 4
-  }
-  return bytes
 }

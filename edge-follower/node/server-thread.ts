@@ -125,6 +125,7 @@ const node: ApiNode = {
   settings: apiSettings,
   clientAddress: clientAddressThrough(settings.trusted_proxies),
   readPolicy: () => notRead,
+  elsewhere: undefined,
   io: {
     keyring,
     clock: systemClock,

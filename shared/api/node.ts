@@ -1,13 +1,16 @@
 // What the API needs of the node that serves it. The wiring of each program fills this in on one page.
 import type { ClientAddress } from '../authz/address.ts'
 import type { Json } from '../base/json.ts'
-import type { Clock } from '../base/time.ts'
+import type { Clock, Wall } from '../base/time.ts'
 import type { Position } from '../ledger/position.ts'
 import type { LoadMode } from '../ledger/reads/policy.ts'
 import type { Ledger, ReadStore } from '../ledger/store.ts'
 import type { LoadRead } from '../policy/load.ts'
 import type { Keyring } from '../secret/keyring.ts'
 import type { Tokens } from '../token/access-token.ts'
+import type { Outcome } from './outcome.ts'
+import type { RouteRequest } from './request.ts'
+import type { Caller } from './route.ts'
 import type { ApiSettings } from './settings.ts'
 
 export type NodeRole = 'leader' | 'follower'
@@ -58,13 +61,28 @@ export type NodeIo = {
   readonly auditRows: ((filter: AuditFilter) => Promise<readonly Json[]>) | undefined
 }
 
-/** Reads a policy text up to its transaction; a large one may take its time elsewhere. */
-export type PolicyReader = (
-  body: Uint8Array,
-  account: string,
-  policy: string,
-  mode: LoadMode,
-) => LoadRead | Promise<LoadRead>
+/** Reads a policy text up to its transaction, where policies are loaded. */
+export type PolicyReader = (body: Uint8Array, account: string, policy: string, mode: LoadMode) => LoadRead
+
+/** A write as it travels: nothing of it is a function. */
+export type AskedElsewhere = {
+  readonly route: string
+  readonly params: RouteRequest['params']
+  readonly query: RouteRequest['query']
+  readonly body: Uint8Array
+  readonly caller: Caller
+  readonly now: Wall
+}
+
+/** What came of a write. */
+export type Performed = {
+  readonly outcome: Outcome
+  /** Of the commit, or of the data that was read. */
+  readonly position: Position
+  readonly changed: boolean
+  /** Audit lines that no commit has stored. */
+  readonly unrecorded: readonly string[]
+}
 
 export type ApiNode = {
   readonly role: NodeRole
@@ -80,6 +98,8 @@ export type ApiNode = {
   /** Behind the proxies of the settings, parsed once. */
   readonly clientAddress: ClientAddress
   readonly readPolicy: PolicyReader
+  /** Does what `perform` does where nobody waits for it; undefined on a node that has no such place. */
+  readonly elsewhere: ((asked: AskedElsewhere) => Promise<Performed>) | undefined
   readonly io: NodeIo
   /** Sent with 405 when known. */
   readonly leaderUrl: () => string | undefined

@@ -50,11 +50,7 @@ export type Route<Input, B extends Batch, Proof> = {
   /** Largest request body; a route without it reads none. */
   readonly bodyLimit?: number
   /** Throws `DomainError` for input that is refused whoever asks; errors that yield to 403 travel as values. */
-  readonly input: (
-    request: RouteRequest,
-    settings: ApiSettings,
-    readPolicy: PolicyReader,
-  ) => Input | Promise<Input>
+  readonly input: (request: RouteRequest, settings: ApiSettings, readPolicy: PolicyReader) => Input
   readonly facts: (input: Input, caller: Caller, now: Wall) => B
   /**
    * What needs time: slow hashing, another store. Runs on a snapshot before any transaction; a write's decision
@@ -64,6 +60,11 @@ export type Route<Input, B extends Batch, Proof> = {
   readonly decide: (facts: FactsOf<B>, input: Input, context: Context, proof: Proof) => Outcome
   /** True when this request only asks what it would do: its outcome's `tried` is tried and taken back. */
   readonly rehearses?: (input: Input) => boolean
+  /**
+   * Bodies that are larger take long: they are worked on elsewhere, where the node has such a place. Only of writes that
+   * prove nothing and look at no header.
+   */
+  readonly elsewhereBytes?: number
   /** Commands of one lane are run one at a time (policy loads of an account). */
   readonly lane?: (input: Input) => string
 }

@@ -14,7 +14,7 @@ import {
 import { type Conditions, conditionsOf, unmet } from './conditions.ts'
 import { identify, isOutcome } from './identify.ts'
 import type { Matcher } from './match.ts'
-import type { ApiNode } from './node.ts'
+import type { ApiNode, Performed } from './node.ts'
 import { answer, type Outcome } from './outcome.ts'
 import { problems } from './problems.ts'
 import { type Answer, parseQuery, type RawRequest } from './request.ts'
@@ -59,24 +59,33 @@ async function decided(
   if (match === undefined) return { outcome: unknownRoute(request), stamps: { requestId } }
   const { route, params } = match
   const body = route.bodyLimit === undefined ? noBody : await request.body(route.bodyLimit)
-  const read = route.input({ params, query, header: request.header, body }, node.settings, node.readPolicy)
-  const input: unknown = read instanceof Promise ? await read : read
-  const asked: Asked = { route, input, caller, now, node }
+  if (node.elsewhere !== undefined && body.length > (route.elsewhereBytes ?? Number.POSITIVE_INFINITY))
+    return await answered(node.elsewhere({ route: route.id, params, query, body, caller, now }), caller, node)
+  const input: unknown = route.input(
+    { params, query, header: request.header, body },
+    node.settings,
+    node.readPolicy,
+  )
+  const asked: Asked<ApiNode> = { route, input, caller, now, node }
   // Awaited here: a promise that is returned takes three turns of the microtask queue to settle.
   if (route.effect === 'read' || node.ledger === undefined) return await look(asked, conditionsOf(request))
-  return route.rehearses?.(input) ? await rehearse(asked) : await commit(asked)
+  const proof = route.prove === undefined ? undefined : await proved(asked)
+  return await answered(perform(asked, proof), caller, node)
 }
 
-type Asked = {
+type Asked<Node> = {
   readonly route: AnyRoute
   readonly input: unknown
   readonly caller: Caller
   readonly now: Wall
-  readonly node: ApiNode
+  readonly node: Node
 }
 
+/** What a decision and its commit need of a node. */
+export type PerformingNode = Pick<ApiNode, 'ledger' | 'keyring' | 'random' | 'settings'>
+
 /** Reads one snapshot and decides on it. A write that would have succeeded is 405: there is no one to commit it. */
-async function look(asked: Asked, conditions: Conditions): Promise<Decided> {
+async function look(asked: Asked<ApiNode>, conditions: Conditions): Promise<Decided> {
   const { route, input, caller, now, node } = asked
   const batch: Batch = route.facts(input, caller, now)
   const statements = statementsOf(batch)
@@ -101,7 +110,11 @@ async function look(asked: Asked, conditions: Conditions): Promise<Decided> {
   return { outcome, stamps }
 }
 
-function fresh({ node }: Asked, request: ReadRequest, conditions: Conditions): Snapshot | Promise<Snapshot> {
+function fresh(
+  { node }: Asked<ApiNode>,
+  request: ReadRequest,
+  conditions: Conditions,
+): Snapshot | Promise<Snapshot> {
   return conditions.wait ? awaited(node, request, conditions) : node.store.read(request)
 }
 
@@ -117,18 +130,34 @@ async function awaited(node: ApiNode, request: ReadRequest, conditions: Conditio
   return snapshot
 }
 
+async function proved({ route, input, caller, now, node }: Asked<ApiNode>): Promise<unknown> {
+  const batch: Batch = route.facts(input, caller, now)
+  const snapshot = await node.store.read({ statements: statementsOf(batch), caller: caller.role })
+  return route.prove!(readFacts(batch, snapshot.rows), input, node.io, caller)
+}
+
+async function answered(
+  performed: Promise<Performed>,
+  { requestId }: Caller,
+  node: ApiNode,
+): Promise<Decided> {
+  const { outcome, position, changed, unrecorded } = await performed
+  if (unrecorded.length > 0) await node.audit.append(unrecorded)
+  const receipt = changed ? await node.receipt?.(position, requestId) : undefined
+  return { outcome, stamps: { requestId, position, receipt } }
+}
+
+/** A write, or the rehearsal of one: everything between its input and its answer. */
+export function perform(asked: Asked<PerformingNode>, proof?: unknown): Promise<Performed> {
+  return asked.route.rehearses?.(asked.input) ? rehearse(asked) : commit(asked, proof)
+}
+
 type RouteDecision = Decision & { readonly outcome: Outcome }
 
 /** Runs facts and decision inside the writer's transaction; the audit records are stored with the commit. */
-async function commit(asked: Asked): Promise<Decided> {
+async function commit(asked: Asked<PerformingNode>, proof: unknown): Promise<Performed> {
   const { route, input, caller, now, node } = asked
   const batch: Batch = route.facts(input, caller, now)
-  const statements = statementsOf(batch)
-  let proof: unknown
-  if (route.prove) {
-    const snapshot = await node.store.read({ statements, caller: caller.role })
-    proof = await route.prove(readFacts(batch, snapshot.rows), input, node.io, caller)
-  }
   const decide = (snapshot: Snapshot): RouteDecision => {
     const outcome =
       caller.role !== undefined && !snapshot.callerKnown
@@ -137,19 +166,17 @@ async function commit(asked: Asked): Promise<Decided> {
     return { outcome, changes: outcome.changes, records: linesOf(outcome, asked) }
   }
   const lane = route.lane?.(input)
-  const committed = await node.ledger!.submit<RouteDecision>({
-    statements,
+  const { decision, position, changed } = await node.ledger!.submit<RouteDecision>({
+    statements: statementsOf(batch),
     caller: caller.role,
     decide,
     ...(lane === undefined ? {} : { lane }),
   })
-  const { position, changed } = committed
-  const receipt = changed ? await node.receipt?.(position, caller.requestId) : undefined
-  return { outcome: committed.decision.outcome, stamps: { requestId: caller.requestId, position, receipt } }
+  return { outcome: decision.outcome, position, changed, unrecorded: [] }
 }
 
 /** Decides in a transaction that is rolled back, and answers with what it would have done. */
-async function rehearse(asked: Asked): Promise<Decided> {
+async function rehearse(asked: Asked<PerformingNode>): Promise<Performed> {
   const { route, input, caller, now, node } = asked
   const batch: Batch = route.facts(input, caller, now)
   const { decision, position, before, after } = await node.ledger!.rehearse({
@@ -167,15 +194,14 @@ async function rehearse(asked: Asked): Promise<Decided> {
   const { tried } = decision.outcome
   const outcome =
     tried?.report(readFacts(tried.watch, before), readFacts(tried.watch, after)) ?? decision.outcome
-  if (outcome.audit.length > 0) await node.audit.append(linesOf(outcome, asked))
-  return { outcome, stamps: { requestId: caller.requestId, position } }
+  return { outcome, position, changed: false, unrecorded: linesOf(outcome, asked) }
 }
 
-function contextOf({ caller, now, node }: Asked): Context {
+function contextOf({ caller, now, node }: Asked<PerformingNode>): Context {
   return { caller, now, random: node.random, keyring: node.keyring, settings: node.settings }
 }
 
-function linesOf(outcome: Outcome, { now, caller }: Asked): string[] {
+function linesOf(outcome: Outcome, { now, caller }: Asked<PerformingNode>): string[] {
   return outcome.audit.map((event) => formatEvent(event, { timestamp: now, procid: caller.requestId }))
 }
 

@@ -45,12 +45,14 @@ export const limits = {
   rowsPerStatement: 10_000,
   /** Commands waiting for the writer; beyond it writes are refused with 503. */
   commandsWaiting: 4096,
-  /** Texts up to this size are read at once; larger ones where nobody waits for it. */
+  /** Policies with texts up to this size are loaded at once; larger ones on a thread of their own. */
   policyInlineBytes: 16 * KiB,
-  /** Large texts that are being read, or wait to be; beyond it loads are refused with 503. */
-  policiesRead: 16,
-  /** How long the thread that reads them stays when there is none. */
-  policyReaderRestMs: 10_000,
+  /** Large policies that are being loaded, or wait to be; beyond it loads are refused with 503. */
+  policiesLoading: 16,
+  /** How long the thread that loads them stays when there is none. */
+  policyLoaderRestMs: 10_000,
+  /** Parts of commits that are looked through to see whether a decision still stands; behind more it is made again. */
+  commitsLookedThrough: 10_000,
   /** How long a policy load may wait for another load into its account, before 409 with Retry-After. */
   policyLoadWaitMs: 2_000,
 

@@ -129,7 +129,7 @@ export const policyLoad = (): Promise<Figure[]> =>
     const text = largePolicy()
     const reader = admin.at(machine.follower.url)
     await must(201, admin.loadPolicy('root', variables(1)))
-    await must(201, admin.setSecret('app/v0', 'x'))
+    await reached(reader, await must(201, admin.setSecret('app/v0', 'x')))
     let going = true
     const pauses: number[] = []
     const others = (async () => {
@@ -139,6 +139,7 @@ export const policyLoad = (): Promise<Figure[]> =>
         pauses.push(performance.now() - from)
       }
     })()
+    others.catch(() => undefined)
     const from = performance.now()
     const loaded = await must(201, admin.loadPolicy('root', text))
     const loadedAt = performance.now()

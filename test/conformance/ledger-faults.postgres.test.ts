@@ -8,11 +8,13 @@ import { connect, type Database, type HeldSession } from '#control-plane/ledger/
 import { currentEpoch } from '#control-plane/ledger/epoch-guard.ts'
 import { createOutbox } from '#control-plane/ledger/log.ts'
 import { createDatabases, ledgerMigrations, migrate } from '#control-plane/ledger/migrate.ts'
-import { createWriter, type Writer } from '#control-plane/ledger/writer.ts'
+import { createPlannedLedger } from '#control-plane/ledger/planned.ts'
+import { createWriter } from '#control-plane/ledger/writer.ts'
 import { findBinaries } from '#control-plane/postgres/binaries.ts'
 import { createPostgres } from '#control-plane/postgres/server.ts'
 import { type Change, put } from '#shared/ledger/change.ts'
 import { ContentHash } from '#shared/ledger/digest.ts'
+import type { Ledger } from '#shared/ledger/store.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { ledgerDatabase } from '../support/postgres.ts'
 import { runSeed, seeded } from '../support/random.ts'
@@ -24,7 +26,7 @@ afterEach(async () => {
 
 const role = (id: string): Change => put('roles', { id, policy: null, created_at: 1 })
 
-const write = (writer: Writer, changes: readonly Change[], records: readonly string[] = []) =>
+const write = (writer: Ledger, changes: readonly Change[], records: readonly string[] = []) =>
   writer.submit({ statements: [], caller: undefined, decide: () => ({ changes, records }) })
 
 type Fault = 'none' | 'reply lost' | 'connection lost' | 'no head'
@@ -99,6 +101,28 @@ test('a commit that did not happen leaves no hole', async () => {
   expect(heard).toEqual([1])
   expect((await real.query('SELECT id FROM roles')).rows).toEqual([{ id: 'a:user:later' }])
 })
+
+test.each([
+  ['reply lost', 'outcome unknown', [1, 2]],
+  ['connection lost', 'outcome unknown', [1]],
+] as const)(
+  'a turn that ends with its %s leaves the ledger as the database has it',
+  async (fault, says, seqs) => {
+    const { real, database, writer, heard } = await faultyWriter()
+    const planned = createPlannedLedger({ database, epoch: 1, turns: writer })
+    await write(writer, [role('a:user:first')])
+    database.next = fault
+    await expect(write(planned, [role('a:user:planned')])).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining(says),
+    })
+    // Turn after turn too: the head is the database's again.
+    const { position } = await write(planned, [role('a:user:later')])
+    expect([...seqs, position.seq]).toEqual(heard)
+    const { rows } = await real.query('SELECT seq FROM change_log ORDER BY seq')
+    expect(rows.map(({ seq }) => Number(seq))).toEqual(heard)
+  },
+)
 
 test('a log line that the database refuses is known not to be stored, and its neighbours are', async () => {
   const { real, writer, heard } = await faultyWriter()

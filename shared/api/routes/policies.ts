@@ -42,18 +42,12 @@ const load = (mode: LoadMode) =>
     access: 'token',
     effect: 'write',
     bodyLimit: limits.policyBytes,
-    input({ params, query, body }, _settings, readPolicy): Input | Promise<Input> {
+    elsewhereBytes: limits.policyInlineBytes,
+    input({ params, query, body }, _settings, readPolicy): Input {
       const { kind, account, id } = params as { kind: string; account: string; id: string }
       const dryRun = textOf(query, 'dryRun')?.toLowerCase() === 'true'
-      const input = (read: LoadRead): Input => ({
-        kind,
-        account,
-        policy: policyId(account, id),
-        dryRun,
-        read,
-      })
       const read = readPolicy(body, account, id, mode)
-      return read instanceof Promise ? read.then(input) : input(read)
+      return { kind, account, policy: policyId(account, id), dryRun, read }
     },
     facts: ({ policy, read }) => policyBatch(touchedBy(read, policy, mode)),
     rehearses: ({ dryRun }) => dryRun,

@@ -71,6 +71,13 @@ function rowsQuery<N extends TableName>(
   }
 }
 
+/** Finds nothing and depends on no table: a decision made with it outlives what happens to the table. */
+const noRows = <N extends TableName>(): Query<RowOf<N>[]> => ({
+  sql: 'SELECT 1 WHERE 1 = 0',
+  params: [],
+  read: () => [],
+})
+
 const inList = (column: string): string => `${column} IN (SELECT value FROM list(?1))`
 
 export function policyBatch(touched: Touched) {
@@ -90,7 +97,10 @@ export function policyBatch(touched: Touched) {
     permissions: rowsQuery('permissions', inList('resource'), [list(touched.permittedResources)]),
     annotations: rowsQuery('annotations', inList('resource'), [list([...declared, ...touched.publicKeys])]),
     credentials: rowsQuery('credentials', inList('role'), [list(declared)]),
-    secrets: rowsQuery('secrets', inList('resource'), [list(touched.publicKeys)]),
+    secrets:
+      touched.publicKeys.length === 0
+        ? noRows<'secrets'>()
+        : rowsQuery('secrets', inList('resource'), [list(touched.publicKeys)]),
     // PUT: what this policy defined before.
     ownRoles: ownRows('roles', policy, mode),
     ownResources: ownRows('resources', policy, mode, `policy = ?1 OR id IN (${annotatedBy('= ?1')})`),
@@ -107,7 +117,7 @@ function ownRows<N extends TableName>(
   mode: LoadMode,
   where = 'policy = ?1',
 ): Query<RowOf<N>[]> {
-  return rowsQuery(table, where, [mode === 'PUT' ? policy : ''])
+  return mode === 'PUT' ? rowsQuery(table, where, [policy]) : noRows()
 }
 
 /** Resources that a policy says something about: without its annotations they have other search words. */
@@ -154,7 +164,7 @@ function doomedQueries(touched: Touched, list: (ids: readonly string[]) => strin
   const nothing = undeclared === '' && touched.deleted.length === 0
   const params = [undeclared, list(touched.declared), list(touched.deleted)]
   const query = <N extends DoomedTable>(table: N, ...more: readonly string[]): Query<RowOf<N>[]> => {
-    if (nothing) return rowsQuery(table, '1 = 0', [])
+    if (nothing) return noRows()
     // One branch per column: joined by OR, Postgres would use no index.
     const dependent = dependsOn[table].map((column) => `${column} IN (SELECT id FROM doomed)`)
     const branches = [...dependent, ...more].map((where) => rowsQuery(table, where, params))
