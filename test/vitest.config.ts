@@ -1,14 +1,29 @@
 import { defineConfig } from 'vitest/config'
 
 const report = process.env.VITEST_JSON
+const root = new URL('..', import.meta.url).pathname
+/** Looks at what all the others have seen. */
+const last = 'test/tidy/openapi.test.ts'
+const common = { root, testTimeout: 60_000, hookTimeout: 60_000 }
 
 export default defineConfig({
   test: {
-    root: new URL('..', import.meta.url).pathname,
-    include: ['test/**/*.test.ts'],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    root,
     maxWorkers: 2,
+    globalSetup: ['test/support/seen-folder.ts'],
     reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
+    projects: [
+      {
+        test: {
+          ...common,
+          name: 'cases',
+          include: ['test/**/*.test.ts'],
+          exclude: [last],
+          setupFiles: ['test/support/seen.ts'],
+          sequence: { groupOrder: 1 },
+        },
+      },
+      { test: { ...common, name: 'last', include: [last], sequence: { groupOrder: 2 } } },
+    ],
   },
 })

@@ -37,6 +37,23 @@ export type Access =
   /** Required; without a valid one 401, and 403 when its role is gone. */
   | 'token'
 
+/** What the OpenAPI document says of a row; a test holds it against what the cases have seen. */
+export type Docs = {
+  /** In a few words, for people. */
+  readonly does: string
+  /** Query parameters beside the selector. */
+  readonly query?: Readonly<Record<string, string>>
+  /** Of the body; `form` is read as a form or as JSON. */
+  readonly takes?: 'bytes' | 'text' | 'yaml' | 'form' | 'v2'
+  readonly fields?: Readonly<Record<string, string>>
+  /** Of a success with a body. */
+  readonly gives?: 'json' | 'text' | 'bytes' | 'html' | 'pem' | 'policy' | 'v2'
+  /** HTTP Basic is understood. */
+  readonly basic?: true
+  /** Every status of its own: not what any request may be answered, such as 413 or 503. */
+  readonly answers: readonly number[]
+}
+
 export type Route<Input, B extends Batch, Proof> = {
   /** Operation id: metrics, service roles, tests. */
   readonly id: string
@@ -45,6 +62,7 @@ export type Route<Input, B extends Batch, Proof> = {
   readonly path: string
   /** Matches only when this query key is present: `?members`. Rows of one path are tried in table order. */
   readonly selector?: string
+  readonly docs: Docs
   readonly access: Access
   readonly effect: 'read' | 'write'
   /** Largest request body; a route without it reads none. */

@@ -8,6 +8,12 @@ import { type AnyRoute, route } from '../route.ts'
 
 const columns = ['facility', 'severity', 'hostname', 'appname', 'procid', 'msgid']
 
+const DOCS = {
+  ...Object.fromEntries(columns.map((column) => [column, 'Only records with this one'])),
+  limit: 'Most records',
+  offset: 'Records to pass over',
+}
+
 type Entity = Pick<AuditFilter, 'resource' | 'role' | 'entity'>
 
 function filterOf(query: Query, entity: Entity): AuditFilter {
@@ -42,11 +48,12 @@ function count(query: Query, name: 'limit' | 'offset'): Pick<AuditFilter, 'limit
   return { [name]: Number(value) }
 }
 
-const audit = (id: string, path: string, entity: (id: string) => Entity) =>
+const audit = (id: string, path: string, does: string, entity: (id: string) => Entity) =>
   route({
     id,
     method: 'GET',
     path,
+    docs: { does, query: DOCS, gives: 'json', answers: [200, 404, 405, 422] },
     access: 'token',
     effect: 'read',
     input: ({ params, query }) => filterOf(query, entity(params.id ?? '')),
@@ -59,8 +66,8 @@ const audit = (id: string, path: string, entity: (id: string) => Entity) =>
   })
 
 export const auditRoutes: readonly AnyRoute[] = [
-  audit('auditAll', '/audit', () => ({})),
-  audit('auditResource', '/audit/resources/:id*', (resource) => ({ resource })),
-  audit('auditRole', '/audit/roles/:id*', (role) => ({ role })),
-  audit('auditEntity', '/audit/entities/:id*', (entity) => ({ entity })),
+  audit('auditAll', '/audit', 'Audit records, newest first', () => ({})),
+  audit('auditResource', '/audit/resources/:id*', 'Those about a resource', (resource) => ({ resource })),
+  audit('auditRole', '/audit/roles/:id*', 'Those about a role', (role) => ({ role })),
+  audit('auditEntity', '/audit/entities/:id*', 'Those about a role or resource', (entity) => ({ entity })),
 ]

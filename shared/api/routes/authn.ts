@@ -42,6 +42,7 @@ const authenticate = route({
   id: 'authenticate',
   method: 'POST',
   path: '/authn/:account/:login/authenticate',
+  docs: { does: 'An access token for an API key', takes: 'text', gives: 'json', answers: [200, 401] },
   access: 'open',
   effect: 'read',
   bodyLimit: limits.bodyBytes,
@@ -73,6 +74,7 @@ const login = route({
   id: 'login',
   method: 'GET',
   path: '/authn/:account/login',
+  docs: { does: 'The API key, for a password or itself', gives: 'text', basic: true, answers: [200, 401] },
   access: 'optional',
   effect: 'read',
   input: ({ params, header }) => {

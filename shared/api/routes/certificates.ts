@@ -56,6 +56,13 @@ const sign = route({
   id: 'signCertificate',
   method: 'POST',
   path: '/ca/:account/:service/sign',
+  docs: {
+    does: 'Sign a certificate for the host that asks',
+    takes: 'form',
+    fields: { csr: 'PEM', ttl: 'ISO 8601 duration' },
+    gives: 'pem',
+    answers: [201, 403, 404, 422],
+  },
   access: 'token',
   effect: 'read',
   bodyLimit: limits.bodyBytes,

@@ -23,6 +23,12 @@ const effective = route({
   id: 'showEffectivePolicy',
   method: 'GET',
   path: '/policies/:account/:kind/:id*',
+  docs: {
+    does: 'What a policy amounts to, as a policy text',
+    query: { depth: 'Levels below it', limit: 'Most records, annotations and permissions' },
+    gives: 'policy',
+    answers: [200, 400, 403, 404, 422],
+  },
   access: 'token',
   effect: 'read',
   input: ({ params, query, header }, settings) => ({

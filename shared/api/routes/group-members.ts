@@ -114,6 +114,13 @@ const addMember = route({
   id: 'addGroupMember',
   method: 'POST',
   path: '/groups/:account/:id*/members',
+  docs: {
+    does: 'Add a member to a group',
+    takes: 'v2',
+    fields: { kind: 'user, host or group', id: 'Its id' },
+    gives: 'v2',
+    answers: [201, 400, 404, 405, 409, 422],
+  },
   access: 'token',
   effect: 'write',
   bodyLimit: limits.bodyBytes,
@@ -147,6 +154,7 @@ const removeMember = route({
   id: 'removeGroupMember',
   method: 'DELETE',
   path: '/groups/:account/:id*/members/:kind/:member*',
+  docs: { does: 'Remove a member from a group', gives: 'v2', answers: [204, 400, 404, 405, 422] },
   access: 'token',
   effect: 'write',
   input(request): Input {

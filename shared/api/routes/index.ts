@@ -1,4 +1,5 @@
 // The table of all routes. Rows of one path are tried in this order.
+import { openApiRoute } from '../openapi.ts'
 import type { AnyRoute } from '../route.ts'
 import { accountRoutes } from './accounts.ts'
 import { auditRoutes } from './audit.ts'
@@ -16,6 +17,7 @@ import { secretRoutes } from './secrets.ts'
 import { statusRoutes } from './status.ts'
 
 export const allRoutes: readonly AnyRoute[] = [
+  openApiRoute(() => allRoutes),
   ...statusRoutes,
   ...accountRoutes,
   ...authnRoutes,

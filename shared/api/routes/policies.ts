@@ -39,6 +39,13 @@ const load = (mode: LoadMode) =>
     id: { POST: 'loadPolicy', PATCH: 'updatePolicy', PUT: 'replacePolicy' }[mode],
     method: mode,
     path: '/policies/:account/:kind/:id*',
+    docs: {
+      does: { POST: 'Add to a policy', PATCH: 'Change a policy', PUT: 'Replace a policy' }[mode],
+      query: { dryRun: 'true: only say what it would do' },
+      takes: 'yaml',
+      gives: 'json',
+      answers: [200, 201, 403, 404, 405, 409, 422],
+    },
     access: 'token',
     effect: 'write',
     bodyLimit: limits.policyBytes,

@@ -10,6 +10,7 @@ const showPublicKeys = route({
   id: 'showPublicKeys',
   method: 'GET',
   path: '/public_keys/:account/:kind/:id*',
+  docs: { does: 'Public keys of a user, one per line', gives: 'text', answers: [200, 401, 404] },
   access: 'optional',
   effect: 'read',
   input: ({ params }) => ({ account: params.account!, kind: params.kind!, id: params.id! }),

@@ -29,6 +29,7 @@ const showResource = route({
   id: 'showResource',
   method: 'GET',
   path: '/resources/:account/:kind/:id*',
+  docs: { does: 'A resource with its permissions and annotations', gives: 'json', answers: [200, 404] },
   access: 'token',
   effect: 'read',
   input: ({ params }) => pathOf(params),
@@ -50,6 +51,11 @@ const checkPermission = route({
   method: 'GET',
   path: '/resources/:account/:kind/:id*',
   selector: 'check',
+  docs: {
+    does: 'Whether a role has a privilege on the resource',
+    query: { privilege: 'Which', role: 'Full id of a role that the caller holds; absent: himself' },
+    answers: [204, 403, 404, 422],
+  },
   access: 'token',
   effect: 'read',
   input: ({ params, query }) => ({
@@ -80,6 +86,12 @@ const permittedRoles = route({
   method: 'GET',
   path: '/resources/:account/:kind/:id*',
   selector: 'permitted_roles',
+  docs: {
+    does: 'Roles that have a privilege on the resource',
+    query: { privilege: 'Which' },
+    gives: 'json',
+    answers: [200, 404, 422],
+  },
   access: 'token',
   effect: 'read',
   input: ({ params, query }) => ({
@@ -137,7 +149,17 @@ function pageOf(
   return { limit: limit ?? (offsetText === undefined ? cap : DEFAULT_PAGE), offset: Number(offsetText ?? 0) }
 }
 
-const LISTED = ['account', 'kind', 'limit', 'offset', 'search', 'owner', 'role', 'acting_as', 'count']
+const LISTED_DOCS = {
+  kind: 'Only this kind',
+  limit: 'Most resources',
+  offset: 'Resources to pass over',
+  search: 'Words that all must be found',
+  owner: 'Only what this role, or a role it holds, owns',
+  role: 'As this role, which the caller must hold, sees them',
+  acting_as: 'The same as role',
+  count: 'true: only how many',
+}
+const LISTED = ['account', ...Object.keys(LISTED_DOCS)]
 
 function listInput(params: Readonly<Record<string, string>>, query: Query, settings: ApiSettings): ListInput {
   const count = textOf(query, 'count') === 'true'
@@ -163,11 +185,12 @@ function listInput(params: Readonly<Record<string, string>>, query: Query, setti
   }
 }
 
-const listResources = (id: string, path: string) =>
+const listResources = (id: string, path: string, does: string, answers: readonly number[]) =>
   route({
     id,
     method: 'GET',
     path,
+    docs: { does, query: LISTED_DOCS, gives: 'json', answers },
     access: 'token',
     effect: 'read',
     input: ({ params, query }, settings) => listInput(params, query, settings),
@@ -196,7 +219,17 @@ export const resourceRoutes: readonly AnyRoute[] = [
   checkPermission,
   permittedRoles,
   showResource,
-  listResources('listResourcesOfKind', '/resources/:account/:kind'),
-  listResources('listResourcesOfAccount', '/resources/:account'),
-  listResources('listResources', '/resources'),
+  listResources(
+    'listResourcesOfKind',
+    '/resources/:account/:kind',
+    'Resources of a kind',
+    [200, 403, 404, 422],
+  ),
+  listResources(
+    'listResourcesOfAccount',
+    '/resources/:account',
+    'Resources of an account',
+    [200, 403, 404, 422],
+  ),
+  listResources('listResources', '/resources', 'Resources of every account', [200, 403, 404, 422]),
 ]

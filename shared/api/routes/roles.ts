@@ -67,6 +67,7 @@ const showRole = route({
   id: 'showRole',
   method: 'GET',
   path: PATH,
+  docs: { does: 'A role with its direct members', gives: 'json', answers: [200, 404] },
   access: 'token',
   effect: 'read',
   input: ({ params }) => pathOf(params),
@@ -106,7 +107,15 @@ function filterOf(account: string, query: Query, byMember: boolean): MembershipF
   }
 }
 
-const LISTED = ['search', 'kind', 'limit', 'offset', 'count', 'filter']
+const LISTED_DOCS = {
+  search: 'Words that all must be found',
+  kind: 'Only these kinds',
+  limit: 'Most rows',
+  offset: 'Rows to pass over',
+  count: 'Only how many',
+  filter: 'Only these ids',
+}
+const LISTED = Object.keys(LISTED_DOCS)
 
 /** As the audit names them: only what the route knows, each as one text. */
 const parametersOf = (query: Query, { account, id }: Path): Record<string, string> => ({
@@ -126,6 +135,12 @@ const listMemberships = (selector: 'members' | 'memberships') => {
     method: 'GET',
     path: PATH,
     selector,
+    docs: {
+      does: selector === 'members' ? 'Direct members of the role' : 'Roles that it is a direct member of',
+      query: LISTED_DOCS,
+      gives: 'json',
+      answers: [200, 404, 422],
+    },
     access: 'token',
     effect: 'read',
     input: ({ params, query }) => {
@@ -156,6 +171,12 @@ const allRoles = route({
   method: 'GET',
   path: PATH,
   selector: 'all',
+  docs: {
+    does: 'The role and all roles it holds',
+    query: { filter: 'Only these ids', count: 'Only how many' },
+    gives: 'json',
+    answers: [200, 404],
+  },
   access: 'token',
   effect: 'read',
   input: ({ params, query }) => {
@@ -176,6 +197,7 @@ const roleGraph = route({
   method: 'GET',
   path: PATH,
   selector: 'graph',
+  docs: { does: 'Grants above and below the role', gives: 'json', answers: [200, 404] },
   access: 'token',
   effect: 'read',
   input: ({ params }) => pathOf(params),
@@ -189,6 +211,11 @@ const changeMember = (method: 'POST' | 'DELETE') =>
     method,
     path: PATH,
     selector: 'members',
+    docs: {
+      does: method === 'POST' ? 'Grant the role to a member' : 'Take the role from a member',
+      query: { member: 'Full id' },
+      answers: [204, 403, 404, 405],
+    },
     access: 'token',
     effect: 'write',
     input: ({ params, query }) => ({ ...pathOf(params), member: textOf(query, 'member') ?? '' }),

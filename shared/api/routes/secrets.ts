@@ -28,6 +28,12 @@ const getSecret = route({
   id: 'getSecret',
   method: 'GET',
   path: '/secrets/:account/variable/:id*',
+  docs: {
+    does: 'The value of a variable',
+    query: { version: 'An older one' },
+    gives: 'bytes',
+    answers: [200, 403, 404, 422],
+  },
   access: 'token',
   effect: 'read',
   input: ({ params, query }) => {
@@ -67,6 +73,7 @@ const postSecret = route({
   id: 'postSecret',
   method: 'POST',
   path: '/secrets/:account/:kind/:id*',
+  docs: { does: 'Give a variable a new value', takes: 'bytes', answers: [201, 403, 404, 405, 422] },
   access: 'token',
   effect: 'write',
   bodyLimit: limits.secretBytes,
@@ -132,6 +139,7 @@ const expireSecret = route({
   method: 'POST',
   path: '/secrets/:account/:kind/:id*',
   selector: 'expirations',
+  docs: { does: 'Let the value expire now', answers: [201, 403, 404, 405, 422] },
   access: 'token',
   effect: 'write',
   input: ({ params }) => ({
@@ -165,6 +173,12 @@ const batchSecrets = route({
   id: 'batchSecrets',
   method: 'GET',
   path: '/secrets',
+  docs: {
+    does: 'Values of many variables',
+    query: { variable_ids: 'Full ids, each percent-encoded, separated by commas' },
+    gives: 'json',
+    answers: [200, 403, 404, 406, 422],
+  },
   access: 'token',
   effect: 'read',
   input: ({ query, header }) => {

@@ -1,0 +1,10 @@
+// One folder per run for what the cases have seen (seen.ts).
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+export default function make(): () => void {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-seen-'))
+  process.env.HOLDFAST_SEEN = folder
+  return () => rmSync(folder, { recursive: true, force: true })
+}

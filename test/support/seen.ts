@@ -1,0 +1,21 @@
+// Notes what requests of the cases were answered, for the test that holds the OpenAPI document against it. Loaded
+// before every test file; the folder is made by seen-folder.ts.
+import { writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { afterAll, expect } from 'vitest'
+
+const lines = new Set<string>()
+const fetchAsIs = globalThis.fetch
+
+globalThis.fetch = async (input, init) => {
+  const response = await fetchAsIs(input, init)
+  const request = input instanceof Request ? input : undefined
+  const { pathname, search } = new URL(request?.url ?? String(input))
+  lines.add(`${response.status} ${init?.method ?? request?.method ?? 'GET'} ${pathname}${search}`)
+  return response
+}
+
+afterAll(() => {
+  const { testPath } = expect.getState()
+  writeFileSync(join(process.env.HOLDFAST_SEEN!, basename(testPath!)), [...lines].join('\n'))
+})
