@@ -7,7 +7,7 @@ import { limits } from '../../base/limits.ts'
 import { jsonInstant } from '../../base/time.ts'
 import { isIssuerName, issuerPolicy, issuersPolicy } from '../../id/dynamic.ts'
 import { accountOf, identifierOf, makeId } from '../../id/resource-id.ts'
-import { type Change, keyText, put, remove } from '../../ledger/change.ts'
+import { type Change, put, remove } from '../../ledger/change.ts'
 import { type Access, accessQuery } from '../../ledger/reads/access.ts'
 import { type IssuerRow, issuedVariablesBatch, issuerQuery, issuersQuery } from '../../ledger/reads/issuer.ts'
 import { holdsQuery } from '../../ledger/reads/listing.ts'
@@ -306,13 +306,14 @@ const destroy = route({
     const variables = keepSecrets
       ? []
       : [...issuedResources, ...issuedPermissions, ...issuedAnnotations, ...issuedSecrets]
+    // Of a variable that belongs to the issuer's own group both say the same.
     const changes = [
       ...madeChanges(deletion(which), facts, context),
       ...variables.map(({ table, key }) => remove(table, key as never)),
     ]
     const removed = keepSecrets ? [] : issuedResources.map(({ key }) => key.id as string)
     return answer(204, undefined, {
-      changes: withoutRepeats(changes),
+      changes,
       audit: [
         done('remove', which, caller),
         ...removed.map((resource) => issuerVariableEvent(actorOf(caller), { ...which, resource })),
@@ -320,14 +321,5 @@ const destroy = route({
     })
   },
 })
-
-/** A variable that belongs to the issuer’s own policy or group would go twice. */
-function withoutRepeats(changes: readonly Change[]): Change[] {
-  const byKey = changes.map((change): [string, Change] => {
-    const row = change.op === 'put' ? change.row : change.key
-    return [`${change.table} ${keyText(change.table, row)}`, change]
-  })
-  return [...new Map(byKey).values()]
-}
 
 export const issuerRoutes: readonly AnyRoute[] = [create, list, show, update, destroy]

@@ -480,7 +480,7 @@ test('who may create and update on the policy of all makes and lists them, and d
 })
 
 describe('an issuer that goes', () => {
-  test('takes each thing once, also what belongs to its own group', async () => {
+  test('takes what belongs to its own group, and Followers still hold what the Leader holds', async () => {
     const owned = 'owner: !group /conjur/issuers/twice/delegation/consumers'
     expect(await create('admin', aws('twice'))).toMatchObject([201, {}])
     const text = variable('twice', { 'dynamic/issuer': 'twice' }).replace(
