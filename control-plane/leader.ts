@@ -18,6 +18,7 @@ import { readSettingFile, writePrivateFile } from '#shared/node/files.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
+import { secretEngineAt } from '#shared/node/secret-engine.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
 import { openTokenSocket } from '#shared/node/token-socket.ts'
 import { accountChanges, SYSTEM_ROOT, systemChanges } from '#shared/policy/bootstrap.ts'
@@ -177,6 +178,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
           unprotectedKeyFiles: tls === undefined ? 2 : 3,
         }),
       signCertificate: (order) => signCertificate(order, clock.wall()),
+      askEngine: secretEngineAt(settings.secret_engine_url, (message) => log.warn(message)),
       auditRows: async (filter) => {
         await audit.drain()
         return auditRows(auditDatabase, filter)

@@ -17,6 +17,7 @@ import { readSettingFile } from '#shared/node/files.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
+import { secretEngineAt } from '#shared/node/secret-engine.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
 import { notRead } from '#shared/policy/load.ts'
 import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
@@ -138,6 +139,7 @@ const node: ApiNode = {
         unprotectedKeyFiles: tls === undefined ? 2 : 3,
       }),
     signCertificate: (order) => signCertificate(order, systemClock.wall()),
+    askEngine: secretEngineAt(settings.secret_engine_url, (message) => log.warn(message)),
     auditRows: undefined,
   },
   leaderUrl: () => link.leaderUrl,

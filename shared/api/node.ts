@@ -49,6 +49,14 @@ export type CertificateOrder = {
   readonly lifeMs: number
 }
 
+/** A secret to be made, for the engine that makes it. */
+export type SecretOrder = { readonly requestId: string; readonly body: Json }
+
+/** The engine's text, made or refused; or the status to answer with when it gave none. */
+export type SecretAnswer =
+  | { readonly kind: 'made' | 'refused'; readonly text: string }
+  | { readonly kind: 'failed'; readonly status: 502 | 503 | 504 }
+
 /** What only a `prove` may touch. */
 export type NodeIo = {
   readonly keyring: Keyring
@@ -57,6 +65,8 @@ export type NodeIo = {
   readonly info: () => Json
   /** PEM; undefined for a request that is malformed or not signed by its own key. */
   readonly signCertificate: (order: CertificateOrder) => Promise<string | undefined>
+  /** Never rejects; undefined where no secret engine is set. */
+  readonly askEngine: ((order: SecretOrder) => Promise<SecretAnswer>) | undefined
   /** Undefined where this node has no audit database. */
   readonly auditRows: ((filter: AuditFilter) => Promise<readonly Json[]>) | undefined
 }

@@ -110,21 +110,46 @@ export function listOf(query: Query, name: string): readonly string[] {
   return Array.isArray(value) ? (value as readonly string[]) : []
 }
 
+type Parsed =
+  | { readonly kind: 'form'; readonly pairs: Query }
+  | { readonly kind: 'json'; readonly members: Readonly<Record<string, unknown>> }
+
 /**
- * Query and body together, for the few routes that read forms (http-api 2): no media type or a form type means
- * form pairs, JSON means an object (malformed: 400), anything else is ignored.
+ * The body of the few routes that read forms (http-api 2): no media type or a form type means form pairs, JSON
+ * means an object (malformed: 400), anything else is ignored.
  */
-export function parametersOf(request: RouteRequest): Query {
-  const type = (request.header('content-type') ?? '').split(';')[0]!.trim().toLowerCase()
-  const text = fromUtf8(request.body)
-  if (request.body.length === 0) return request.query
+function parsedBody({ header, body }: RouteRequest): Parsed {
+  const type = (header('content-type') ?? '').split(';')[0]!.trim().toLowerCase()
+  if (body.length === 0) return { kind: 'form', pairs: noQuery }
+  const text = fromUtf8(body)
   if (type === 'application/json') {
-    const value = parseJson(text ?? '')
-    if (!isObject(value)) throw new DomainError('bad_request', '')
-    return new Map([...request.query, ...Object.entries(value).map(jsonPair)])
+    const members = parseJson(text ?? '')
+    if (!isObject(members)) throw new DomainError('bad_request', '')
+    return { kind: 'json', members }
   }
   const isForm = type === '' || !type.includes('/') || type === 'application/x-www-form-urlencoded'
-  return isForm && text !== undefined ? new Map([...request.query, ...parseQuery(text)]) : request.query
+  return { kind: 'form', pairs: isForm && text !== undefined ? parseQuery(text) : noQuery }
+}
+
+/** Query and body together, as texts. */
+export function parametersOf(request: RouteRequest): Query {
+  const body = parsedBody(request)
+  const pairs = body.kind === 'json' ? Object.entries(body.members).map(jsonPair) : body.pairs
+  return new Map([...request.query, ...pairs])
+}
+
+export type Members = {
+  /** Values of a form are texts; those of JSON are what they are there, and may hold what no store can. */
+  readonly members: Readonly<Record<string, unknown>>
+  readonly isForm: boolean
+}
+
+/** Query and body together, for routes that tell a number from its text. */
+export function membersOf(request: RouteRequest): Members {
+  const body = parsedBody(request)
+  const isForm = body.kind === 'form'
+  const own = isForm ? Object.fromEntries(body.pairs) : body.members
+  return { members: { ...Object.fromEntries(request.query), ...own }, isForm }
 }
 
 function jsonPair([name, value]: [string, unknown]): [string, QueryValue] {

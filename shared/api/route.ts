@@ -72,9 +72,9 @@ export type Route<Input, B extends Batch, Proof> = {
   readonly facts: (input: Input, caller: Caller, now: Wall) => B
   /**
    * What needs time: slow hashing, another store. Runs on a snapshot before any transaction; a write's decision
-   * runs again inside it and must refuse a proof whose row has changed meanwhile.
+   * runs again inside it and must refuse a proof whose row has changed meanwhile. Nothing to prove: no promise.
    */
-  readonly prove?: (facts: FactsOf<B>, input: Input, io: NodeIo, caller: Caller) => Promise<Proof>
+  readonly prove?: (facts: FactsOf<B>, input: Input, io: NodeIo, caller: Caller) => Proof | Promise<Proof>
   readonly decide: (facts: FactsOf<B>, input: Input, context: Context, proof: Proof) => Outcome
   /** True when this request only asks what it would do: its outcome's `tried` is tried and taken back. */
   readonly rehearses?: (input: Input) => boolean

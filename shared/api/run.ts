@@ -103,7 +103,8 @@ async function look(asked: Asked<ApiNode>, conditions: Conditions): Promise<Deci
     rows = snapshot.rows
   }
   const facts = readFacts(batch, rows)
-  const proof = route.prove ? await route.prove(facts, input, node.io, caller) : undefined
+  const proving = route.prove?.(facts, input, node.io, caller)
+  const proof = proving instanceof Promise ? await proving : proving
   const outcome = route.decide(facts, input, contextOf(asked), proof)
   if (route.effect === 'write' && outcome.status < 400) return { outcome: readOnly(node), stamps }
   if (outcome.audit.length > 0) await node.audit.append(linesOf(outcome, asked))

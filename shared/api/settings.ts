@@ -15,6 +15,10 @@ export type ApiSettings = {
   /** 0 means no cap. */
   readonly resourceListLimitMax: number
   readonly hostFactoriesEnabled: boolean
+  /** Issuers, and variables under `data/dynamic/` whose values they make. */
+  readonly dynamicSecretsEnabled: boolean
+  /** Most dynamic variables that one batch reads. */
+  readonly dynamicSecretsPerRequestMax: number
   readonly secretVersions: number
   readonly policyVersions: number
   readonly effectivePolicyMaxDepth: number
@@ -30,6 +34,8 @@ export const defaultApiSettings: ApiSettings = {
   authnApiKeyDefault: true,
   resourceListLimitMax: limits.resourceListLimit,
   hostFactoriesEnabled: true,
+  dynamicSecretsEnabled: false,
+  dynamicSecretsPerRequestMax: limits.dynamicSecretsPerRequest,
   secretVersions: limits.secretVersions,
   policyVersions: limits.policyVersions,
   effectivePolicyMaxDepth: limits.effectivePolicyDepth,

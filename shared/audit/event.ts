@@ -397,6 +397,54 @@ export function v2Event(
   })
 }
 
+const issuerWords = {
+  add: ['added', 'add'],
+  update: ['updated', 'update'],
+  remove: ['removed', 'remove'],
+  fetch: ['fetched', 'fetch'],
+  list: ['listed', 'list'],
+} as const
+
+/** What was done with an issuer (http-api 14). `issuer`: its name, or `*` for all; absent when it was no name. */
+export function issuerEvent(
+  actor: Actor,
+  e: {
+    readonly operation: keyof typeof issuerWords
+    readonly account: string
+    readonly issuer?: string | undefined
+    readonly error?: string | undefined
+  },
+): AuditEvent {
+  const [done, undone] = issuerWords[e.operation]
+  const what = `${e.account}:issuer:${e.issuer ?? ''}`
+  return build({
+    msgid: 'issuer',
+    operation: e.operation,
+    auth: { user: actor.user },
+    subject: { account: e.account, issuer: e.issuer },
+    clientIp: actor.clientIp,
+    error: e.error,
+    success: `${actor.user} ${done} ${what}`,
+    failure: `${actor.user} tried to ${undone} ${what}`,
+  })
+}
+
+/** A variable that went with its issuer. */
+export function issuerVariableEvent(
+  actor: Actor,
+  v: { readonly account: string; readonly issuer: string; readonly resource: string },
+): AuditEvent {
+  return build({
+    msgid: 'variable',
+    operation: 'remove',
+    auth: { user: actor.user },
+    subject: { account: v.account, issuer: v.issuer, resource: v.resource },
+    clientIp: actor.clientIp,
+    success: `${actor.user} removed ${v.resource}`,
+    failure: '',
+  })
+}
+
 /** A stream of audit records that the Leader refuses: records before `seq` are missing, or it has another history. */
 export function streamRefusedEvent(
   operation: 'gap' | 'fork',

@@ -109,6 +109,13 @@ export const limits = {
 
   /** Host-factory tokens made by one call. */
   factoryTokensPerCall: 1_000,
+  /** How long the secret engine may take for an answer: a cloud is asked behind it. After that 504. */
+  secretEngineMs: 10_000,
+  /** What the engine answers: credentials and their names. Above: 502. */
+  secretEngineBytes: 64 * KiB,
+  /** Requests of one thread that wait for the engine; beyond it 503. */
+  secretEngineRequests: 256,
+
   /** Access tokens that a node remembers as verified until they expire. */
   tokensRemembered: 10_000,
   /** Their texts together: a header may be thirty times as long as the token in it. */
@@ -143,6 +150,7 @@ export const limits = {
   policyVersions: 20,
   effectivePolicyDepth: 64,
   effectivePolicyLimit: 100_000,
+  dynamicSecretsPerRequest: 10,
   tokenTtlSeconds: 480,
   tokenTtlSecondsMax: 18_000,
   /** Of the local token socket: programs at once, and requests of one that were not answered yet. */

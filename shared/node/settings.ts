@@ -35,6 +35,11 @@ const text = z.preprocess(
   z.string().min(1),
 )
 export const port = z.coerce.number().int().min(0).max(65_535)
+/** Of a service that this node asks; names and passwords in it would be shown with the settings. */
+const url = text.refine((given) => {
+  const parsed = URL.parse(given)
+  return /^https?:$/.test(parsed?.protocol ?? '') && parsed?.username === '' && parsed.password === ''
+}, 'it must be an http or https URL without a user')
 export const forms = { list, flag, count, text }
 
 /** Of every node that serves the API. */
@@ -74,6 +79,20 @@ export const apiTable = {
     doc: 'Host factory routes',
     form: flag.default(true),
     env: ['CONJUR_HOST_FACTORIES_ENABLED'],
+  },
+  dynamic_secrets_enabled: {
+    doc: 'Issuers, and variables under data/dynamic/ whose values they make',
+    form: flag.default(false),
+    env: ['CONJUR_FEATURE_DYNAMIC_SECRETS_ENABLED'],
+  },
+  dynamic_secrets_per_request_max: {
+    doc: 'Most dynamic variables that one batch reads',
+    form: count.default(limits.dynamicSecretsPerRequest),
+    env: ['CONJUR_DYNAMIC_SECRETS_PER_REQUEST_MAX'],
+  },
+  secret_engine_url: {
+    doc: 'Where the engine that makes dynamic secrets is asked, http or https; it is told the issuers’ keys',
+    form: url.optional(),
   },
   secrets_version_limit: {
     doc: 'Versions of a secret that are kept',
@@ -122,6 +141,8 @@ export function apiSettingsOf(s: SettingsOf<typeof apiTable>): ApiSettings {
     authnApiKeyDefault: s.authn_api_key_default,
     resourceListLimitMax: s.api_resource_list_limit_max,
     hostFactoriesEnabled: s.host_factories_enabled,
+    dynamicSecretsEnabled: s.dynamic_secrets_enabled,
+    dynamicSecretsPerRequestMax: s.dynamic_secrets_per_request_max,
     secretVersions: s.secrets_version_limit,
     policyVersions: s.policies_version_limit,
     effectivePolicyMaxDepth: s.effective_policy_max_depth,

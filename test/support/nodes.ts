@@ -108,15 +108,17 @@ export type OneMachine = {
   stop(): Promise<void>
 }
 
+export type MachineOptions = {
+  readonly wrapFollower?: readonly string[]
+  /** Of both. */
+  readonly env?: Env
+  readonly followerEnv?: Env
+  /** Both speak HTTPS; who asks them must trust it (NODE_EXTRA_CA_CERTS). */
+  readonly tls?: Certificates
+}
+
 /** A Leader and a Follower in a folder of their own; not started yet. */
-export async function oneMachine(
-  options: {
-    readonly wrapFollower?: readonly string[]
-    readonly followerEnv?: Env
-    /** Both speak HTTPS; who asks them must trust it (NODE_EXTRA_CA_CERTS). */
-    readonly tls?: Certificates
-  } = {},
-): Promise<OneMachine> {
+export async function oneMachine(options: MachineOptions = {}): Promise<OneMachine> {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-'))
   const account = 'acme'
   const dataKeyFile = join(directory, 'data.key')
@@ -133,6 +135,7 @@ export async function oneMachine(
     HOLDFAST_DATA_KEY_FILE: dataKeyFile,
     HOLDFAST_HOST: '127.0.0.1',
     ...tlsEnv(directory, options.tls),
+    ...options.env,
   }
   const scheme = options.tls === undefined ? 'http' : 'https'
   const leader = new NodeProcess(

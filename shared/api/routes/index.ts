@@ -9,6 +9,7 @@ import { credentialRoutes } from './credentials.ts'
 import { effectivePolicyRoutes } from './effective-policy.ts'
 import { groupMemberRoutes } from './group-members.ts'
 import { hostFactoryRoutes } from './host-factories.ts'
+import { issuerRoutes } from './issuers.ts'
 import { policyRoutes } from './policies.ts'
 import { publicKeyRoutes } from './public-keys.ts'
 import { resourceRoutes } from './resources.ts'
@@ -30,6 +31,7 @@ export const allRoutes: readonly AnyRoute[] = [
   ...publicKeyRoutes,
   ...hostFactoryRoutes,
   ...certificateRoutes,
+  ...issuerRoutes,
   ...groupMemberRoutes,
   ...auditRoutes,
 ]

@@ -9,13 +9,16 @@ import { need, visible } from '../../authz/decide.ts'
 import { limits } from '../../base/limits.ts'
 import { sha256Hex } from '../../base/native-crypto.ts'
 import { type Change, put, remove } from '../../ledger/change.ts'
+import { usableIssuersQuery } from '../../ledger/reads/issuer.ts'
 import { type LoadMode, policyBatch } from '../../ledger/reads/policy.ts'
 import { shownBatch } from '../../ledger/reads/shown.ts'
 import type { Row } from '../../ledger/tables.ts'
+import { checkDynamic, dynamicVariables, issuersNamed } from '../../policy/dynamic.ts'
 import { PolicyError } from '../../policy/errors.ts'
 import { type Loaded, type LoadRead, notRead, policyId, touchedBy } from '../../policy/load.ts'
 import { type Plan, type PolicyFacts, plan, type Reported } from '../../policy/plan.ts'
 import { invalidReport, recordsIn, type Shown, validReport } from '../../policy/report.ts'
+import type { ResolvedRecord } from '../../policy/resolve.ts'
 import { definedRows } from '../../policy/rows.ts'
 import { actorOf } from '../actor.ts'
 import { planTools } from '../made.ts'
@@ -32,6 +35,8 @@ type Input = {
   readonly policy: string
   readonly dryRun: boolean
   readonly read: LoadRead
+  /** What the text says of dynamic variables; nothing where there are none. */
+  readonly dynamic: readonly ResolvedRecord[]
 }
 
 const load = (mode: LoadMode) =>
@@ -50,13 +55,18 @@ const load = (mode: LoadMode) =>
     effect: 'write',
     bodyLimit: limits.policyBytes,
     elsewhereBytes: limits.policyInlineBytes,
-    input({ params, query, body }, _settings, readPolicy): Input {
+    input({ params, query, body }, settings, readPolicy): Input {
       const { kind, account, id } = params as { kind: string; account: string; id: string }
       const dryRun = textOf(query, 'dryRun')?.toLowerCase() === 'true'
       const read = readPolicy(body, account, id, mode)
-      return { kind, account, policy: policyId(account, id), dryRun, read }
+      const dynamic =
+        settings.dynamicSecretsEnabled && 'resolved' in read ? dynamicVariables(read.resolved) : []
+      return { kind, account, policy: policyId(account, id), dryRun, read, dynamic }
     },
-    facts: ({ policy, read }) => policyBatch(touchedBy(read, policy, mode)),
+    facts: ({ policy, read, dynamic }) => ({
+      ...policyBatch(touchedBy(read, policy, mode)),
+      usableIssuers: usableIssuersQuery(issuersNamed(dynamic)),
+    }),
     rehearses: ({ dryRun }) => dryRun,
     lane: ({ account }) => `policy ${account}`,
     decide(facts, input, context) {
@@ -80,7 +90,7 @@ const load = (mode: LoadMode) =>
       }
       try {
         if ('error' in read) throw read.error
-        const load = loaded(mode, input.policy, read, facts, context)
+        const load = loaded(mode, input, read, facts, context)
         return input.dryRun ? tried(load, input.policy, context) : load
       } catch (error) {
         if (error instanceof PolicyError && input.dryRun)
@@ -92,9 +102,18 @@ const load = (mode: LoadMode) =>
     },
   })
 
-function loaded(mode: LoadMode, policy: string, read: Loaded, facts: PolicyFacts, context: Context): Outcome {
+type LoadFacts = PolicyFacts & { readonly usableIssuers: ReadonlyMap<string, number> }
+
+function loaded(
+  mode: LoadMode,
+  { policy, dynamic }: Input,
+  read: Loaded,
+  facts: LoadFacts,
+  context: Context,
+): Outcome {
   const { caller, now, settings } = context
-  refuseHostsWithoutKeys(read, settings.authnApiKeyDefault)
+  if (!settings.authnApiKeyDefault) refuseHostsWithoutKeys(read)
+  checkDynamic(dynamic, facts.usableIssuers)
   const defined = definedRows(read.resolved, policy, now)
   const planned = plan(mode, policy, read.resolved, defined, facts, planTools(context))
   const version = (facts.versions.at(-1) ?? 0) + 1
@@ -155,8 +174,7 @@ const NO_API_KEYS =
   'API key authentication for hosts is disabled by default and will be removed in a future release. ' +
   "Set the annotation 'authn/api-key: true' on a host that needs one: "
 
-function refuseHostsWithoutKeys({ resolved }: Loaded, allowedByDefault: boolean): void {
-  if (allowedByDefault) return
+function refuseHostsWithoutKeys({ resolved }: Loaded): void {
   for (const { id, annotations } of resolved.records) {
     if (id.split(':')[1] !== 'host') continue
     const value = annotations.find(([name]) => name === 'authn/api-key')?.[1]

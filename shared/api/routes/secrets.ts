@@ -1,13 +1,15 @@
 // Secret values: read, batch read, write, expire (http-api 12).
 import { fetchEvent, updateEvent } from '../../audit/event.ts'
 import { need } from '../../authz/decide.ts'
-import { fromUtf8, toBase64 } from '../../base/bytes.ts'
+import { fromUtf8, toBase64, utf8 } from '../../base/bytes.ts'
 import { DomainError } from '../../base/errors.ts'
 import { limits } from '../../base/limits.ts'
+import { DYNAMIC_PATH, isDynamic } from '../../id/dynamic.ts'
 import { isKind } from '../../id/kinds.ts'
 import { makeId } from '../../id/resource-id.ts'
 import { type Change, put, remove } from '../../ledger/change.ts'
 import { accessQuery } from '../../ledger/reads/access.ts'
+import { type DynamicSource, dynamicSourcesQuery } from '../../ledger/reads/issuer.ts'
 import {
   batchAccessQuery,
   batchValuesQuery,
@@ -15,12 +17,15 @@ import {
   secretQuery,
   versionsQuery,
 } from '../../ledger/reads/secret.ts'
-import { recordId } from '../../secret/keyring.ts'
+import type { FactsOf } from '../../ledger/store.ts'
+import { type Keyring, recordId } from '../../secret/keyring.ts'
 import { actorOf } from '../actor.ts'
+import { type DynamicSecret, dynamicSecret } from '../dynamic-secrets.ts'
+import type { NodeIo } from '../node.ts'
 import { answer, json, type Outcome, recorded } from '../outcome.ts'
 import { problems } from '../problems.ts'
 import { textOf } from '../request.ts'
-import { type AnyRoute, type Context, route } from '../route.ts'
+import { type AnyRoute, type Caller, type Context, route } from '../route.ts'
 
 const emptyOrNotFound = (id: string): string => `CONJ00076E Variable ${id} is empty or not found.`
 
@@ -36,18 +41,33 @@ const getSecret = route({
   },
   access: 'token',
   effect: 'read',
-  input: ({ params, query }) => {
+  input: ({ params, query }, { dynamicSecretsEnabled }) => {
     const version = query.size === 0 ? undefined : textOf(query, 'version')
-    return { id: makeId(params.account!, 'variable', params.id!), version, number: versionNumber(version) }
+    return {
+      id: makeId(params.account!, 'variable', params.id!),
+      version,
+      number: versionNumber(version),
+      dynamic: dynamicSecretsEnabled && params.id!.startsWith(DYNAMIC_PATH),
+    }
   },
-  facts: ({ id, number }) => ({ access: accessQuery(id), secret: secretQuery(id, number) }),
-  decide({ access, secret }, { id, version, number }, { caller, keyring }) {
+  facts: ({ id, number, dynamic }) => (dynamic ? dynamicBatch(id) : storedBatch(id, number)),
+  prove(facts, { id }, io, caller): Promise<DynamicSecret> | undefined {
+    if (!('sources' in facts) || need(facts.access, 'execute') !== 'allowed') return undefined
+    return dynamicSecret(id, facts.sources.get(id), io, caller)
+  },
+  decide(facts, { id, version, number }, { caller, keyring }, made) {
     const actor = actorOf(caller)
     const refused = (outcome: Outcome, error: string): Outcome =>
       recorded(outcome, fetchEvent(actor, { resource: id, version, error }))
-    const verdict = need(access, 'execute')
+    const verdict = need(facts.access, 'execute')
     if (verdict === 'not_found') return refused(problems.notFound(emptyOrNotFound(id)), 'Forbidden')
     if (verdict === 'forbidden') return refused(problems.forbidden(), 'Forbidden')
+    if (made !== undefined) {
+      if ('error' in made) return refused(made.outcome, made.error)
+      const body = { kind: 'bytes', bytes: utf8(made.json), type: 'application/json' } as const
+      return answer(200, body, { headers: attachment, audit: [fetchEvent(actor, { resource: id })] })
+    }
+    const secret = 'secret' in facts ? facts.secret : undefined
     if (version !== undefined && number === undefined) {
       const message = "invalid type for parameter 'version'"
       return refused(problems.argument(message), message)
@@ -61,6 +81,13 @@ const getSecret = route({
     )
   },
 })
+
+const storedBatch = (id: string, version: number | undefined) => ({
+  access: accessQuery(id),
+  secret: secretQuery(id, version),
+})
+
+const dynamicBatch = (id: string) => ({ access: accessQuery(id), sources: dynamicSourcesQuery([id]) })
 
 const attachment = { 'Content-Disposition': 'attachment' } as const
 
@@ -95,6 +122,8 @@ const postSecret = route({
     const verdict = need(access, 'update')
     if (verdict === 'not_found') return refused(problems.recordNotFound(id), 'Forbidden')
     if (verdict === 'forbidden') return refused(problems.forbidden(), 'Forbidden')
+    if (context.settings.dynamicSecretsEnabled && isDynamic(id))
+      return refused(problems.notAllowed(NOT_STATIC), NOT_STATIC)
     if (isBlank(value))
       return refused(problems.argument("'value' may not be empty"), "'value' may not be empty")
     if (kind === 'public_key' && !isPublicKey(value)) {
@@ -104,6 +133,8 @@ const postSecret = route({
     return answer(201, undefined, { changes, audit: [updateEvent(actor, { resource: id })] })
   },
 })
+
+const NOT_STATIC = 'adding a static secret to a dynamic secret variable is not allowed'
 
 const isBlank = (value: Uint8Array): boolean =>
   value.every((byte) => byte === 32 || (byte >= 9 && byte <= 13))
@@ -169,6 +200,26 @@ const expireSecret = route({
   },
 })
 
+type BatchInput = {
+  readonly ids: readonly string[]
+  /** Those whose values are made when they are read. */
+  readonly dynamic: ReadonlySet<string>
+  readonly dynamicMax: number
+  readonly base64: boolean
+}
+
+const storedValuesBatch = (ids: readonly string[]) => ({
+  access: batchAccessQuery(ids),
+  values: batchValuesQuery(ids),
+})
+
+const allValuesBatch = (ids: readonly string[], dynamic: ReadonlySet<string>) => ({
+  ...storedValuesBatch(ids),
+  sources: dynamicSourcesQuery([...dynamic]),
+})
+
+type StoredValues = ReturnType<typeof storedValuesBatch>
+
 const batchSecrets = route({
   id: 'batchSecrets',
   method: 'GET',
@@ -181,30 +232,37 @@ const batchSecrets = route({
   },
   access: 'token',
   effect: 'read',
-  input: ({ query, header }) => {
+  input: ({ query, header }, { dynamicSecretsEnabled, dynamicSecretsPerRequestMax }): BatchInput => {
     const ids = (textOf(query, 'variable_ids') ?? '').split(',')
     if (ids.includes('')) throw new DomainError('argument_error', 'variable_ids')
-    return { ids: [...new Set(ids)], base64: header('accept-encoding')?.toLowerCase() === 'base64' }
-  },
-  facts: ({ ids }) => ({ access: batchAccessQuery(ids), values: batchValuesQuery(ids) }),
-  decide({ access, values }, { ids, base64 }, { caller, keyring }) {
-    const actor = actorOf(caller)
-    const refusedAt = (id: string, outcome: Outcome, error: string): Outcome =>
-      recorded(outcome, fetchEvent(actor, { resource: id, error }))
-    const forbidden = ids.find((id) => access.found.has(id) && !access.executable.has(id))
-    if (forbidden !== undefined) return refusedAt(forbidden, problems.forbidden(), 'Forbidden')
-    const absent = ids.find((id) => !access.found.has(id)) ?? ids.find((id) => !values.has(id))
-    if (absent !== undefined) {
-      return refusedAt(absent, problems.notFound(emptyOrNotFound(absent)), emptyOrNotFound(absent))
+    return {
+      ids: [...new Set(ids)],
+      dynamic: new Set(dynamicSecretsEnabled ? ids.filter(isDynamic) : []),
+      dynamicMax: dynamicSecretsPerRequestMax,
+      base64: header('accept-encoding')?.toLowerCase() === 'base64',
     }
+  },
+  facts: ({ ids, dynamic }): StoredValues | ReturnType<typeof allValuesBatch> =>
+    dynamic.size === 0 ? storedValuesBatch(ids) : allValuesBatch(ids, dynamic),
+  prove(facts, input, io, caller): Promise<DynamicSecrets> | undefined {
+    if (!('sources' in facts) || batchFault(facts, input) !== undefined) return undefined
+    return dynamicSecrets(input.dynamic, facts.sources, io, caller)
+  },
+  decide(facts, input, { caller, keyring }, made) {
+    const { ids, base64 } = input
+    const actor = actorOf(caller)
+    const refused = ({ id, outcome, error }: BatchFault): Outcome =>
+      recorded(outcome, fetchEvent(actor, { resource: id, error }))
+    const fault = batchFault(facts, input)
+    if (fault !== undefined) return refused(fault)
     const body: Record<string, string> = {}
     for (const id of ids) {
-      const { version, sealed } = values.get(id)!
-      const plain = keyring.open(recordId('secrets', id, version), sealed)
+      const secret = made?.get(id)
+      if (secret !== undefined && 'error' in secret) return refused({ id, ...secret })
+      const plain = secret === undefined ? opened(id, facts.values.get(id)!, keyring) : utf8(secret.json)
       const text = base64 ? base64Lines(plain) : fromUtf8(plain)
-      if (text === undefined) {
-        return refusedAt(id, problems.notAcceptable(NOT_TEXT), NOT_TEXT)
-      }
+      if (text === undefined)
+        return refused({ id, outcome: problems.notAcceptable(NOT_TEXT), error: NOT_TEXT })
       body[id] = text
     }
     return answer(200, json(body), {
@@ -213,6 +271,48 @@ const batchSecrets = route({
     })
   },
 })
+
+type BatchFault = { readonly id: string; readonly outcome: Outcome; readonly error: string }
+
+/** Why nothing is answered, and for which variable; before any value is opened or made. */
+function batchFault(
+  { access, values }: FactsOf<StoredValues>,
+  { ids, dynamic, dynamicMax }: BatchInput,
+): BatchFault | undefined {
+  const forbidden = ids.find((id) => access.found.has(id) && !access.executable.has(id))
+  if (forbidden !== undefined) return { id: forbidden, outcome: problems.forbidden(), error: 'Forbidden' }
+  const made = [...dynamic].filter((id) => access.found.has(id))
+  if (made.length > dynamicMax) {
+    const error = `Number of dynamic secrets requested exceeds the maximum allowed in a single request (${dynamicMax})`
+    return { id: made[dynamicMax]!, outcome: problems.unprocessable(error), error }
+  }
+  const absent =
+    ids.find((id) => !access.found.has(id)) ?? ids.find((id) => !values.has(id) && !dynamic.has(id))
+  if (absent === undefined) return undefined
+  const error = emptyOrNotFound(absent)
+  return { id: absent, outcome: problems.notFound(error), error }
+}
+
+const opened = (id: string, { version, sealed }: BatchValue, keyring: Keyring): Uint8Array =>
+  keyring.open(recordId('secrets', id, version), sealed)
+
+type BatchValue = Pick<StoredSecret, 'version' | 'sealed'>
+type DynamicSecrets = ReadonlyMap<string, DynamicSecret>
+
+async function dynamicSecrets(
+  ids: ReadonlySet<string>,
+  sources: ReadonlyMap<string, DynamicSource>,
+  io: NodeIo,
+  caller: Caller,
+): Promise<DynamicSecrets> {
+  const made = [...ids].map(
+    async (id): Promise<[string, DynamicSecret]> => [
+      id,
+      await dynamicSecret(id, sources.get(id), io, caller),
+    ],
+  )
+  return new Map(await Promise.all(made))
+}
 
 const NOT_TEXT =
   "CONJ00074E Issue encoding secret into JSON format, try including 'Accept-Encoding: base64' header in request."

@@ -1,6 +1,6 @@
 // A Leader and a Follower as processes, with a policy that the API cases are about.
 import { roleOfLogin } from '#shared/id/login.ts'
-import { Client, type OneMachine, oneMachine } from '../../support/nodes.ts'
+import { Client, type MachineOptions, type OneMachine, oneMachine } from '../../support/nodes.ts'
 
 export const policy = `
 - !policy
@@ -49,8 +49,8 @@ export type World = {
   readonly keys: ReadonlyMap<string, string>
 }
 
-export async function startWorld(): Promise<World> {
-  const machine = await oneMachine()
+export async function startWorld(options: MachineOptions = {}): Promise<World> {
+  const machine = await oneMachine(options)
   machine.leader.start()
   await machine.leader.ready()
   machine.follower.start()

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { leaderTable } from '#control-plane/settings.ts'
 import { followerTable } from '#edge-follower/settings.ts'
-import { forms, readSettings, type Sources, showSettings } from '#shared/node/settings.ts'
+import { apiTable, forms, readSettings, type Sources, showSettings } from '#shared/node/settings.ts'
 import { temporaryFolder } from '../../../support/copy.ts'
 
 const table = {
@@ -82,4 +82,16 @@ describe('a setting', () => {
       `${name} (not given): it must be given`,
     )
   })
+
+  test.each(['engine:8080', 'ftp://engine', 'http://', 'https://user:key@engine'])(
+    'a secret engine is not at %s, and what was given is not shown',
+    (url) => {
+      const read = (value: string) =>
+        readSettings(apiTable, { flags: {}, env: { HOLDFAST_SECRET_ENGINE_URL: value }, file: undefined })
+      expect(() => read(url)).toThrow(
+        'secret_engine_url (HOLDFAST_SECRET_ENGINE_URL): it must be an http or https URL without a user',
+      )
+      expect(read('https://engine:8080/base').secret_engine_url).toBe('https://engine:8080/base')
+    },
+  )
 })
