@@ -58,16 +58,15 @@ function compile(route: AnyRoute): Pattern {
   return { route, regexp: new RegExp(`^${source}$`), names }
 }
 
-/** Undefined when a segment is not decodable or nobody's name, or an account would hold a slash: no such route. */
+/** Names that only some segments fit (http-api 1, 6). */
+const fits: Readonly<Record<string, RegExp>> = { account: /^[^/]*$/, authn: /^authn(-.+)?$/s }
+
+/** Undefined when a segment is not decodable, nobody's name, or does not fit the name it has: no such route. */
 function decodeParams(names: readonly string[], found: RegExpExecArray): Record<string, string> | undefined {
   const params: Record<string, string> = {}
   for (let i = 0; i < names.length; i++) {
     const decoded = decodePercent(found[i + 1]!)
-    if (
-      decoded === undefined ||
-      decoded.includes('\0') ||
-      (names[i] === 'account' && decoded.includes('/'))
-    ) {
+    if (decoded === undefined || decoded.includes('\0') || fits[names[i]!]?.test(decoded) === false) {
       return undefined
     }
     params[names[i]!] = decoded

@@ -2,6 +2,8 @@
 import type { AnyRoute } from '../route.ts'
 import { accountRoutes } from './accounts.ts'
 import { auditRoutes } from './audit.ts'
+import { authenticatorStatusRoutes } from './authenticator-status.ts'
+import { authenticatorRoutes } from './authenticators.ts'
 import { authnRoutes } from './authn.ts'
 import { certificateRoutes } from './certificates.ts'
 import { credentialRoutes } from './credentials.ts'
@@ -29,5 +31,8 @@ export const allRoutes: readonly AnyRoute[] = [
   ...hostFactoryRoutes,
   ...certificateRoutes,
   ...groupMemberRoutes,
+  ...authenticatorRoutes,
   ...auditRoutes,
+  // Last: their paths begin with a name of their own, and would be looked at first for every request.
+  ...authenticatorStatusRoutes,
 ]
