@@ -83,35 +83,34 @@ function pairOf(part: string): [string, string] {
 
 /** Texts to store, by field; a blank one makes a variable without a value. Throws `unprocessable_entity`. */
 export function readData(fields: Fields, data: Members): ReadonlyMap<string, string> {
-  const names = Object.keys(fields)
-  mustBeExpected(data, [...new Set(names.map((name) => name.split('.')[0]!))])
+  mustFit(fields, data)
   const texts = new Map<string, string>()
-  for (const object of new Set(
-    names.filter((name) => name.includes('.')).map((name) => name.split('.')[0]!),
-  )) {
-    const members = data[object]
-    if (isAbsent(members)) continue
-    if (!isObject(members)) throw wrongType(object, 'object')
-    mustBeExpected(
-      members,
-      names.filter((name) => name.startsWith(`${object}.`)).map((name) => name.slice(object.length + 1)),
-    )
-  }
   for (const [name, form] of Object.entries(fields)) {
-    const value = valueAt(data, name)
+    const [first, second] = partsOfName(name)
+    const object = second === undefined ? data : data[first]
+    const key = second ?? first
+    const value = isObject(object) ? object[key] : undefined
     if (isAbsent(value)) continue
     const text = forms[form].read(value)
-    if (text === undefined) throw wrongType(name.slice(name.indexOf('.') + 1), forms[form].type)
+    if (text === undefined) throw wrongType(key, forms[form].type)
     texts.set(name, text.trim() === '' ? '' : text)
   }
   return texts
 }
 
-function valueAt(data: Members, name: string): unknown {
-  const [first = '', second] = name.split('.')
-  const value = data[first]
-  if (second === undefined) return value
-  return isObject(value) ? value[second] : undefined
+const partsOfName = (name: string): [first: string, second?: string] => name.split('.') as [string, string?]
+
+/** Nobody says what there is no field for. */
+function mustFit(fields: Fields, data: Members): void {
+  const members = Map.groupBy(Object.keys(fields).map(partsOfName), ([first]) => first)
+  mustBeExpected(data, [...members.keys()])
+  for (const [first, names] of members) {
+    const inner = names.flatMap(([, second]) => second ?? [])
+    const object = data[first]
+    if (inner.length === 0 || isAbsent(object)) continue
+    if (!isObject(object)) throw wrongType(first, 'object')
+    mustBeExpected(object, inner)
+  }
 }
 
 /** The object again; `stored` holds the fields that are to be shown. Undefined when there is nothing in it. */
@@ -121,7 +120,7 @@ export function printData(fields: Fields, stored: ReadonlyMap<string, string>): 
   for (const [name, form] of Object.entries(fields)) {
     const text = stored.get(name)
     if (text === undefined) continue
-    const [first = '', second] = name.split('.')
+    const [first, second] = partsOfName(name)
     const value = forms[form].print(text)
     if (second === undefined) data[first] = value
     else {

@@ -112,6 +112,7 @@ export type OneMachine = {
 export async function oneMachine(
   options: {
     readonly wrapFollower?: readonly string[]
+    readonly leaderEnv?: Env
     readonly followerEnv?: Env
     /** Both speak HTTPS; who asks them must trust it (NODE_EXTRA_CA_CERTS). */
     readonly tls?: Certificates
@@ -143,6 +144,7 @@ export async function oneMachine(
       HOLDFAST_DATA_DIR: leaderData,
       HOLDFAST_PORT: String(leaderPort),
       HOLDFAST_FOLLOWERS: `edge-1=${bearerFile}`,
+      ...options.leaderEnv,
     },
     leaderPort!,
     [],
