@@ -375,15 +375,16 @@ const destroy = route({
 
 /** The branch takes with it what it owns; records of others in it are named here. */
 function doomed(place: Place, authenticator: string): string[] {
-  const { services, fields } = authenticatorOf(authenticator)!
+  const { services, fields, status } = authenticatorOf(authenticator)!
   const id = idBelow(place)
+  const variables = [...Object.keys(fields).map(variableOf), ...(status?.variables ?? [])]
   return [
     ...(services ? [place.branch] : []),
     place.webservice,
     id('webservice', 'status'),
     id('group', 'operators'),
     id('group', 'apps'),
-    ...Object.keys(fields).map((field) => id('variable', variableOf(field))),
+    ...variables.map((name) => id('variable', name)),
   ]
 }
 

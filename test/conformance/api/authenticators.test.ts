@@ -27,6 +27,7 @@ const policy = `
   - !variable claim-aliases
   - !group apps
 - !webservice conjur/authn-jwt/prod/gke
+- !variable conjur/authn-jwt/prod/gke/provider-uri
 - !webservice conjur/authn-odd/x
 - !webservice conjur/authn-gcp/x
 - !user maker
@@ -600,6 +601,8 @@ test('one goes with everything in its branch, and can be made again', async () =
   expect((await world.admin.request('HEAD', '/resources/acme/policy/conjur%2Fauthn-gcp')).status).toBe(200)
   expect((await make(maker, { type: 'gcp', name: 'default' }))[0]).toBe(201)
   expect(await ask(world.admin, 'DELETE', '/jwt/prod%2Fgke')).toEqual([204, ''])
+  const [, gke] = await answered(world.admin.request('GET', '/resources/acme?search=gke+jwt'))
+  expect(gke).toEqual([])
 })
 
 test('every call is recorded, values that were read as well, and no value stands in a record', async () => {
