@@ -6,13 +6,16 @@ import type { AnyRoute } from './route.ts'
 
 type Pattern = { readonly route: AnyRoute; readonly regexp: RegExp; readonly names: readonly string[] }
 
+/** Names that only some segments fit (http-api 1, 6). */
+const fits: Readonly<Record<string, RegExp>> = { account: /^[^/]*$/, authn: /^authn(-.+)?$/s }
+
 export type Match = { readonly route: AnyRoute; readonly params: Readonly<Record<string, string>> }
 
 export type Matcher = (method: string, path: string, query: Query) => Match | undefined
 
 export function createMatcher(routes: readonly AnyRoute[]): Matcher {
   const patterns = routes.map(compile)
-  // By method and first segment; patterns whose first segment is a parameter stand in every list.
+  // By method and first segment; patterns whose first segment is a parameter stand in every list that it fits.
   const lists = new Map<string, Pattern[]>()
   const listOf = (method: string, path: string): Pattern[] => {
     const slash = path.indexOf('/', 1)
@@ -41,7 +44,8 @@ export function createMatcher(routes: readonly AnyRoute[]): Matcher {
 
 function mayStartWith(path: string, first: string): boolean {
   const segment = path.split('/')[1] ?? ''
-  return segment.startsWith(':') || `/${segment}` === first
+  if (!segment.startsWith(':')) return `/${segment}` === first
+  return fits[segment.slice(1)]?.test(decodePercent(first.slice(1)) ?? '') ?? true
 }
 
 /** `:name` is one segment, `:name*` the rest of the path. */
@@ -58,16 +62,12 @@ function compile(route: AnyRoute): Pattern {
   return { route, regexp: new RegExp(`^${source}$`), names }
 }
 
-/** Undefined when a segment is not decodable or nobody's name, or an account would hold a slash: no such route. */
+/** Undefined when a segment is not decodable, nobody's name, or does not fit the name it has: no such route. */
 function decodeParams(names: readonly string[], found: RegExpExecArray): Record<string, string> | undefined {
   const params: Record<string, string> = {}
   for (let i = 0; i < names.length; i++) {
     const decoded = decodePercent(found[i + 1]!)
-    if (
-      decoded === undefined ||
-      decoded.includes('\0') ||
-      (names[i] === 'account' && decoded.includes('/'))
-    ) {
+    if (decoded === undefined || decoded.includes('\0') || fits[names[i]!]?.test(decoded) === false) {
       return undefined
     }
     params[names[i]!] = decoded

@@ -70,7 +70,11 @@ function element(name: string, fields: Fields): SdElement {
   return { id: sd(name), params }
 }
 
-export type AuthnOperation = 'authenticate' | 'login' | 'validate-status'
+export type AuthnOperation =
+  | 'authenticate'
+  | 'login'
+  | 'validate-status'
+  | 'update-authenticator-configuration'
 
 /** `user`: the role id, or `not-found` when it failed and no such role exists. `role`: as claimed. */
 export function authnEvent(
@@ -88,6 +92,10 @@ export function authnEvent(
     authenticate: ['successfully authenticated', 'failed to authenticate'],
     login: ['successfully logged in', 'failed to login'],
     'validate-status': ['successfully validated status', 'failed to validate status'],
+    'update-authenticator-configuration': [
+      'successfully updated configuration',
+      'failed to update configuration',
+    ],
   }[a.operation]
   return build({
     msgid: 'authn',

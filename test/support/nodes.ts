@@ -112,6 +112,7 @@ export type MachineOptions = {
   readonly wrapFollower?: readonly string[]
   /** Of both. */
   readonly env?: Env
+  readonly leaderEnv?: Env
   readonly followerEnv?: Env
   /** Both speak HTTPS; who asks them must trust it (NODE_EXTRA_CA_CERTS). */
   readonly tls?: Certificates
@@ -146,6 +147,7 @@ export async function oneMachine(options: MachineOptions = {}): Promise<OneMachi
       HOLDFAST_DATA_DIR: leaderData,
       HOLDFAST_PORT: String(leaderPort),
       HOLDFAST_FOLLOWERS: `edge-1=${bearerFile}`,
+      ...options.leaderEnv,
     },
     leaderPort!,
     [],

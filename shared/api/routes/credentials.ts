@@ -83,6 +83,9 @@ const changePassword = route({
   },
 })
 
+/** Whatever authenticator is named, Basic credentials are judged by the first of them. */
+const API_KEY = '/:authn/:account/api_key'
+
 type KeyInput = {
   /** The role of Basic credentials. */
   readonly basicRole: string | undefined
@@ -156,7 +159,7 @@ async function proveBasic(
 const rotateKey = route({
   id: 'rotateApiKey',
   method: 'PUT',
-  path: '/authn/:account/api_key',
+  path: API_KEY,
   docs: {
     does: 'A new API key, for oneself or another role',
     query: { role: 'Whose, as kind:id or a full id; absent: one’s own' },
@@ -192,7 +195,7 @@ const failureWords = ({ status }: Outcome): string =>
 const keyTime = route({
   id: 'apiKeyTime',
   method: 'GET',
-  path: '/authn/:account/api_key',
+  path: API_KEY,
   docs: {
     does: 'When an API key was rotated',
     query: { role: 'Whose, as kind:id or a full id; absent: one’s own' },

@@ -3,6 +3,8 @@ import { openApiRoute } from '../openapi.ts'
 import type { AnyRoute } from '../route.ts'
 import { accountRoutes } from './accounts.ts'
 import { auditRoutes } from './audit.ts'
+import { authenticatorStatusRoutes } from './authenticator-status.ts'
+import { authenticatorRoutes } from './authenticators.ts'
 import { authnRoutes } from './authn.ts'
 import { certificateRoutes } from './certificates.ts'
 import { credentialRoutes } from './credentials.ts'
@@ -33,5 +35,8 @@ export const allRoutes: readonly AnyRoute[] = [
   ...certificateRoutes,
   ...issuerRoutes,
   ...groupMemberRoutes,
+  ...authenticatorRoutes,
   ...auditRoutes,
+  // Last: their paths begin with a name of their own, and would be looked at first for every request.
+  ...authenticatorStatusRoutes,
 ]

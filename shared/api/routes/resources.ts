@@ -122,7 +122,7 @@ const DEFAULT_PAGE = 10
 const LARGE_PAGE = 10_000
 
 /** `limit` and `offset` as the reference reads them; throws `unprocessable_entity` for bad ones. */
-function pageOf(
+export function pageOf(
   query: Query,
   count: boolean,
   settings: ApiSettings,

@@ -4,7 +4,7 @@ import { isObject } from '../../base/json.ts'
 import { jsonInstant } from '../../base/time.ts'
 import { loginOfRole } from '../../id/login.ts'
 import { accountOf } from '../../id/resource-id.ts'
-import { authenticatorsQuery } from '../../ledger/reads/caller.ts'
+import { configuredQuery } from '../../ledger/reads/authenticator.ts'
 import { actorOf } from '../actor.ts'
 import { API_VERSION, installedAuthenticators } from '../info.ts'
 import { answer, json } from '../outcome.ts'
@@ -105,16 +105,18 @@ const authenticators = route({
   access: 'open',
   effect: 'read',
   input: (_request, settings) => settings,
-  facts: ({ account }) => ({ webservices: authenticatorsQuery(account) }),
-  decide: ({ webservices }, settings) =>
-    answer(
+  facts: ({ account }) => ({ webservices: configuredQuery(account) }),
+  decide({ webservices }, settings) {
+    const switchedOn = webservices.filter((webservice) => webservice.switchedOn)
+    return answer(
       200,
       json({
         installed: [...installedAuthenticators],
-        configured: ['authn', ...webservices].sort(),
-        enabled: [...settings.authenticators].sort(),
+        configured: ['authn', ...webservices.map(({ name }) => name)].sort(),
+        enabled: [...new Set([...settings.authenticators, ...switchedOn.map(({ name }) => name)])].sort(),
       }),
-    ),
+    )
+  },
 })
 
 export const statusRoutes: readonly AnyRoute[] = [index, info, health, whoami, authenticators]

@@ -1,5 +1,4 @@
 // Facts about roles that prove who they are.
-import { idRange } from '../../id/resource-id.ts'
 import type { Query } from '../store.ts'
 
 export type Credentials = {
@@ -35,20 +34,5 @@ export function credentialsQuery(role: string): Query<RoleCredentials> {
         },
       }
     },
-  }
-}
-
-/** Webservices `conjur/authn-…` of an account, without their status webservices. */
-export function authenticatorsQuery(account: string): Query<readonly string[]> {
-  const { from } = idRange(account, 'webservice')
-  const prefix = `${from}conjur/authn-`
-  return {
-    sql: 'SELECT id FROM resources WHERE id >= ?1 AND id < ?2 ORDER BY id',
-    // '.' is the byte after '-'.
-    params: [prefix, `${prefix.slice(0, -1)}.`],
-    read: (rows) =>
-      rows
-        .map((row) => (row.id as string).slice(`${from}conjur/`.length))
-        .filter((name) => !name.endsWith('/status')),
   }
 }

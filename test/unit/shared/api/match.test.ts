@@ -65,6 +65,33 @@ describe('a path', () => {
   })
 })
 
+test('the paths of authenticators lead to them and to nothing else', () => {
+  const status = { authn: 'authn-jwt', account: 'acme' }
+  expect(find('GET', '/authn-jwt/prod%2Fgke/acme/status')).toEqual([
+    'serviceStatus',
+    { ...status, service: 'prod/gke' },
+  ])
+  expect(find('GET', '/authn-jwt/acme/status')).toEqual(['authenticatorStatus', status])
+  expect(find('GET', '/authn/acme/status')).toEqual(['authenticatorStatus', { ...status, authn: 'authn' }])
+  expect(find('PATCH', '/authn-jwt/ci/acme')).toEqual(['enableService', { ...status, service: 'ci' }])
+  expect(find('PATCH', '/authn-gcp/acme')).toEqual(['enableAuthenticator', { ...status, authn: 'authn-gcp' }])
+  expect(find('POST', '/authn/acme/status/authenticate')?.[0]).toBe('authenticate')
+  expect(find('GET', '/authn/acme/login')?.[0]).toBe('login')
+  expect(find('PUT', '/authn/acme/password')?.[0]).toBe('changePassword')
+  expect(find('PUT', '/authn/acme/api_key')?.[0]).toBe('rotateApiKey')
+  expect(find('GET', '/authenticators')?.[0]).toBe('authenticators')
+  expect(find('GET', '/authenticators/acme')?.[0]).toBe('listAuthenticators')
+  for (const path of [
+    '/authnx/acme/status',
+    '/authn-/acme/status',
+    '/app/acme/status',
+    '/authn/ac%2Fme/status',
+  ])
+    expect(find('GET', path)).toBeUndefined()
+  expect(find('PATCH', '/app/acme')).toBeUndefined()
+  expect(find('PATCH', '/accounts/acme')).toBeUndefined()
+})
+
 test('a selector chooses by the presence of its key; of several, the order of the table does', () => {
   const role = (query: string) => find('GET', '/roles/acme/group/ops', query)?.[0]
   expect(role('members=x')).toBe(role('members'))
@@ -79,7 +106,23 @@ test('the matcher finds what a naive twin finds', () => {
   const words = [...new Set(allRoutes.flatMap(({ path }) => path.split('/')))].filter((word) =>
     /^\w/.test(word),
   )
-  const odd = ['acme', 'a%2Fb', '%00', '%ff', '%', 'a.b', 'x:y', 'variable', 'host', 'user', '']
+  const odd = [
+    'acme',
+    'authn',
+    'authn-x%2Fy',
+    'authn-',
+    'authnx',
+    'a%2Fb',
+    '%00',
+    '%ff',
+    '%',
+    'a.b',
+    'x:y',
+    'variable',
+    'host',
+    'user',
+    '',
+  ]
   const selectors = [...new Set(allRoutes.flatMap(({ selector }) => selector ?? []))]
   let found = 0
   for (let i = 0; i < 20_000; i++) {
@@ -128,6 +171,7 @@ function fits(wanted: readonly string[], asked: readonly string[]): Record<strin
     const name = word.replace(/[:*]/g, '')
     if (raw === '' || /%(?![0-9a-f]{2})|%00|%ff/i.test(raw)) return undefined
     if (name === 'account' && /%2f/i.test(raw)) return undefined
+    if (name === 'authn' && !/^authn(-.|$)/.test(raw)) return undefined
     return { [name]: decodeURIComponent(raw), ...others }
   }
   return undefined

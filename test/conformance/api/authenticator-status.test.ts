@@ -1,0 +1,317 @@
+// What an authenticator says of itself, and switching it on and off (http-api 7, 8.10, 8.11).
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { Client, oneMachine } from '../../support/nodes.ts'
+import { type Answered, answered, loadedBy, settled, startWorld, type World } from './world.ts'
+
+const service = (id: string, variables: readonly string[], status = true) => `
+- !policy
+  id: conjur/${id}
+  body:
+  - !webservice
+${status ? '  - !webservice status' : ''}
+${variables.map((name) => `  - !variable ${name}`).join('\n')}`
+const policy = `
+${service('authn-jwt/ci', ['public-keys', 'issuer', 'audience', 'token-app-property'])}
+${service('authn-jwt/fetch', ['jwks-uri'])}
+${service('authn-jwt/none', ['issuer'])}
+${service('authn-jwt/both', ['jwks-uri', 'provider-uri'])}
+${service('authn-jwt/pinned', ['public-keys', 'issuer', 'ca-cert'])}
+${service('authn-jwt/unnamed', ['public-keys'])}
+${service('authn-jwt/bare', [], false)}
+${service('authn-jwt/prod/gke', ['provider-uri'])}
+${service('authn-oidc/token', ['provider-uri', 'id-token-user-property'])}
+${service('authn-oidc/code', ['provider-uri', 'client-id', 'client-secret'])}
+${service('authn-azure/az', [])}
+${service('authn-gcp', [])}
+${service('authn-k8s/k', ['ca/cert', 'ca/key'])}
+${service('authn-iam/aws', [])}
+${service('authn-ldap/corp', [])}
+- !webservice conjur/authn-jwt/lost/status
+- !user monitor
+- !user switcher
+- !permit { role: !user monitor, privileges: [ read ], resources: [ !webservice conjur/authn-jwt/ci/status, !webservice conjur/authn-gcp/status ] }
+- !permit { role: !user switcher, privileges: [ update ], resource: !webservice conjur/authn-jwt/ci }
+- !permit { role: !user monitor, privileges: [ read ], resource: !webservice conjur/authn-jwt/ci }
+- !permit { role: !user switcher, privileges: [ update ], resource: !webservice conjur/authn-jwt/ci/status }
+`
+const keys = JSON.stringify({ type: 'jwks', value: { keys: [{ kty: 'RSA', kid: '1', n: 'x', e: 'AQAB' }] } })
+const values: Readonly<Record<string, string>> = {
+  'authn-jwt/ci/public-keys': keys,
+  'authn-jwt/ci/issuer': 'https://idp.example',
+  'authn-jwt/ci/audience': 'conjur',
+  'authn-jwt/ci/token-app-property': 'sub',
+  'authn-jwt/fetch/jwks-uri': 'not an address',
+  'authn-jwt/prod/gke/provider-uri': 'https://idp.example/',
+  'authn-oidc/token/provider-uri': 'https://idp.example',
+  'authn-oidc/code/provider-uri': 'https://idp.example',
+  'authn-k8s/k/ca/cert': 'PEM',
+}
+
+let world: World
+let monitor: Client
+let switcher: Client
+const enable = (
+  as: Client,
+  path: string,
+  body = 'enabled=true',
+  type = 'application/x-www-form-urlencoded',
+) => answered(as.request('PATCH', path, { body, headers: { 'Content-Type': type } }))
+beforeAll(async () => {
+  world = await startWorld()
+  const as = await loadedBy(world.admin, policy)
+  monitor = await as('monitor')
+  switcher = await as('switcher')
+  for (const [id, value] of Object.entries(values)) {
+    const set = await world.admin.setSecret(`conjur/${id}`, value)
+    if (set.status !== 201) throw new Error(`${id}: ${set.status}`)
+  }
+  for (const id of ['fetch', 'none', 'both', 'pinned', 'unnamed', 'prod%2Fgke', 'bare', 'ci'])
+    expect(await enable(world.admin, `/authn-jwt/${id}/acme`)).toEqual([204, ''])
+  for (const path of ['authn-oidc/token', 'authn-oidc/code', 'authn-azure/az', 'authn-gcp', 'authn-k8s/k'])
+    expect(await enable(world.admin, `/${path}/acme`)).toEqual([204, ''])
+  await settled(world)
+})
+afterAll(() => world?.machine.stop())
+
+const error = (code: number, text: string) => [code, { status: 'error', error: `#<Errors::${text}>` }]
+const missing = (name: string) =>
+  error(404, `Authentication::Security::WebserviceNotFound: CONJ00005E Webservice '${name}' not found`)
+const unset = (name: string) =>
+  error(
+    500,
+    `Conjur::RequiredSecretMissing: CONJ00037E Missing value for resource: acme:variable:conjur/${name}`,
+  )
+const absent = (name: string) =>
+  error(
+    500,
+    `Conjur::RequiredResourceMissing: CONJ00036E Missing required resource: acme:variable:conjur/${name}`,
+  )
+const signingKeys = (text: string) =>
+  error(
+    500,
+    `Authentication::AuthnJwt::InvalidSigningKeySettings: CONJ00122E Invalid signing key settings: ${text}`,
+  )
+const unsupported = (name: string) =>
+  error(
+    501,
+    `Authentication::StatusNotSupported: CONJ00056E Status check is not supported for '${name}' authenticators`,
+  )
+const unknown = (name: string) =>
+  error(
+    404,
+    `Authentication::AuthenticatorNotSupported: CONJ00001E '${name}' authenticators are not supported`,
+  )
+
+describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
+  const status = (as: Client, path: string): Promise<Answered> =>
+    answered(as.at(world.machine[node].url).request('GET', `/${path}/acme/status`))
+
+  test('one that is set up is well', async () => {
+    for (const path of ['authn-jwt/ci', 'authn-jwt/prod%2Fgke', 'authn-gcp'])
+      expect(await status(world.admin, path)).toEqual([200, { status: 'ok' }])
+  })
+
+  test('its own webservice says who may ask (http-api note 22)', async () => {
+    expect(await status(monitor, 'authn-jwt/ci')).toEqual([200, { status: 'ok' }])
+    expect(await status(switcher, 'authn-jwt/ci')).toEqual(
+      error(
+        403,
+        "Authentication::Security::RoleNotAuthorizedOnResource: CONJ00006E 'switcher' does not have 'read' privilege " +
+          'on acme:webservice:conjur/authn-jwt/ci/status',
+      ),
+    )
+    expect((await status(world.onlooker, 'authn-gcp'))[0]).toBe(403)
+  })
+
+  test.each<[string, unknown]>([
+    ['authn', unsupported('authn')],
+    ['authn/x', unsupported('authn')],
+    ['authn-iam/aws', unsupported('authn-iam')],
+    ['authn-ldap/corp', unsupported('authn-ldap')],
+    ['authn-foo/x', unknown('authn-foo')],
+    ['authn-__proto__', unknown('authn-__proto__')],
+    ['authn-jwt/non-existent', missing('authn-jwt/non-existent/status')],
+    ['authn-jwt', missing('authn-jwt/status')],
+    ['authn-jwt/bare', missing('authn-jwt/bare/status')],
+    ['authn-jwt/lost', missing('authn-jwt/lost')],
+    ['authn-gcp/x', missing('authn-gcp/x/status')],
+    ['authn-jwt/none', signingKeys('one of jwks-uri, provider-uri, public-keys must be defined')],
+    ['authn-jwt/both', signingKeys('jwks-uri and provider-uri cannot be defined simultaneously')],
+    ['authn-jwt/pinned', signingKeys('ca-cert cannot be defined together with public-keys')],
+    ['authn-jwt/unnamed', signingKeys('issuer must be defined together with public-keys')],
+    [
+      'authn-jwt/fetch',
+      error(
+        500,
+        'Authentication::OAuth::ProviderDiscoveryFailed: CONJ00011E Provider cannot be asked: ' +
+          'acme:variable:conjur/authn-jwt/fetch/jwks-uri is no http or https address',
+      ),
+    ],
+    ['authn-oidc/token', unset('authn-oidc/token/id-token-user-property')],
+    ['authn-oidc/code', absent('authn-oidc/code/claim-mapping')],
+    ['authn-azure/az', absent('authn-azure/az/provider-uri')],
+    ['authn-k8s/k', unset('authn-k8s/k/ca/key')],
+  ])('%s', async (path, answer) => {
+    expect(await status(world.admin, path)).toEqual(answer)
+  })
+
+  test('an account that is not there has no authenticators', async () => {
+    const got = answered(world.admin.at(world.machine[node].url).request('GET', '/authn-jwt/ci/other/status'))
+    expect(await got).toEqual(missing('authn-jwt/ci/status'))
+  })
+
+  test('nobody without a token (http-api note 3)', async () => {
+    const url = `${world.machine[node].url}/authn-jwt/ci/acme`
+    expect((await fetch(`${url}/status`)).status).toBe(401)
+    expect((await fetch(url, { method: 'PATCH', body: 'enabled=true' })).status).toBe(401)
+    const bad = { Authorization: 'Token token="e30="' }
+    expect(await answered(fetch(`${url}/status`, { headers: bad }))).toEqual([
+      401,
+      'Malformed authorization token',
+    ])
+  })
+
+  test('other paths keep their meaning', async () => {
+    const { url } = world.machine[node]
+    for (const path of ['/authnx/acme/status', '/authn-/acme/status', '/foo/acme/status'])
+      expect((await world.admin.at(url).request('GET', path)).status).toBe(404)
+    expect((await fetch(`${url}/foo/acme`, { method: 'PATCH' })).status).toBe(401)
+    expect((await fetch(`${url}/authn/acme/status/authenticate`, { method: 'POST' })).status).toBe(401)
+    expect((await fetch(`${url}/authn-jwt/ci/acme/authenticate`, { method: 'POST' })).status).toBe(404)
+    expect((await fetch(`${url}/authn/acme/login`)).status).toBe(401)
+  })
+})
+
+test('is recorded, well or not, and holds no value', async () => {
+  await monitor.request('GET', '/authn-jwt/ci/acme/status')
+  await monitor.request('GET', '/authn-jwt/none/acme/status')
+  const [, rows] = await answered(
+    world.admin.request('GET', '/audit?msgid=authn&action@43868/operation=validate-status&limit=2'),
+  )
+  const what = 'with authenticator authn-jwt service acme:webservice:conjur/authn-jwt'
+  expect(rows).toMatchObject([
+    {
+      severity: 4,
+      message:
+        `acme:user:monitor failed to validate status ${what}/none: CONJ00006E 'monitor' does not have 'read' ` +
+        'privilege on acme:webservice:conjur/authn-jwt/none/status',
+    },
+    { severity: 6, message: `acme:user:monitor successfully validated status ${what}/ci` },
+  ])
+})
+
+test('a key set that is none, and one without values', async () => {
+  const { admin } = world
+  const status = () => answered(admin.request('GET', '/authn-jwt/ci/acme/status'))
+  for (const text of ['{', '{"type":"jwks","value":{"keys":[]}}', '{"type":"x"}']) {
+    await admin.setSecret('conjur/authn-jwt/ci/public-keys', text)
+    expect(await status()).toEqual(
+      error(
+        500,
+        'Authentication::AuthnJwt::InvalidPublicKeys: CONJ00120E Failed to parse ' +
+          'acme:variable:conjur/authn-jwt/ci/public-keys: it is no key set of the type jwks',
+      ),
+    )
+  }
+  await admin.setSecret('conjur/authn-jwt/ci/public-keys', keys)
+  await admin.loadPolicy('conjur/authn-jwt/ci', '- !variable enforced-claims')
+  expect(await status()).toEqual(unset('authn-jwt/ci/enforced-claims'))
+  await admin.loadPolicy('conjur/authn-jwt/ci', '- !delete { record: !variable enforced-claims }', 'PATCH')
+  expect(await status()).toEqual([200, { status: 'ok' }])
+})
+
+test('switched by form and JSON; anything but true is off', async () => {
+  const on = async () => {
+    const [, body] = await answered(fetch(`${world.machine.leader.url}/authenticators`))
+    return (body as { enabled: string[] }).enabled.includes('authn-jwt/ci')
+  }
+  const path = '/authn-jwt/ci/acme'
+  for (const [body, type, expected] of [
+    ['enabled=false', 'application/x-www-form-urlencoded', false],
+    ['{"enabled":true}', 'application/json', true],
+    ['enabled=yes', 'application/x-www-form-urlencoded', false],
+    ['enabled=true', '', true],
+    ['', '', false],
+    ['enabled=true', 'application/x-www-form-urlencoded', true],
+    ['{"enabled":"false"}', 'application/json', false],
+  ] as const) {
+    expect(await enable(switcher, path, body, type)).toEqual([204, ''])
+    expect(await on()).toBe(expected)
+  }
+  expect(await answered(monitor.request('GET', `${path}/status`))).toEqual(
+    error(
+      500,
+      "Authentication::Security::AuthenticatorNotWhitelisted: CONJ00004E 'authn-jwt/ci' is not enabled",
+    ),
+  )
+  expect((await enable(switcher, path, '{', 'application/json'))[0]).toBe(400)
+  expect(await enable(switcher, `${path}?enabled=true`, '')).toEqual([204, ''])
+  expect(await on()).toBe(true)
+})
+
+test('not by others, and only authenticators', async () => {
+  expect(await enable(monitor, '/authn-jwt/ci/acme')).toEqual([403, ''])
+  expect(await enable(world.onlooker, '/authn-jwt/ci/acme')).toEqual([403, ''])
+  for (const path of [
+    '/authn-jwt/none-such/acme',
+    '/authn-jwt/acme',
+    '/authn/acme',
+    '/authn-foo/x/acme',
+    '/authn-jwt/ci/other',
+    '/authn-jwt/ci%2Fstatus/acme',
+  ])
+    expect(await enable(world.admin, path)).toEqual([401, ''])
+  expect(await enable(switcher, '/authn-jwt/ci%2Fstatus/acme')).toEqual([401, ''])
+  const [, rows] = await answered(
+    world.admin.request(
+      'GET',
+      '/audit?msgid=authn&action@43868/operation=update-authenticator-configuration&limit=500',
+    ),
+  )
+  const messages = (rows as { message: string }[]).map(({ message }) => message)
+  const what = 'with authenticator authn-jwt service acme:webservice:conjur/authn-jwt/ci'
+  expect(messages).toContain(`acme:user:switcher successfully updated configuration ${what}`)
+  expect(messages).toContain(
+    `acme:user:monitor failed to update configuration ${what}: CONJ00006E 'monitor' does not have 'update' ` +
+      'privilege on acme:webservice:conjur/authn-jwt/ci',
+  )
+  expect(messages).toContain(
+    'acme:user:admin failed to update configuration with authenticator authn-foo service ' +
+      "acme:webservice:conjur/authn-foo/x: CONJ00001E 'authn-foo' authenticators are not supported",
+  )
+})
+
+test('a Follower switches nothing, after the same checks', async () => {
+  await settled(world)
+  const { url } = world.machine.follower
+  expect((await enable(switcher.at(url), '/authn-jwt/ci/acme'))[0]).toBe(405)
+  expect((await enable(monitor.at(url), '/authn-jwt/ci/acme'))[0]).toBe(403)
+  expect((await enable(switcher.at(url), '/authn-jwt/none-such/acme'))[0]).toBe(401)
+})
+
+test('what the setting lists stays on, whatever the database says (http-api note 22)', async () => {
+  const machine = await oneMachine({ leaderEnv: { HOLDFAST_AUTHENTICATORS: 'authn,authn-jwt/ci' } })
+  try {
+    machine.leader.start()
+    await machine.leader.ready()
+    const admin = await new Client(machine.leader.url, 'acme').login('admin', machine.adminKey())
+    await admin.loadPolicy('root', service('authn-jwt/ci', ['provider-uri']))
+    await admin.setSecret('conjur/authn-jwt/ci/provider-uri', 'https://idp.example')
+    const status = () => answered(admin.request('GET', '/authn-jwt/ci/acme/status'))
+    expect(await status()).toEqual([200, { status: 'ok' }])
+    expect(await enable(admin, '/authn-jwt/ci/acme', 'enabled=false')).toEqual([204, ''])
+    expect(await status()).toEqual([200, { status: 'ok' }])
+    const V2 = { Accept: 'application/x.secretsmgr.v2beta+json' }
+    const off = await admin.request('PATCH', '/authenticators/acme/jwt/ci', {
+      body: '{"enabled":false}',
+      headers: V2,
+    })
+    expect(await off.json()).toMatchObject({ enabled: true })
+    const shown = await admin.request('GET', '/authenticators/acme/jwt/ci', { headers: V2 })
+    expect(await shown.json()).toMatchObject({ enabled: true })
+    const [, names] = await answered(fetch(`${machine.leader.url}/authenticators`))
+    expect(names).toMatchObject({ enabled: ['authn', 'authn-jwt/ci'] })
+  } finally {
+    await machine.stop()
+  }
+})
