@@ -87,8 +87,8 @@ export type AskedElsewhere = {
 /** What came of a write. */
 export type Performed = {
   readonly outcome: Outcome
-  /** Of the commit, or of the data that was read. */
-  readonly position: Position
+  /** Of the commit, or of the data that was read; undefined when nothing was. */
+  readonly position: Position | undefined
   readonly changed: boolean
   /** Audit lines that no commit has stored. */
   readonly unrecorded: readonly string[]

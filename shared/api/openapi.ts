@@ -190,7 +190,7 @@ const meanings: Readonly<Record<number, string>> = {
   422: 'Understood, and wrong',
   500: 'Something that is asked about is not in order',
   501: 'There is no such thing to ask',
-  502: 'Not healthy',
+  502: 'Not healthy, or the secret engine is not',
 }
 
 function securityOf({ access, docs }: AnyRoute): Json[] {

@@ -8,6 +8,8 @@ function problem(status: number, code: string | number, message: string, extra: 
   return answer(status, json({ error: { code, message, ...extra } } as Json))
 }
 
+export const CONCURRENT_LOAD = 'Concurrent policy load in progress, please retry'
+
 export const problems = {
   /** Visible but not allowed: always empty. */
   forbidden: (): Outcome => answer(403),
@@ -37,7 +39,7 @@ export const problems = {
   notReadable: (): Outcome => problem(405, 405, 'Read operations are not allowed'),
   notAcceptable: (message: string): Outcome => problem(406, 'not_acceptable', message),
   policyConflict: (retryAfterSeconds: number): Outcome => ({
-    ...problem(409, 'policy_conflict', 'Concurrent policy load in progress, please retry'),
+    ...problem(409, 'policy_conflict', CONCURRENT_LOAD),
     headers: { 'Retry-After': String(retryAfterSeconds) },
   }),
   conflict: (message: string): Outcome => problem(409, 'conflict', message),

@@ -1,6 +1,7 @@
 // A route is a pair of values, not a handler: the facts it needs and a decision on them. Reading runs the pair
 // against a snapshot; writing runs the same pair inside the Leader's transaction. A Follower has no one to
 // commit for it, so a write answers 405 there by construction, after the same checks, in the same order.
+import type { AuditEvent } from '../audit/event.ts'
 import type { Wall } from '../base/time.ts'
 import type { Batch, FactsOf } from '../ledger/store.ts'
 import type { Keyring } from '../secret/keyring.ts'
@@ -85,6 +86,8 @@ export type Route<Input, B extends Batch, Proof> = {
   readonly elsewhereBytes?: number
   /** Commands of one lane are run one at a time (policy loads of an account). */
   readonly lane?: (input: Input) => string
+  /** What is recorded of a command that waited for others in vain: it is decided by nobody. */
+  readonly conflict?: (caller: Caller) => AuditEvent
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a table holds routes of every input; each is checked where it is defined

@@ -15,7 +15,7 @@ import { type Conditions, conditionsOf, unmet } from './conditions.ts'
 import { identify, isOutcome } from './identify.ts'
 import type { Matcher } from './match.ts'
 import type { ApiNode, Performed } from './node.ts'
-import { answer, type Outcome } from './outcome.ts'
+import { answer, type Outcome, recorded } from './outcome.ts'
 import { problems } from './problems.ts'
 import { type Answer, parseQuery, type RawRequest } from './request.ts'
 import { finish, respond, type Stamps, V2_TYPE } from './respond.ts'
@@ -144,13 +144,20 @@ async function answered(
 ): Promise<Decided> {
   const { outcome, position, changed, unrecorded } = await performed
   if (unrecorded.length > 0) await node.audit.append(unrecorded)
-  const receipt = changed ? await node.receipt?.(position, requestId) : undefined
+  const receipt = changed && position !== undefined ? await node.receipt?.(position, requestId) : undefined
   return { outcome, stamps: { requestId, position, receipt } }
 }
 
 /** A write, or the rehearsal of one: everything between its input and its answer. */
-export function perform(asked: Asked<PerformingNode>, proof?: unknown): Promise<Performed> {
-  return asked.route.rehearses?.(asked.input) ? rehearse(asked) : commit(asked, proof)
+export async function perform(asked: Asked<PerformingNode>, proof?: unknown): Promise<Performed> {
+  const { route, input, caller } = asked
+  try {
+    return await (route.rehearses?.(input) ? rehearse(asked) : commit(asked, proof))
+  } catch (error) {
+    if (!(error instanceof DomainError && error.code === 'policy_conflict') || !route.conflict) throw error
+    const outcome = recorded(outcomes.policy_conflict(error), route.conflict(caller))
+    return { outcome, position: undefined, changed: false, unrecorded: linesOf(outcome, asked) }
+  }
 }
 
 type RouteDecision = Decision & { readonly outcome: Outcome }

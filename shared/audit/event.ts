@@ -446,7 +446,8 @@ export function issuerVariableEvent(
     msgid: 'variable',
     operation: 'remove',
     auth: { user: actor.user },
-    subject: { account: v.account, issuer: v.issuer, resource: v.resource },
+    // `resource` too: queries for a resource look there.
+    subject: { account: v.account, issuer: v.issuer, resource_id: v.resource, resource: v.resource },
     clientIp: actor.clientIp,
     success: `${actor.user} removed ${v.resource}`,
     failure: '',

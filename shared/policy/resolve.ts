@@ -130,7 +130,9 @@ class Resolver {
     return record.layers.map((layer) => this.#id(layer, namespace, false))
   }
 
+  /** `relative`: it is only named here; what is made, granted, permitted or deleted is of the account itself. */
   #id(record: RecordStatement, namespace: string, relative: boolean): string {
+    if (!relative) this.#mustBeOwn(record)
     const known = this.#ids.get(record)
     if (known !== undefined) return known
     const path = this.#path(record, namespace, relative)
@@ -139,6 +141,12 @@ class Resolver {
     bounded('id', id, limits.idBytes)
     this.#ids.set(record, id)
     return id
+  }
+
+  /** Who may load into one account must not give himself rights in another. */
+  #mustBeOwn({ account }: RecordStatement): void {
+    if (account === undefined || account === this.#account) return
+    throw new PolicyError(`A policy of account '${this.#account}' cannot change account '${account}'`)
   }
 
   /** The identifier before user names are turned. `relative`: `..` and a leading slash mean something here. */

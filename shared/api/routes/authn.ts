@@ -37,6 +37,12 @@ function attemptEvent(caller: Caller, attempt: Attempt) {
 const refused = (caller: Caller, attempt: Attempt): Outcome =>
   recorded(problems.unauthorized(), attemptEvent(caller, attempt))
 
+const INVALID = 'CONJ00002E Invalid credentials'
+
+/** Basic credentials that are wrong, whatever was asked with them: guesses leave their traces everywhere. */
+export const refusedBasic = (caller: Caller, who: Pick<Attempt, 'account' | 'role' | 'known'>): Outcome =>
+  refused(caller, { ...who, operation: 'login', error: INVALID })
+
 /** `alice` and `user/alice` are the same user. */
 const authenticate = route({
   id: 'authenticate',
@@ -92,8 +98,7 @@ const login = route({
     const attempt = { operation: 'login', account, role, known: held.exists } as const
     const sealed = held.credentials?.apiKey
     if (!proved || sealed === undefined) {
-      const error =
-        secret === undefined ? 'CONJ00009E Credentials are missing' : 'CONJ00002E Invalid credentials'
+      const error = secret === undefined ? 'CONJ00009E Credentials are missing' : INVALID
       return refused(caller, { ...attempt, error })
     }
     const key = fromUtf8(keyring.open(recordId('credentials', role), sealed)) ?? ''

@@ -11,17 +11,18 @@ import { isKind, kinds } from '../../id/kinds.ts'
 import { roleOfLogin } from '../../id/login.ts'
 import { expandId, kindOf, parseId } from '../../id/resource-id.ts'
 import { type Change, put } from '../../ledger/change.ts'
-import { accessQuery } from '../../ledger/reads/access.ts'
-import { type Credentials, credentialsQuery } from '../../ledger/reads/caller.ts'
+import { type Access, accessQuery } from '../../ledger/reads/access.ts'
+import { type Credentials, credentialsQuery, type RoleCredentials } from '../../ledger/reads/caller.ts'
 import type { RowOf } from '../../ledger/tables.ts'
-import { recordId } from '../../secret/keyring.ts'
+import { type Keyring, recordId } from '../../secret/keyring.ts'
 import { hashPassword, passwordFault } from '../../secret/password.ts'
 import { drawApiKey } from '../../token/api-key.ts'
 import { type Basic, basicOfHeader } from '../../token/header.ts'
 import { answer, json, type Outcome, recorded, text } from '../outcome.ts'
 import { problems } from '../problems.ts'
-import { type Query, textOf } from '../request.ts'
-import { type AnyRoute, type Caller, type Context, route } from '../route.ts'
+import { type RouteRequest, textOf } from '../request.ts'
+import { type AnyRoute, type Caller, route } from '../route.ts'
+import { refusedBasic } from './authn.ts'
 
 const WEAK = 'Credential strength is insufficient'
 
@@ -42,51 +43,9 @@ function changed(role: string, held: Credentials | undefined, cells: Partial<Row
   })
 }
 
-const changePassword = route({
-  id: 'changePassword',
-  method: 'PUT',
-  path: '/authn/:account/password',
-  docs: { does: 'Change one’s own password', takes: 'text', basic: true, answers: [204, 401, 403, 405, 422] },
-  access: 'optional',
-  effect: 'write',
-  bodyLimit: limits.bodyBytes,
-  input: ({ params, header, body }) => {
-    const basic = basicOfHeader(header('authorization'))
-    return { role: basic && roleOfLogin(params.account!, basic.login), basic, password: fromUtf8(body) ?? '' }
-  },
-  facts: ({ role }) => ({ held: credentialsQuery(role ?? '') }),
-  async prove({ held }, { role, basic, password }, { keyring }) {
-    if (role === undefined || basic === undefined) return undefined
-    if (!(await secretMatches(role, held.credentials, basic.secret, keyring))) return undefined
-    const fits = passwordFault(password) === undefined
-    return {
-      against: fingerprint(held.credentials),
-      hash: fits ? await hashPassword(password, randomBytes(16)) : undefined,
-    }
-  },
-  decide({ held }, { role, password }, { caller }, proof) {
-    if (caller.role !== undefined) return problems.unauthorizedBecause(WEAK)
-    const credentials = held.credentials
-    if (role === undefined || credentials === undefined || proof?.against !== fingerprint(credentials)) {
-      return problems.unauthorized()
-    }
-    const actor = { user: role, clientIp: caller.clientIp }
-    const fault = passwordFault(password)
-    const error = kindOf(role) !== 'user' ? 'Forbidden' : fault
-    if (error !== undefined || proof.hash === undefined) {
-      const outcome =
-        error === 'Forbidden' ? problems.forbidden() : problems.validation('password', fault ?? '')
-      return recorded(outcome, passwordEvent(actor, { role, error: error ?? '' }))
-    }
-    const changes = [changed(role, credentials, { password: proof.hash })]
-    return answer(204, undefined, { changes, audit: [passwordEvent(actor, { role })] })
-  },
-})
-
-/** Whatever authenticator is named, Basic credentials are judged by the first of them. */
-const API_KEY = '/:authn/:account/api_key'
-
+/** Whose key or password is meant, and who says so. */
 type KeyInput = {
+  readonly account: string
   /** The role of Basic credentials. */
   readonly basicRole: string | undefined
   readonly basic: Basic | undefined
@@ -95,15 +54,76 @@ type KeyInput = {
   readonly target: string | undefined
 }
 
-function keyInput(account: string, query: Query, authorization: string | undefined): KeyInput {
-  const basic = basicOfHeader(authorization)
+function keyInput({ params, query, header }: RouteRequest): KeyInput {
+  const account = params.account!
+  const basic = basicOfHeader(header('authorization'))
   const asked = textOf(query, 'role') || undefined
   const target = asked === undefined ? undefined : expandId(account, asked)
   if (asked !== undefined && (target === undefined || parseId(target) === undefined)) {
     throw new DomainError('argument_error', `Invalid role: ${asked}`)
   }
-  return { basicRole: basic && roleOfLogin(account, basic.login), basic, asked, target }
+  return { account, basicRole: basic && roleOfLogin(account, basic.login), basic, asked, target }
 }
+
+/** Without a token Basic credentials must be given, and be right; the answer when they are not. */
+function unproved(
+  own: RoleCredentials,
+  { account, basicRole }: KeyInput,
+  caller: Caller,
+  against: string | undefined,
+): Outcome | undefined {
+  if (caller.role !== undefined) return undefined
+  if (basicRole === undefined) return problems.unauthorized()
+  if (against === fingerprint(own.credentials)) return undefined
+  return refusedBasic(caller, { account, role: basicRole, known: own.exists })
+}
+
+async function proveBasic(
+  own: RoleCredentials,
+  { basicRole, basic }: KeyInput,
+  keyring: Keyring,
+): Promise<string | undefined> {
+  if (basicRole === undefined || basic === undefined) return undefined
+  const matches = await secretMatches(basicRole, own.credentials, basic.secret, keyring)
+  return matches ? fingerprint(own.credentials) : undefined
+}
+
+const changePassword = route({
+  id: 'changePassword',
+  method: 'PUT',
+  path: '/authn/:account/password',
+  docs: { does: 'Change one’s own password', takes: 'text', basic: true, answers: [204, 401, 403, 405, 422] },
+  access: 'optional',
+  effect: 'write',
+  bodyLimit: limits.bodyBytes,
+  input: (request) => ({ ...keyInput(request), password: fromUtf8(request.body) ?? '' }),
+  facts: ({ basicRole }) => ({ own: credentialsQuery(basicRole ?? '') }),
+  async prove({ own }, input, { keyring }) {
+    const against = await proveBasic(own, input, keyring)
+    const fits = against !== undefined && passwordFault(input.password) === undefined
+    return { against, hash: fits ? await hashPassword(input.password, randomBytes(16)) : undefined }
+  },
+  decide({ own }, input, { caller }, { against, hash }) {
+    const refused = unproved(own, input, caller, against)
+    if (refused !== undefined) return refused
+    const role = caller.role ?? input.basicRole!
+    const event = (error?: string) =>
+      passwordEvent({ user: role, clientIp: caller.clientIp }, { role: input.target ?? role, error })
+    const no = (outcome: Outcome, error: string): Outcome => recorded(outcome, event(error))
+    if (input.target !== undefined && input.target !== role)
+      return no(problems.unauthorized(), 'Unauthorized')
+    if (caller.role !== undefined) return no(problems.unauthorizedBecause(WEAK), WEAK)
+    if (kindOf(role) !== 'user') return no(problems.forbidden(), 'Forbidden')
+    const fault = passwordFault(input.password)
+    if (fault !== undefined || hash === undefined)
+      return no(problems.validation('password', fault ?? ''), fault ?? '')
+    const changes = [changed(role, own.credentials, { password: hash })]
+    return answer(204, undefined, { changes, audit: [event()] })
+  },
+})
+
+/** Whatever authenticator is named, Basic credentials are judged by the first of them. */
+const API_KEY = '/:authn/:account/api_key'
 
 const keyFacts = ({ basicRole, target }: KeyInput, caller: Caller) => {
   const subject = target ?? basicRole ?? caller.role ?? ''
@@ -115,45 +135,34 @@ const keyFacts = ({ basicRole, target }: KeyInput, caller: Caller) => {
 }
 
 type KeyFacts = {
-  own: { credentials: Credentials | undefined }
-  held: { exists: boolean; credentials: Credentials | undefined }
-  access: Parameters<typeof allowed>[0]
+  readonly held: RoleCredentials
+  readonly access: Access
 }
 
-/** The role whose key is meant, or the answer that refuses it: one rule for reading and rotating. */
+type Refused = { readonly outcome: Outcome; readonly error: string }
+
+/** The role whose key is meant, or why not: one rule for reading and rotating. */
 function keySubject(
-  { own, held, access }: KeyFacts,
+  { held, access }: KeyFacts,
   { basicRole, asked, target }: KeyInput,
   caller: Caller,
-  proof: string | undefined,
-): string | Outcome {
+): string | Refused {
   if (caller.role === undefined) {
-    const proved = basicRole !== undefined && proof === fingerprint(own.credentials)
-    if (!proved || (target !== undefined && target !== basicRole)) return problems.unauthorized()
-    return basicRole
+    if (target === undefined || target === basicRole) return basicRole!
+    return { outcome: problems.unauthorized(), error: 'Unauthorized' }
   }
-  if (target === undefined || target === caller.role) return problems.unauthorizedBecause(WEAK)
-  const missing = (name: string): Outcome =>
-    problems.notFound(`CONJ00123E Resource '${name}' requested by role '${caller.role}' not found`)
-  if (!held.exists) return missing(asked!)
-  if (!visible(access)) return missing(target)
-  if (!allowed(access, 'update')) return problems.forbidden()
+  if (target === undefined || target === caller.role)
+    return { outcome: problems.unauthorizedBecause(WEAK), error: WEAK }
+  if (!held.exists || !visible(access)) {
+    const name = held.exists ? target : asked!
+    const error = `CONJ00123E Resource '${name}' requested by role '${caller.role}' not found`
+    return { outcome: problems.notFound(error), error }
+  }
+  if (!allowed(access, 'update')) return { outcome: problems.forbidden(), error: 'Forbidden' }
   const kind = kindOf(target)
-  if (!isKind(kind) || !kinds[kind].credentials) {
-    return problems.notAllowed(`CONJ00126E Role '${target}' is not applicable for key rotation`)
-  }
-  return target
-}
-
-async function proveBasic(
-  facts: KeyFacts,
-  input: KeyInput,
-  keyring: Context['keyring'],
-): Promise<string | undefined> {
-  const { basicRole, basic } = input
-  if (basicRole === undefined || basic === undefined) return undefined
-  const matches = await secretMatches(basicRole, facts.own.credentials, basic.secret, keyring)
-  return matches ? fingerprint(facts.own.credentials) : undefined
+  if (isKind(kind) && kinds[kind].credentials) return target
+  const error = `CONJ00126E Role '${target}' is not applicable for key rotation`
+  return { outcome: problems.notAllowed(error), error }
 }
 
 const rotateKey = route({
@@ -169,16 +178,18 @@ const rotateKey = route({
   },
   access: 'optional',
   effect: 'write',
-  input: ({ params, query, header }) => keyInput(params.account!, query, header('authorization')),
+  input: keyInput,
   facts: keyFacts,
-  prove: (facts, input, { keyring }) => proveBasic(facts, input, keyring),
+  prove: ({ own }, input, { keyring }) => proveBasic(own, input, keyring),
   decide(facts, input, { caller, keyring, random, now }, proof) {
-    const subject = keySubject(facts, input, caller, proof)
-    const user = caller.role ?? input.basicRole ?? 'not-found'
+    const refused = unproved(facts.own, input, caller, proof)
+    if (refused !== undefined) return refused
+    const user = caller.role ?? input.basicRole!
     const actor = { user, clientIp: caller.clientIp }
+    const subject = keySubject(facts, input, caller)
     if (typeof subject !== 'string') {
-      const role = input.target ?? user
-      return recorded(subject, apiKeyEvent(actor, { role, error: failureWords(subject) }))
+      const { outcome, error } = subject
+      return recorded(outcome, apiKeyEvent(actor, { role: input.target ?? user, error }))
     }
     const key = drawApiKey(random)
     const sealed = keyring.seal(recordId('credentials', subject), utf8(key))
@@ -186,11 +197,6 @@ const rotateKey = route({
     return answer(200, text(key), { changes, audit: [apiKeyEvent(actor, { role: subject })] })
   },
 })
-
-const failureWords = ({ status }: Outcome): string =>
-  ({ 401: 'Unauthorized', 403: 'Forbidden', 404: 'CONJ00123E not found', 405: 'CONJ00126E not applicable' })[
-    status
-  ] ?? String(status)
 
 const keyTime = route({
   id: 'apiKeyTime',
@@ -205,12 +211,14 @@ const keyTime = route({
   },
   access: 'optional',
   effect: 'read',
-  input: ({ params, query, header }) => keyInput(params.account!, query, header('authorization')),
+  input: keyInput,
   facts: keyFacts,
-  prove: (facts, input, { keyring }) => proveBasic(facts, input, keyring),
+  prove: ({ own }, input, { keyring }) => proveBasic(own, input, keyring),
   decide(facts, input, { caller }, proof) {
-    const subject = keySubject(facts, input, caller, proof)
-    if (typeof subject !== 'string') return subject
+    const refused = unproved(facts.own, input, caller, proof)
+    if (refused !== undefined) return refused
+    const subject = keySubject(facts, input, caller)
+    if (typeof subject !== 'string') return subject.outcome
     const rotatedAt = facts.held.credentials?.rotatedAt ?? null
     return answer(
       200,

@@ -2,7 +2,7 @@
 import { policyReadEvent } from '../../audit/event.ts'
 import { visible } from '../../authz/decide.ts'
 import { utf8 } from '../../base/bytes.ts'
-import { makeId } from '../../id/resource-id.ts'
+import { makeId, notFoundWords } from '../../id/resource-id.ts'
 import { accessQuery } from '../../ledger/reads/access.ts'
 import { effectiveBatch } from '../../ledger/reads/effective.ts'
 import { effectiveJson, effectivePolicy, effectiveYaml } from '../../policy/effective.ts'
@@ -43,9 +43,10 @@ const effective = route({
     if (kind !== 'policy') return problems.noRoute()
     const actor = actorOf(caller)
     const audit = (error?: string) => ({ audit: [policyReadEvent(actor, { policy, error })] })
-    if (!visible(access)) return { ...problems.recordNotFound(policy), ...audit('Forbidden') }
+    if (!visible(access)) return { ...problems.recordNotFound(policy), ...audit(notFoundWords(policy)) }
     if (!access.owns) return { ...problems.forbidden(), ...audit('Forbidden') }
-    if (depth === undefined || limit === undefined) return problems.badRequest()
+    if (depth === undefined || limit === undefined)
+      return { ...problems.badRequest(), ...audit("'depth' or 'limit' is no number, or out of range") }
     const { entries, size } = effectivePolicy(facts, policy, depth)
     if (size > limit) {
       const message = `CONJ00164E Policy max allowed 'limit' = ${limit} exceeded. Value for policy is: ${size}`

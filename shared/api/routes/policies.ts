@@ -8,6 +8,7 @@ import {
 import { need, visible } from '../../authz/decide.ts'
 import { limits } from '../../base/limits.ts'
 import { sha256Hex } from '../../base/native-crypto.ts'
+import { notFoundWords } from '../../id/resource-id.ts'
 import { type Change, put, remove } from '../../ledger/change.ts'
 import { usableIssuersQuery } from '../../ledger/reads/issuer.ts'
 import { type LoadMode, policyBatch } from '../../ledger/reads/policy.ts'
@@ -23,7 +24,7 @@ import { definedRows } from '../../policy/rows.ts'
 import { actorOf } from '../actor.ts'
 import { planTools } from '../made.ts'
 import { answer, json, type Outcome, recorded, type Tried } from '../outcome.ts'
-import { problems } from '../problems.ts'
+import { CONCURRENT_LOAD, problems } from '../problems.ts'
 import { textOf } from '../request.ts'
 import { type AnyRoute, type Context, route } from '../route.ts'
 
@@ -39,8 +40,9 @@ type Input = {
   readonly dynamic: readonly ResolvedRecord[]
 }
 
-const load = (mode: LoadMode) =>
-  route({
+const load = (mode: LoadMode) => {
+  const operation = mode === 'POST' ? 'create' : 'update'
+  return route({
     id: { POST: 'loadPolicy', PATCH: 'updatePolicy', PUT: 'replacePolicy' }[mode],
     method: mode,
     path: '/policies/:account/:kind/:id*',
@@ -69,13 +71,14 @@ const load = (mode: LoadMode) =>
     }),
     rehearses: ({ dryRun }) => dryRun,
     lane: ({ account }) => `policy ${account}`,
+    conflict: (caller) => policyFailedEvent(actorOf(caller), { operation, error: CONCURRENT_LOAD }),
     decide(facts, input, context) {
       if (input.kind !== 'policy') return problems.noRoute()
       const refused = (outcome: Outcome, error: string): Outcome => {
-        const operation = mode === 'POST' ? 'create' : 'update'
         return recorded(outcome, policyFailedEvent(actorOf(context.caller), { operation, error }))
       }
-      if (!visible(facts.access)) return refused(problems.recordNotFound(input.policy), 'Forbidden')
+      if (!visible(facts.access))
+        return refused(problems.recordNotFound(input.policy), notFoundWords(input.policy))
       if (need(facts.access, privileges[mode]) !== 'allowed' || facts.unchangeable) {
         return refused(problems.forbidden(), 'Forbidden')
       }
@@ -101,6 +104,7 @@ const load = (mode: LoadMode) =>
       }
     },
   })
+}
 
 type LoadFacts = PolicyFacts & { readonly usableIssuers: ReadonlyMap<string, number> }
 

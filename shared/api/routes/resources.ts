@@ -3,7 +3,7 @@ import { checkEvent, listEvent, resourceEvent } from '../../audit/event.ts'
 import { visible } from '../../authz/decide.ts'
 import { DomainError } from '../../base/errors.ts'
 import { isKind } from '../../id/kinds.ts'
-import { expandId, makeId } from '../../id/resource-id.ts'
+import { expandId, makeId, notFoundWords } from '../../id/resource-id.ts'
 import { accessQuery } from '../../ledger/reads/access.ts'
 import { given } from '../../ledger/reads/conditions.ts'
 import { holdsQuery, type ListFilter, listCountQuery, listIdsQuery } from '../../ledger/reads/listing.ts'
@@ -38,7 +38,8 @@ const showResource = route({
     if (!isKind(kind)) return problems.noRoute()
     const actor = actorOf(caller)
     if (!visible(access)) {
-      return recorded(problems.recordNotFound(id), resourceEvent(actor, { resource: id, error: 'Not found' }))
+      const event = resourceEvent(actor, { resource: id, error: notFoundWords(id) })
+      return recorded(problems.recordNotFound(id), event)
     }
     return answer(200, json(resourcesJson(details, keyring)[0]!), {
       audit: [resourceEvent(actor, { resource: id })],
@@ -74,7 +75,7 @@ const checkPermission = route({
     const event = (error?: string) =>
       checkEvent(actorOf(caller), { resource: id, role: checked, privilege, error })
     if (!other.held) return recorded(problems.forbidden(), event('Forbidden'))
-    if (!visible(access)) return recorded(problems.recordNotFound(id), event('Not found'))
+    if (!visible(access)) return recorded(problems.recordNotFound(id), event(notFoundWords(id)))
     return other.allowed
       ? answer(204, undefined, { audit: [event()] })
       : answer(404, undefined, { audit: [event('')] })
@@ -208,7 +209,7 @@ const listResources = (id: string, path: string, does: string, answers: readonly
       if (path.endsWith(':kind') && !isKind(filter.kind!)) return problems.noRoute()
       if (filter.actingAs !== undefined && !holds) return refused(problems.forbidden(), 'Forbidden')
       if (filter.owner !== undefined && owner === undefined) {
-        return refused(problems.recordNotFound(filter.owner), 'Not found')
+        return refused(problems.recordNotFound(filter.owner), notFoundWords(filter.owner))
       }
       const body = details === undefined ? { count } : resourcesJson(details, keyring)
       return answer(200, json(body), { audit: [listEvent(actor, { msgid: 'list', parameters })] })

@@ -1,10 +1,10 @@
 // Roles: who they are, who holds them, adding and removing members (http-api 10).
-import { listEvent, policyEvent } from '../../audit/event.ts'
+import { type AuditEvent, listEvent, policyEvent } from '../../audit/event.ts'
 import { allowed, visible } from '../../authz/decide.ts'
 import { DomainError } from '../../base/errors.ts'
 import { jsonInstant } from '../../base/time.ts'
 import { isKind } from '../../id/kinds.ts'
-import { expandId, makeId } from '../../id/resource-id.ts'
+import { expandId, makeId, notFoundWords } from '../../id/resource-id.ts'
 import { put, remove } from '../../ledger/change.ts'
 import { type Access, accessQuery, policyAccessQuery } from '../../ledger/reads/access.ts'
 import { given } from '../../ledger/reads/conditions.ts'
@@ -20,7 +20,7 @@ import {
 } from '../../ledger/reads/role.ts'
 import { searchOf } from '../../ledger/search.ts'
 import { actorOf } from '../actor.ts'
-import { answer, json, type Outcome } from '../outcome.ts'
+import { answer, json, type Outcome, recorded } from '../outcome.ts'
 import { problems } from '../problems.ts'
 import { listOf, type Query, textOf } from '../request.ts'
 import { withPolicy } from '../resource-json.ts'
@@ -57,10 +57,17 @@ type Guard = { readonly access: Access; readonly role: RoleRow | undefined }
 
 const guardOf = (id: string) => ({ access: accessQuery(id), role: roleQuery(id) })
 
-/** The role's resource must be seen, otherwise there is no such record; never 403. */
-function guarded({ access, role }: Guard, { kind, id }: Path, then: (role: RoleRow) => Outcome): Outcome {
+/** The role's resource must be seen, otherwise there is no such record; never 403. `unseen`: records that. */
+function guarded(
+  { access, role }: Guard,
+  { kind, id }: Path,
+  then: (role: RoleRow) => Outcome,
+  unseen?: (error: string) => AuditEvent,
+): Outcome {
   if (!isKind(kind)) return problems.noRoute()
-  return visible(access) && role !== undefined ? then(role) : problems.recordNotFound(id)
+  if (visible(access) && role !== undefined) return then(role)
+  const missing = problems.recordNotFound(id)
+  return unseen === undefined ? missing : recorded(missing, unseen(notFoundWords(id)))
 }
 
 const showRole = route({
@@ -157,12 +164,11 @@ const listMemberships = (selector: 'members' | 'memberships') => {
       rows: count ? given([]) : membershipsQuery(id, side, filter),
       total: count ? membershipCountQuery(id, side, filter) : given(0),
     }),
-    decide: ({ rows, total, ...guard }, { count, parameters, ...path }, { caller }) =>
-      guarded(guard, path, () =>
-        answer(200, json(count ? { count: total } : rows.map(membershipJson)), {
-          audit: [listEvent(actorOf(caller), { msgid, parameters })],
-        }),
-      ),
+    decide({ rows, total, ...guard }, { count, parameters, ...path }, { caller }) {
+      const event = (error?: string) => listEvent(actorOf(caller), { msgid, parameters, error })
+      const body = json(count ? { count: total } : rows.map(membershipJson))
+      return guarded(guard, path, () => answer(200, body, { audit: [event()] }), event)
+    },
   })
 }
 
