@@ -67,7 +67,7 @@ describe('host factories', () => {
       }),
     )
 
-  test('note 20: what is wrong is told in one order', async () => {
+  test('what is wrong is told in one order (http-api note 20)', async () => {
     expect(await create(other, {})).toEqual(argument('host_factory'))
     expect((await create(other, { host_factory: 'acme:host_factory:none' }))[0]).toBe(404)
     expect(await create(other, { host_factory: 'acme:group:dir/all' })).toEqual(
@@ -88,6 +88,41 @@ describe('host factories', () => {
     expect(await create(other, { ...wrong, expiration: later() })).toEqual(
       unprocessable("Invalid IP address or CIDR range 'x'"),
     )
+  })
+
+  test('tokens are made of JSON, of a form and of the query; cidr may be repeated (http-api note 20)', async () => {
+    const expiration = '2099-01-01T00:00:00Z'
+    const many = { host_factory: FACTORY, expiration, count: 2, cidr: ['10.0.0.0/24', '127.0.0.1/32'] }
+    const token = { expiration, cidr: many.cidr, token: expect.stringMatching(/^[0-9a-hjkmnp-tv-z]{50,56}$/) }
+    const query = `host_factory=${FACTORY}&expiration=${expiration}&count=2&cidr[]=10.0.0.0/24&cidr[]=127.0.0.1`
+    const post = (path: string, body: string, type: string) =>
+      answered(other.request('POST', path, { body, headers: { 'Content-Type': type } }))
+    for (const made of [
+      await post('/host_factory_tokens', JSON.stringify(many), 'application/json'),
+      await post('/host_factory_tokens', query, 'application/x-www-form-urlencoded'),
+      await post(`/host_factory_tokens?${query}`, '', ''),
+    ])
+      expect(made).toEqual([200, [token, token]])
+    const one = { host_factory: FACTORY, expiration }
+    expect(await create(other, { ...one, cidr: '10.0.0.7' })).toMatchObject([
+      200,
+      [{ cidr: ['10.0.0.7/32'] }],
+    ])
+    expect(await create(other, one)).toMatchObject([200, [{ cidr: [] }]])
+    const past = await create(other, { ...one, expiration: '2020-01-01T00:00:00Z' })
+    expect(past).toEqual(
+      argument('Value for parameter expiration must be in the future: 2020-01-01T00:00:00Z'),
+    )
+    for (const token of (await create(other, { ...one, count: 3 }))[1] as { token: string }[])
+      expect((await host(token.token, 'id=made/many'))[0]).toBe(201)
+    for (const { token } of (
+      (await answered(admin.request('GET', '/resources/acme/host_factory/dir%2Fhf')))[1] as {
+        tokens: { token: string }[]
+      }
+    ).tokens)
+      expect((await admin.request('DELETE', `/host_factory_tokens/${token}`)).status).toBe(204)
+    const gone = '- !delete { record: !host made/many }'
+    expect((await admin.loadPolicy('root', gone, 'PATCH')).status).toBe(201)
   })
 
   test('tokens stand in the factory’s details at both nodes, until they are revoked', async () => {
@@ -160,7 +195,7 @@ describe('host factories', () => {
     ).toEqual(['acme:host:made/a+b'])
   })
 
-  test('note 19: from elsewhere, without an id, or below conjur/ there is no host', async () => {
+  test('from elsewhere, without an id, or below conjur/ there is no host (http-api note 19)', async () => {
     const far = tokenOf(
       await create(other, { host_factory: FACTORY, expiration: later(), cidr: ['10.0.0.0/8'] }),
     )
@@ -178,7 +213,7 @@ describe('host factories', () => {
     expect(await host(token, 'id=dir/one')).toEqual([403, ''])
   })
 
-  test('note 19: made twice, a host has a fresh key; an expired or revoked token makes none', async () => {
+  test('made twice, a host has a fresh key; an expired or revoked token makes none (http-api note 19)', async () => {
     const expiration = new Date(Date.now() + 1_500).toISOString()
     const token = tokenOf(await create(other, { host_factory: FACTORY, expiration }))
     const keys = new Set<unknown>()

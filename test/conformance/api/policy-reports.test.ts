@@ -2,7 +2,16 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { connect } from '#control-plane/ledger/connection.ts'
-import { type Answered, answered, settled, startWorld, type World } from './world.ts'
+import {
+  type Answered,
+  answered,
+  forbidden,
+  notFound,
+  settled,
+  startWorld,
+  unprocessable,
+  type World,
+} from './world.ts'
 
 let world: World
 beforeAll(async () => {
@@ -122,4 +131,56 @@ test('the effective policy is the same at both nodes, as YAML and as JSON, and l
   expect(await read('leader')).toEqual(yaml)
   const asWeb = world.web.request('GET', '/policies/acme/policy/app')
   expect((await asWeb).status).toBe(404)
+})
+
+test('the effective policy is for who owns it, and as deep and large as is asked', async () => {
+  const policy = `
+- !policy
+  id: deep
+  body:
+  - !variable v
+  - !policy { id: in, body: [ !policy { id: most, body: [ !variable w ] } ] }
+- !permit { role: !host app/web, privileges: [ read, create, update ], resource: !policy deep }
+`
+  expect((await world.admin.loadPolicy('root', policy)).status).toBe(201)
+  await settled(world)
+  for (const node of ['leader', 'follower'] as const) {
+    const read = (as: 'admin' | 'web' | 'onlooker', path: string): Promise<Answered> =>
+      answered(
+        world[as].at(world.machine[node].url).request('GET', `/policies/acme/${path}`, {
+          headers: { 'Content-Type': 'application/json' },
+        }),
+      )
+    const missing = (name: string) =>
+      notFound(`Policy '${name}' not found in account 'acme'`, 'policy', `acme:policy:${name}`)
+    expect(await read('web', 'policy/deep')).toEqual(forbidden)
+    expect(await read('web', 'policy/deep?depth=x')).toEqual(forbidden)
+    expect(await read('onlooker', 'policy/deep')).toEqual(missing('deep'))
+    expect(await read('admin', 'policy/none?limit=x')).toEqual(missing('none'))
+    expect(await read('admin', 'group/deep')).toEqual([404, ''])
+    for (const query of [
+      'depth=x',
+      'depth=-1',
+      'depth=65',
+      'depth=',
+      'depth',
+      'limit=x',
+      'limit=1.5',
+      'limit=100001',
+    ])
+      expect(await read('admin', `policy/deep?${query}`), query).toEqual([400, ''])
+    const v = { variable: { id: 'v' } }
+    const inner = (body: unknown) => ({ policy: { id: 'in', body } })
+    const deep = (body: unknown) => [200, [{ policy: { id: 'deep', body } }, { permit: expect.anything() }]]
+    const most = { policy: { id: 'most', body: [{ variable: { id: 'w' } }] } }
+    expect(await read('admin', 'policy/deep?depth=0')).toEqual(deep([]))
+    expect(await read('admin', 'policy/deep?depth=1')).toEqual(deep([inner([]), v]))
+    expect(await read('admin', 'policy/deep?depth=64&limit=100000')).toEqual(deep([inner([most]), v]))
+    // Five records, three permissions.
+    expect((await read('admin', 'policy/deep?limit=8'))[0]).toBe(200)
+    expect(await read('admin', 'policy/deep?limit=7')).toEqual(
+      unprocessable("CONJ00164E Policy max allowed 'limit' = 7 exceeded. Value for policy is: 8"),
+    )
+    expect((await read('admin', 'policy/deep?limit=0'))[0]).toBe(422)
+  }
 })

@@ -1,4 +1,5 @@
 // A Leader and a Follower as processes, with a policy that the API cases are about.
+import { describe, expect, test } from 'vitest'
 import { roleOfLogin } from '#shared/id/login.ts'
 import { Client, type MachineOptions, type OneMachine, oneMachine } from '../../support/nodes.ts'
 
@@ -107,3 +108,64 @@ export const notFound = (message: string, target: string, id: string) => [
 ]
 export const argument = (message: string) => [422, { error: { code: 'argument_error', message } }]
 export const unprocessable = (message: string) => [422, { error: { code: 'unprocessable_entity', message } }]
+export const forbidden: Answered = [403, '']
+export const unauthorized: Answered = [401, '']
+/** What a Follower answers to a write that the Leader would have done. */
+export const readOnly: Answered = [405, { error: { code: 405, message: 'Write operations are not allowed' } }]
+
+export const V2 = 'application/x.secretsmgr.v2beta+json'
+export const FORM = { 'Content-Type': 'application/x-www-form-urlencoded' }
+
+export const basic = (login: string, secret: string) => ({
+  Authorization: `Basic ${btoa(`${login}:${secret}`)}`,
+})
+
+type Who = 'admin' | 'web' | 'onlooker' | 'nobody'
+
+export type ReadCase = {
+  readonly name: string
+  readonly as: Who
+  readonly path: string
+  readonly method?: string
+  readonly headers?: Record<string, string>
+  readonly status: number
+  /** Text, or a part of the JSON. */
+  readonly body?: unknown
+}
+
+/** Each case at the Leader and at the Follower: the same request, the same answer. */
+export function readCases(worldOf: () => World, cases: readonly ReadCase[]): void {
+  describe.each(['leader', 'follower'] as const)('read at the %s', (node) => {
+    test.each(cases)('$name', async ({ as, path, method = 'GET', headers = {}, status, body }) => {
+      const world = worldOf()
+      const { url } = world.machine[node]
+      const client = as === 'nobody' ? new Client(url, 'acme') : world[as].at(url)
+      const anonymous = as === 'nobody' ? { Authorization: '' } : {}
+      const got = await client.request(method, path, { headers: { ...anonymous, ...headers } })
+      const text = await got.text()
+      expect(`${got.status} ${text}`).toMatch(new RegExp(`^${status} `))
+      if (body === undefined) return
+      if (typeof body === 'object' && !('asymmetricMatch' in (body as object))) {
+        expect(JSON.parse(text)).toMatchObject(body as object)
+      } else expect(text).toEqual(body)
+    })
+  })
+}
+
+export type AuditRow = {
+  readonly facility: number
+  readonly severity: number
+  readonly msgid: string
+  readonly sdata: Readonly<Record<string, Readonly<Record<string, string>>>>
+  readonly message: string
+}
+
+/** Records of one request, oldest first. Those of a Follower come a little later than its answer. */
+export async function recordsOf({ admin }: Pick<World, 'admin'>, requestId: string): Promise<AuditRow[]> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    const [status, rows] = await answered(admin.request('GET', `/audit?procid=${requestId}`))
+    if (status === 200) return (rows as AuditRow[]).reverse()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  return []
+}
