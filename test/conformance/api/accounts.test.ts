@@ -23,9 +23,10 @@ const list = (as: Client): Promise<Answered> => answered(as.request('GET', '/acc
 const remove = (id: string): Promise<Answered> =>
   answered(root.request('DELETE', `/accounts/${encodeURIComponent(id)}`))
 
-test('a new account has an admin, who logs in with the key of the answer and loads policy', async () => {
+test('a new account has an admin, who logs in with the key of the answer and loads policy; ! is not listed (http-api note 27)', async () => {
   const [status, body] = await create(root, 'beta')
   expect([status, body]).toEqual([201, { id: 'beta', api_key: expect.stringMatching(/^[0-9a-z]{50,56}$/) }])
+  // The installation’s own account is in no list.
   expect(await list(root)).toEqual([200, ['acme', 'beta']])
   const admin = await new Client(root.url, 'beta').login('admin', (body as { api_key: string }).api_key)
   expect((await admin.loadPolicy('root', '- !variable v\n- !host h\n')).status).toBe(201)
@@ -45,7 +46,7 @@ test('a new account has an admin, who logs in with the key of the answer and loa
   expect((await remove('beta'))[0]).toBe(204)
 })
 
-test('names that cannot be, and those that are taken', async () => {
+test('names that cannot be, those that are taken, and those that nobody has (http-api note 27)', async () => {
   expect(await create(root, 'a/b')).toEqual(argument('Invalid account: a/b'))
   expect(await create(root, 'a:b')).toEqual(argument('account name "a:b" contains invalid characters (:)'))
   expect(await create(root, 'a b')).toEqual(argument('account name "a b" contains invalid characters ( )'))
@@ -62,8 +63,18 @@ test('names that cannot be, and those that are taken', async () => {
       },
     },
   ])
-  expect((await remove('!'))[0]).toBe(404)
-  expect((await remove('nobody'))[1]).toMatchObject({ error: { code: 'not_found' } })
+  const missing = (name: string) => [
+    404,
+    {
+      error: {
+        code: 'not_found',
+        message: `account "${name}" not found`,
+        target: 'account',
+        details: { code: 'not_found', target: 'id', message: name },
+      },
+    },
+  ]
+  for (const name of ['!', 'nobody', 'a b']) expect(await remove(name)).toEqual(missing(name))
 })
 
 test('an admin of an account is nobody here', async () => {

@@ -1,7 +1,7 @@
 // What an authenticator says of itself, and switching it on and off (http-api 7, 8.10, 8.11).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Client, oneMachine } from '../../support/nodes.ts'
-import { type Answered, answered, loadedBy, settled, startWorld, type World } from './world.ts'
+import { type Answered, answered, loadedBy, settled, startWorld, V2, type World } from './world.ts'
 
 const service = (id: string, variables: readonly string[], status = true) => `
 - !policy
@@ -162,7 +162,8 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
 
   test('nobody without a token (http-api note 3)', async () => {
     const url = `${world.machine[node].url}/authn-jwt/ci/acme`
-    expect((await fetch(`${url}/status`)).status).toBe(401)
+    for (const path of [`${url}/status`, `${world.machine[node].url}/authn-gcp/acme/status`])
+      expect((await fetch(path)).status).toBe(401)
     expect((await fetch(url, { method: 'PATCH', body: 'enabled=true' })).status).toBe(401)
     const bad = { Authorization: 'Token token="e30="' }
     expect(await answered(fetch(`${url}/status`, { headers: bad }))).toEqual([
@@ -249,6 +250,19 @@ test('switched by form and JSON; anything but true is off', async () => {
   expect(await on()).toBe(true)
 })
 
+test('one without services is switched as well', async () => {
+  const status = () => answered(world.admin.request('GET', '/authn-gcp/acme/status'))
+  expect(await enable(world.admin, '/authn-gcp/acme', 'enabled=false')).toEqual([204, ''])
+  expect(await status()).toEqual(
+    error(
+      500,
+      "Authentication::Security::AuthenticatorNotWhitelisted: CONJ00004E 'authn-gcp' is not enabled",
+    ),
+  )
+  expect(await enable(world.admin, '/authn-gcp/acme')).toEqual([204, ''])
+  expect(await status()).toEqual([200, { status: 'ok' }])
+})
+
 test('not by others, and only authenticators', async () => {
   expect(await enable(monitor, '/authn-jwt/ci/acme')).toEqual([403, ''])
   expect(await enable(world.onlooker, '/authn-jwt/ci/acme')).toEqual([403, ''])
@@ -301,13 +315,13 @@ test('what the setting lists stays on, whatever the database says (http-api note
     expect(await status()).toEqual([200, { status: 'ok' }])
     expect(await enable(admin, '/authn-jwt/ci/acme', 'enabled=false')).toEqual([204, ''])
     expect(await status()).toEqual([200, { status: 'ok' }])
-    const V2 = { Accept: 'application/x.secretsmgr.v2beta+json' }
+    const headers = { Accept: V2 }
     const off = await admin.request('PATCH', '/authenticators/acme/jwt/ci', {
       body: '{"enabled":false}',
-      headers: V2,
+      headers,
     })
     expect(await off.json()).toMatchObject({ enabled: true })
-    const shown = await admin.request('GET', '/authenticators/acme/jwt/ci', { headers: V2 })
+    const shown = await admin.request('GET', '/authenticators/acme/jwt/ci', { headers })
     expect(await shown.json()).toMatchObject({ enabled: true })
     const [, names] = await answered(fetch(`${machine.leader.url}/authenticators`))
     expect(names).toMatchObject({ enabled: ['authn', 'authn-jwt/ci'] })

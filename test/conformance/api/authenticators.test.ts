@@ -2,9 +2,8 @@
 // and removed (http-api 7, 15).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Client } from '../../support/nodes.ts'
-import { type Answered, answered, loadedBy, settled, startWorld, type World } from './world.ts'
+import { type Answered, answered, loadedBy, settled, startWorld, V2, type World } from './world.ts'
 
-const V2 = 'application/x.secretsmgr.v2beta+json'
 const policy = `
 - !policy conjur/authn-jwt
 - !policy conjur/authn-oidc

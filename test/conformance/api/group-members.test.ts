@@ -1,9 +1,8 @@
 // Members of groups by V2: the branch's rights, and errors of its own form (http-api 15, note 1).
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Client } from '../../support/nodes.ts'
-import { type Answered, answered, loadedBy, settled, startWorld, type World } from './world.ts'
+import { type Answered, answered, loadedBy, settled, startWorld, V2, type World } from './world.ts'
 
-const V2 = 'application/x.secretsmgr.v2beta+json'
 const policy = `
 - !policy
   id: data
@@ -74,13 +73,18 @@ test('a member is added and removed with the rights on the branch', async () => 
   expect(await add(world.admin, 'top', app)).toMatchObject([201, {}])
 })
 
-test('what is not there, and what may not be', async () => {
+test('what is not there, and what may not be: a branch without the right is 404 too (http-api note 1)', async () => {
   const branch = refused(404, "Branch 'data' not found in account 'acme'")
   expect(await add(reader, 'data/g', app)).toEqual(branch)
   expect(await add(world.onlooker, 'data/g', app)).toEqual(branch)
   expect(await add(adder, 'top', app)).toEqual(refused(404, "Branch 'root' not found in account 'acme'"))
   expect(await add(adder, 'data/sub/deep', app)).toEqual(
     refused(404, "Branch 'data/sub' not found in account 'acme'"),
+  )
+  expect(await drop(reader, 'data/g', 'host', 'data/app')).toEqual(branch)
+  expect(await drop(world.onlooker, 'data/g', 'host', 'data/app')).toEqual(branch)
+  expect(await drop(adder, 'data/none', 'host', 'data/app')).toEqual(
+    refused(404, "Group 'data/none' not found in account 'acme'"),
   )
   expect(await add(adder, 'data/none', app)).toEqual(
     refused(404, "Group 'data/none' not found in account 'acme'"),
@@ -109,6 +113,8 @@ test('the version must be asked for, and the body be an object', async () => {
   )
   expect([status, body]).toMatchObject([400, { code: '400', message: expect.stringContaining('CONJ00194W') }])
   expect(await add(adder, 'data/g', ' ')).toEqual(refused(400, 'Request body is empty'))
+  const bare = adder.request('DELETE', '/groups/acme/data%2Fg/members/host/data%2Fapp')
+  expect(await answered(bare)).toMatchObject([400, { message: expect.stringContaining('CONJ00194W') }])
   for (const text of ['[]', '"x"', '{', 'null']) {
     expect(await add(adder, 'data/g', text)).toEqual(refused(400, 'Request JSON is malformed'))
   }

@@ -432,10 +432,12 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
     expect(await batch('app', [id('two')])).toEqual(unprocessable(error))
     Object.assign(made, { status: 500, text: 'broken' })
     expect(await get('app', '/secrets/acme/variable/data/dynamic/key')).toEqual([502, ''])
+    expect(await batch('app', [id('two')])).toEqual([502, ''])
     Object.assign(made, was)
     if (node === 'follower') return
-    const rows = await records('fetch', 3)
+    const rows = await records('fetch', 4)
     expect(rows.map(({ severity, message }) => [severity, message])).toEqual([
+      [4, `acme:host:app tried to fetch ${id('two')}: The secret engine did not answer with JSON`],
       [4, `acme:host:app tried to fetch ${id('key')}: The secret engine did not answer with JSON`],
       [4, `acme:host:app tried to fetch ${id('two')}: ${error}`],
       [4, `acme:host:app tried to fetch ${id('key')}: ${error}`],
@@ -509,7 +511,14 @@ describe('an issuer that goes', () => {
       ['key', 'three', 'two'].map((name) => `acme:user:admin removed acme:variable:data/dynamic/${name}`),
     )
     expect(removed[0]).toMatchObject({
-      sdata: { 'subject@43868': { account: 'acme', issuer: 'aws-1', resource: expect.any(String) } },
+      sdata: {
+        'subject@43868': {
+          account: 'acme',
+          issuer: 'aws-1',
+          resource: expect.any(String),
+          resource_id: expect.any(String),
+        },
+      },
     })
     expect((await ask('admin', 'GET', '/secrets/acme/variable/data/dynamic/key'))[0]).toBe(404)
     // Nothing of them is left over: a new one has only what it is given.
