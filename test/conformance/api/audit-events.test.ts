@@ -441,7 +441,7 @@ describe('queries', () => {
     ])
     for (const path of ['', '/resources/acme:user:none', '/roles/acme:user:none', '/entities/acme:user:none'])
       expect(await ask(`${path}?procid=none`)).toEqual([404, []])
-    expect(await ask('/resources/acme:user:pat')).toEqual([404, []])
+    expect(await ask('/resources/acme:user:pat?msgid=api-key')).toEqual([404, []])
   })
 
   test('by columns and parameters, page by page, newest first', async () => {
