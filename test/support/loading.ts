@@ -57,16 +57,40 @@ const leaderSchema = tableNames.flatMap((table) => [
   ...createIndexSql('postgres', table),
 ])
 
+/** A database with everything that was prepared on it: making one costs more than a load. */
+type Store = { readonly database: Database.Database; readonly prepared: Map<string, Database.Statement> }
+
+const idle: Store[] = []
+
+function newStore(): Store {
+  const database = new Database(':memory:')
+  for (const sql of leaderSchema) database.exec(sql)
+  return { database, prepared: new Map() }
+}
+
+/** `using account = new Account()` gives its store to the next one. */
 export class Account {
   now = wall(1_000)
-  readonly #database = new Database(':memory:')
+  readonly #store = idle.pop() ?? newStore()
+  readonly #database = this.#store.database
   readonly #settings: ApiSettings
   #drawn = 0
 
   constructor(settings: Partial<ApiSettings> = {}) {
     this.#settings = { ...defaultApiSettings, ...settings }
-    for (const sql of leaderSchema) this.#database.exec(sql)
     this.apply(accountChanges('acme', utf8('key of admin'), this.now))
+  }
+
+  [Symbol.dispose](): void {
+    for (const table of tableNames) this.#prepared(`DELETE FROM ${table}`).run()
+    idle.push(this.#store)
+  }
+
+  #prepared(sql: string): Database.Statement {
+    const { database, prepared } = this.#store
+    const held = prepared.get(sql) ?? database.prepare(sql)
+    prepared.set(sql, held)
+    return held
   }
 
   load(mode: LoadMode, text: string | Uint8Array, options: LoadOptions = {}): LoadAnswer {
@@ -154,7 +178,7 @@ export class Account {
 
   rows<N extends TableName>(table: N): RowOf<N>[] {
     const columns = columnsOf(table).join(', ')
-    return this.#database.prepare(`SELECT ${columns} FROM ${table}`).all().map(plainBytes) as RowOf<N>[]
+    return this.#prepared(`SELECT ${columns} FROM ${table}`).all().map(plainBytes) as RowOf<N>[]
   }
 
   /** Explains how SQLite would look up each statement of a load: for tests that no table is read whole. */
@@ -215,11 +239,11 @@ export class Account {
 
   #query(statement: Statement, as: string): Row[] {
     const { sql, bound } = withClosure(statement, as)
-    return this.#database.prepare(sql).all(bound).map(plainBytes)
+    return this.#prepared(sql).all(bound).map(plainBytes)
   }
 
   #run(sql: string, params: readonly Cell[]): void {
-    this.#database.prepare(sql).run(numbered(params))
+    this.#prepared(sql).run(numbered(params))
   }
 
   /** A change is reported once, a deletion is of a row that is there, a put changes something. */
@@ -267,11 +291,12 @@ const numbered = (params: readonly Cell[]): Record<number, Cell> =>
 
 /** better-sqlite3 returns Buffers; the rules know only bytes. */
 function plainBytes(row: unknown): Row {
-  const cells = Object.entries(row as Row).map(([column, cell]) => [
-    column,
-    cell instanceof Uint8Array ? new Uint8Array(cell) : cell,
-  ])
-  return Object.fromEntries(cells) as Row
+  const cells = row as Record<string, Cell>
+  for (const column in cells) {
+    const cell = cells[column]
+    if (cell instanceof Uint8Array) cells[column] = new Uint8Array(cell)
+  }
+  return cells
 }
 
 /** `variable db/pw`: short forms for expectations. */
