@@ -5,13 +5,14 @@ import type { Cell, Row } from './tables.ts'
 
 /**
  * SQL in the narrow dialect both engines share (P4): parameters `?1`, `?2`…; integers for flags and times; no
- * booleans in results. Three names are provided by the door of each engine:
+ * booleans in results. These names are provided by the door of each engine:
  * - `closure`: a relation with one column `id`: the caller's role and every role it holds, directly or not
  *   (policy 7). Empty when the caller's role does not exist. Use it as a table: `SELECT id FROM closure`.
  * - `list(?n)`: a relation with one column `value`, from a parameter that is a JSON array of texts:
  *   `WHERE id IN (SELECT value FROM list(?1))`.
- * - `dependents(name)`: as the second part of the recursive relation `name`, ids of the records that the ids in it
- *   own or defined: `WITH RECURSIVE name(id) AS (SELECT … UNION dependents(name))`.
+ * - `held_by(name)`, `members_of(name)`, `dependents(name)`: as the second part of the recursive relation `name`, the
+ *   roles that those in it hold, their members, the records that they own or defined:
+ *   `WITH RECURSIVE name(id) AS (SELECT … UNION held_by(name))`.
  */
 export type Statement = {
   readonly sql: string

@@ -10,7 +10,7 @@ import type { Json } from '#shared/base/json.ts'
 import { wall } from '#shared/base/time.ts'
 import { identifierOf } from '#shared/id/resource-id.ts'
 import { type Change, deleteSql, keyParams, keyText, putParams, putSql } from '#shared/ledger/change.ts'
-import { closureCte, expandLists } from '#shared/ledger/reads/closure.ts'
+import { closureCte, expandMacros } from '#shared/ledger/reads/closure.ts'
 import type { LoadMode } from '#shared/ledger/reads/policy.ts'
 import { createIndexSql, createTableSql } from '#shared/ledger/schema.ts'
 import { searchWords } from '#shared/ledger/search.ts'
@@ -280,10 +280,10 @@ const sameCells = (a: Row, b: Row): boolean =>
   Object.keys(a).every((column) => String(a[column]) === String(b[column]))
 
 function withClosure({ sql, params }: Statement, role: string): { sql: string; bound: Record<number, Cell> } {
-  const closure = `WITH RECURSIVE ${closureCte(`?${params.length + 1}`)}`
+  const closure = `WITH RECURSIVE ${closureCte('sqlite', `?${params.length + 1}`)}`
   const own = /^\s*WITH(?: RECURSIVE)?\b/
   const text = own.test(sql) ? sql.replace(own, `${closure},`) : `${closure} ${sql}`
-  return { sql: expandLists('sqlite', text), bound: numbered([...params, role]) }
+  return { sql: expandMacros('sqlite', text), bound: numbered([...params, role]) }
 }
 
 const numbered = (params: readonly Cell[]): Record<number, Cell> =>
