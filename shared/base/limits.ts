@@ -96,6 +96,8 @@ export const limits = {
   auditLastTryMs: 150,
   /** Records that could not be moved to the audit database are tried again after this, writes or not. */
   auditRetryMs: 5_000,
+  /** Keys of Followers that could not be read are read again after this. */
+  keysRetryMs: 1_000,
   /** Requests of the Leader that wait for their audit record; beyond it they are refused with 503. */
   auditAppendsWaiting: 4_096,
   /** Refused streams of Followers whose alarm a Leader remembers, so that a sender's retries make no new one. */
