@@ -9,6 +9,7 @@ import {
   type ReadRequest,
   readFacts,
   type Snapshot,
+  type Statement,
   statementsOf,
 } from '../ledger/store.ts'
 import { type Conditions, conditionsOf, unmet } from './conditions.ts'
@@ -79,7 +80,7 @@ type Asked = {
 async function look(asked: Asked, conditions: Conditions): Promise<Decided> {
   const { route, input, caller, now, node } = asked
   const batch: Batch = route.facts(input, caller, now)
-  const statements = statementsOf(batch)
+  const statements = route.effect === 'write' ? statementsOf(batch).map(unplanned) : statementsOf(batch)
   let stamps: Stamps = { requestId: caller.requestId }
   let rows: Snapshot['rows'] = []
   // Health and the like read no rows, and must answer when the store cannot.
@@ -100,6 +101,9 @@ async function look(asked: Asked, conditions: Conditions): Promise<Decided> {
   if (outcome.audit.length > 0) await node.audit.append(linesOf(outcome, asked))
   return { outcome, stamps }
 }
+
+const unplanned = (statement: Statement): Statement => (statement.forChanges ? noRows : statement)
+const noRows: Statement = { sql: 'SELECT 1 AS nothing WHERE 1 = 0', params: [] }
 
 function fresh({ node }: Asked, request: ReadRequest, conditions: Conditions): Snapshot | Promise<Snapshot> {
   return conditions.wait ? awaited(node, request, conditions) : node.store.read(request)

@@ -18,6 +18,8 @@ export type Statement = {
   readonly params: readonly Cell[]
   /** Result columns that hold bytes: Postgres returns a batch as JSON and must know. */
   readonly bytes?: readonly string[]
+  /** Only what is changed depends on it, not the answer: where nobody commits it is not run and has no rows. */
+  readonly forChanges?: boolean
 }
 
 /** A statement and how its rows become a fact. */

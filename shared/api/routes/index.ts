@@ -3,6 +3,7 @@ import type { AnyRoute } from '../route.ts'
 import { accountRoutes } from './accounts.ts'
 import { auditRoutes } from './audit.ts'
 import { authnRoutes } from './authn.ts'
+import { branchRoutes } from './branches.ts'
 import { certificateRoutes } from './certificates.ts'
 import { credentialRoutes } from './credentials.ts'
 import { effectivePolicyRoutes } from './effective-policy.ts'
@@ -28,6 +29,7 @@ export const allRoutes: readonly AnyRoute[] = [
   ...publicKeyRoutes,
   ...hostFactoryRoutes,
   ...certificateRoutes,
+  ...branchRoutes,
   ...groupMemberRoutes,
   ...auditRoutes,
 ]
