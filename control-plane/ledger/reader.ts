@@ -3,8 +3,8 @@
 import { fromHex } from '#shared/base/bytes.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import { sha256Hex } from '#shared/base/native-crypto.ts'
-import { closureCte, expandLists } from '#shared/ledger/reads/closure.ts'
-import type { ReadRequest, ReadStore, Snapshot, Statement } from '#shared/ledger/store.ts'
+import { closureCte, doomedCte, expandLists } from '#shared/ledger/reads/closure.ts'
+import type { ReadRequest, ReadStore, Seed, Snapshot, Statement } from '#shared/ledger/store.ts'
 import type { Cell, Row } from '#shared/ledger/tables.ts'
 import type { Database, Session } from './connection.ts'
 
@@ -23,12 +23,15 @@ export function createReader(database: Database): ReadStore {
 
 /** The batch on one session: the writer reads its facts with it, inside its transaction. */
 export async function readFolded(session: Session, request: ReadRequest): Promise<Snapshot> {
-  const { name, text } = folded(request.statements)
-  const params = [request.caller ?? null, ...request.statements.flatMap((statement) => statement.params)]
+  const { statements } = request
+  const seed = seedOf(statements)
+  const { name, text } = folded(statements, seed)
+  const own = statements.flatMap((statement) => statement.params)
+  const params = [request.caller ?? null, ...(seed?.params ?? []), ...own]
   const { rows } = await session.prepared(name, text, params)
   const row = rows[0]!
   return {
-    rows: request.statements.map((statement, i) => parseRows(statement, row[`r${i}`] as string)),
+    rows: statements.map((statement, i) => parseRows(statement, row[`r${i}`] as string)),
     position: { epoch: Number(row.epoch), seq: Number(row.seq) },
     ageMs: 0,
     callerKnown: row.known === 1,
@@ -40,28 +43,39 @@ type Folded = { readonly name: string; readonly text: string }
 // Shapes of batches are written in the source, so there are as many as there are routes.
 const foldedTexts = new Map<string, Folded>()
 
-function folded(statements: readonly Statement[]): Folded {
-  const shape = statements.map(({ sql, params }) => `${params.length} ${sql}`).join('\n')
+const seedOf = (statements: readonly Statement[]): Seed | undefined =>
+  statements.find(({ doomed }) => doomed !== undefined)?.doomed
+
+function folded(statements: readonly Statement[], seed: Seed | undefined): Folded {
+  const shape = [...(seed === undefined ? [] : [seed]), ...statements]
+    .map(({ sql, params }) => `${params.length} ${sql}`)
+    .join('\n')
   let found = foldedTexts.get(shape)
   if (found === undefined) {
-    const text = fold(statements)
+    const text = fold(statements, seed)
     found = { name: sha256Hex(text).slice(0, 32), text }
     foldedTexts.set(shape, found)
   }
   return found
 }
 
-function fold(statements: readonly Statement[]): string {
+function fold(statements: readonly Statement[], seed: Seed | undefined): string {
   let offset = 1
-  const columns = statements.map(({ sql, params }, i) => {
+  /** In Postgres's words, with parameters of its own among those of the whole. */
+  const placed = (sql: string, params: Statement['params']): string => {
     const first = offset
     offset += params.length
-    const own = expandLists('postgres', sql).replace(/\?(\d+)/g, (_, n: string) => `$${first + Number(n)}`)
+    return sql.replace(/\?(\d+)/g, (_, n: string) => `$${first + Number(n)}`)
+  }
+  const relations = [closureCte('$1')]
+  if (seed !== undefined) relations.push(placed(doomedCte('postgres', seed.sql), seed.params))
+  const columns = statements.map(({ sql, params }, i) => {
+    const own = placed(expandLists('postgres', sql), params)
     return `(SELECT COALESCE(json_agg(t), '[]'::json) FROM (${own}) t) AS r${i}`
   })
   const known = 'CASE WHEN EXISTS (SELECT 1 FROM closure) THEN 1 ELSE 0 END AS known'
   return (
-    `WITH RECURSIVE ${closureCte('$1')} SELECT s.epoch, s.seq, ${[known, ...columns].join(', ')} ` +
+    `WITH RECURSIVE ${relations.join(', ')} SELECT s.epoch, s.seq, ${[known, ...columns].join(', ')} ` +
     'FROM ledger_state s'
   )
 }

@@ -80,7 +80,7 @@ type Asked = {
 async function look(asked: Asked, conditions: Conditions): Promise<Decided> {
   const { route, input, caller, now, node } = asked
   const batch: Batch = route.facts(input, caller, now)
-  const statements = route.effect === 'write' ? statementsOf(batch).map(unplanned) : statementsOf(batch)
+  const statements = route.effect === 'write' ? statementsOf(batch).map(uncommitted) : statementsOf(batch)
   let stamps: Stamps = { requestId: caller.requestId }
   let rows: Snapshot['rows'] = []
   // Health and the like read no rows, and must answer when the store cannot.
@@ -102,8 +102,8 @@ async function look(asked: Asked, conditions: Conditions): Promise<Decided> {
   return { outcome, stamps }
 }
 
-const unplanned = (statement: Statement): Statement => (statement.forChanges ? noRows : statement)
-const noRows: Statement = { sql: 'SELECT 1 AS nothing WHERE 1 = 0', params: [] }
+const uncommitted = (statement: Statement): Statement => (statement.doomed ? noRows : statement)
+const noRows: Statement = { sql: 'SELECT 1 AS absent WHERE 1 = 0', params: [] }
 
 function fresh({ node }: Asked, request: ReadRequest, conditions: Conditions): Snapshot | Promise<Snapshot> {
   return conditions.wait ? awaited(node, request, conditions) : node.store.read(request)

@@ -1,4 +1,4 @@
-// The two relations that every statement may use (store.ts), for each engine.
+// The relations that statements may use (store.ts), for each engine.
 
 /** R and all roles reachable from R by memberships, ownership included; set semantics, so cycles end (policy 7). */
 export function closureCte(roleParam: string): string {
@@ -17,29 +17,40 @@ export const listSource = {
 } as const
 
 /**
- * One step of a recursion from records to what goes with them: the resources they own, the resources and roles
- * they defined as policies. No one text is looked up in indexes by both engines: Postgres compares each row with
- * each when a join says OR, and SQLite reads whole tables when it joins a UNION in a recursion.
+ * One step from records that go to what goes with them: the resources they own, the resources and roles they defined
+ * as policies. No one text is looked up in indexes by both engines: Postgres compares each row with each when a join
+ * says OR, and SQLite reads whole tables when it joins a UNION in a recursion.
  */
-const dependentsOf = {
-  sqlite: (relation: string): string =>
-    `SELECT r.id FROM ${relation} d JOIN resources r ON r.owner = d.id ` +
-    `UNION SELECT r.id FROM ${relation} d JOIN resources r ON r.policy = d.id ` +
-    `UNION SELECT r.id FROM ${relation} d JOIN roles r ON r.policy = d.id`,
-  postgres: (relation: string): string =>
-    `SELECT x.id FROM ${relation} d JOIN (SELECT id, owner AS parent FROM resources ` +
+const dependents = {
+  sqlite:
+    'SELECT r.id FROM doomed d JOIN resources r ON r.owner = d.id ' +
+    'UNION SELECT r.id FROM doomed d JOIN resources r ON r.policy = d.id ' +
+    'UNION SELECT r.id FROM doomed d JOIN roles r ON r.policy = d.id',
+  postgres:
+    'SELECT x.id FROM doomed d JOIN (SELECT id, owner AS parent FROM resources ' +
     'UNION ALL SELECT id, policy FROM resources UNION ALL SELECT id, policy FROM roles) AS x ON x.parent = d.id',
 } as const
 
-/** `list(?1)` → the engine's own table function; `dependents(name)` → its own join; `instr(text, part)` → its own name for it. */
+/**
+ * The relation `doomed` (store.ts). Postgres takes the rows of a function for a hundred, and looks for what goes with
+ * each in an index. What it takes those of a range for is wrong by a factor of thousands, the more so at every step of
+ * the recursion: it read whole tables for a few records, and for many it did not come to an end.
+ */
+export function doomedCte(engine: keyof typeof listSource, seed: string): string {
+  const ids = expandLists(engine, seed)
+  const given = {
+    sqlite: ids,
+    postgres: `SELECT value COLLATE "C" AS id FROM json_array_elements_text((SELECT json_agg(id) FROM (${ids}) AS seed)) AS t(value)`,
+  }[engine]
+  return `doomed(id) AS (SELECT id FROM (${given}) AS given UNION ${dependents[engine]})`
+}
+
+/** `list(?1)` → the engine's own table function; `instr(text, part)` → its own name for it. */
 export function expandLists(engine: keyof typeof listSource, sql: string): string {
   // Postgres before 16 wants a name for every relation in FROM.
   let n = 0
   const named = engine === 'postgres' ? sql.replace(/\binstr\(/g, 'strpos(') : sql
-  const joined = named.replace(/\bdependents\((\w+)\)/g, (_, relation: string) =>
-    dependentsOf[engine](relation),
-  )
-  return joined.replace(
+  return named.replace(
     /\blist\((\?\d+)\)/g,
     (_, param: string) => `${listSource[engine](param)} AS list_${++n}`,
   )

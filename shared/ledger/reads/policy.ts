@@ -1,7 +1,7 @@
 // All rows that a policy text can touch, as one batch: known from the text and the policy's id alone.
 import { kinds } from '../../id/kinds.ts'
 import { makeId, splitId } from '../../id/resource-id.ts'
-import type { Query, Statement } from '../store.ts'
+import type { Query, Seed, Statement } from '../store.ts'
 import { columnsOf, type Row, type RowOf, type TableName, tables } from '../tables.ts'
 import { accessQuery } from './access.ts'
 
@@ -153,36 +153,30 @@ function unchangeableQuery({ policy, mode, emptied }: Touched): Query<boolean> {
  * Everything that deletions take with them, recursively: records owned by a deleted role, records and rows that a
  * deleted policy defined. The records are those the text deletes and, for PUT, those it no longer declares.
  */
-const doomedFrom = (given: string): string =>
-  `WITH RECURSIVE doomed(id) AS (SELECT id FROM (${given}) AS given UNION dependents(doomed)) `
-
-const doomedByText = doomedFrom(
+const undeclaredOrDeleted =
   'SELECT id FROM resources WHERE policy = ?1 AND id NOT IN (SELECT value FROM list(?2)) ' +
-    'UNION SELECT id FROM roles WHERE policy = ?1 AND id NOT IN (SELECT value FROM list(?2)) ' +
-    'UNION SELECT value AS id FROM list(?3)',
-)
+  'UNION SELECT id FROM roles WHERE policy = ?1 AND id NOT IN (SELECT value FROM list(?2)) ' +
+  'UNION SELECT value AS id FROM list(?3)'
 
 /** Nothing at all for whoever may not: anybody may ask, and what goes with a large policy takes long to find. */
-const doomedWithin = doomedFrom(
-  `SELECT id FROM (SELECT ?1 AS id UNION ${withinSql('resources', '?2')} UNION ${withinSql('roles', '?2')}) AS within ` +
-    `WHERE EXISTS (SELECT 1 FROM resources r WHERE r.id = ?1 AND ${MAY_UPDATE})`,
-)
+const within =
+  `SELECT id FROM (SELECT ?1 AS id UNION ${withinSql('resources', '?2')} UNION ${withinSql('roles', '?2')}) AS found ` +
+  `WHERE EXISTS (SELECT 1 FROM resources r WHERE r.id = ?1 AND ${MAY_UPDATE})`
 
 function doomedQueries(touched: Touched, list: (ids: readonly string[]) => string) {
   const { emptied } = touched
   const undeclared = touched.mode === 'PUT' && touched.planned ? touched.policy : ''
   const nothing = emptied === undefined && undeclared === '' && touched.deleted.length === 0
-  const [doomed, params] =
+  const seed: Seed =
     emptied === undefined
-      ? [doomedByText, [undeclared, list(touched.declared), list(touched.deleted)]]
-      : [doomedWithin, [emptied, list(prefixesWithin(emptied))]]
+      ? { sql: undeclaredOrDeleted, params: [undeclared, list(touched.declared), list(touched.deleted)] }
+      : { sql: within, params: [emptied, list(prefixesWithin(emptied))] }
   const query = <N extends DoomedTable>(table: N, ...more: readonly string[]): Query<RowOf<N>[]> => {
     if (nothing) return rowsQuery(table, '1 = 0', [])
     // One branch per column: joined by OR, Postgres would use no index.
     const dependent = dependsOn[table].map((column) => `${column} IN (SELECT id FROM doomed)`)
-    const branches = [...dependent, ...more].map((where) => rowsQuery(table, where, params))
-    const sql = doomed + branches.map(({ sql }) => sql).join(' UNION ')
-    return { ...branches[0]!, sql, forChanges: true }
+    const branches = [...dependent, ...more].map((where) => rowsQuery(table, where, []))
+    return { ...branches[0]!, sql: branches.map(({ sql }) => sql).join(' UNION '), doomed: seed }
   }
   return {
     doomedRoles: query('roles'),
