@@ -5,8 +5,8 @@ import { fromHex } from '#shared/base/bytes.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import { sha256Hex } from '#shared/base/native-crypto.ts'
-import { closureCte, expandMacros } from '#shared/ledger/reads/closure.ts'
-import type { ReadRequest, ReadStore, Snapshot, Statement } from '#shared/ledger/store.ts'
+import { closureCte, doomedCte, expandMacros } from '#shared/ledger/reads/closure.ts'
+import type { ReadRequest, ReadStore, Seed, Snapshot, Statement } from '#shared/ledger/store.ts'
 import type { Cell, Row } from '#shared/ledger/tables.ts'
 import type { Database, Session } from './connection.ts'
 
@@ -55,8 +55,10 @@ async function ask(
   { statements }: ReadRequest,
   first: string | null,
 ): Promise<FoldedRow> {
-  const { name, text } = folded(closure, statements)
-  const { rows } = await session.prepared(name, text, [first, ...statements.flatMap(({ params }) => params)])
+  const seed = seedOf(statements)
+  const { name, text } = folded(closure, statements, seed)
+  const own = statements.flatMap(({ params }) => params)
+  const { rows } = await session.prepared(name, text, [first, ...(seed?.params ?? []), ...own])
   return rows[0]!
 }
 
@@ -70,13 +72,14 @@ function snapshotOf(request: ReadRequest, row: FoldedRow): Snapshot {
 }
 
 /** The text that reads a batch: every table that its rows depend on is named in it. */
-export const foldedText = (statements: readonly Statement[]): string => folded('computed', statements).text
+export const foldedText = (statements: readonly Statement[]): string =>
+  folded('computed', statements, seedOf(statements)).text
 
 /** The first parameter is the caller, or the ids of his closure as an array of Postgres. */
 type ClosureFrom = 'computed' | 'given'
 
 const closureTexts: Record<ClosureFrom, string> = {
-  computed: `RECURSIVE ${closureCte('postgres', '$1')}`,
+  computed: closureCte('postgres', '$1'),
   given: 'closure(id) AS (SELECT id COLLATE "C" FROM unnest($1::text[]) AS t(id))',
 }
 
@@ -119,29 +122,40 @@ type Folded = { readonly name: string; readonly text: string }
 // Shapes of batches are written in the source, so there are as many as there are routes.
 const foldedTexts = new Map<string, Folded>()
 
-function folded(closure: ClosureFrom, statements: readonly Statement[]): Folded {
-  const shape = [closure, ...statements.map(({ sql, params }) => `${params.length} ${sql}`)].join('\n')
+const seedOf = (statements: readonly Statement[]): Seed | undefined =>
+  statements.find(({ doomed }) => doomed !== undefined)?.doomed
+
+function folded(closure: ClosureFrom, statements: readonly Statement[], seed: Seed | undefined): Folded {
+  const batch = [...(seed === undefined ? [] : [seed]), ...statements]
+  const shape = [closure, ...batch.map(({ sql, params }) => `${params.length} ${sql}`)].join('\n')
   let found = foldedTexts.get(shape)
   if (found === undefined) {
-    const text = fold(closure, statements)
+    const text = fold(closure, statements, seed)
     found = { name: sha256Hex(text).slice(0, 32), text }
     foldedTexts.set(shape, found)
   }
   return found
 }
 
-function fold(closure: ClosureFrom, statements: readonly Statement[]): string {
+function fold(closure: ClosureFrom, statements: readonly Statement[], seed: Seed | undefined): string {
   let offset = 1
-  const columns = statements.map(({ sql, params }, i) => {
+  /** In Postgres's words, with parameters of its own among those of the whole. */
+  const placed = (sql: string, params: Statement['params']): string => {
     const first = offset
     offset += params.length
-    const own = expandMacros('postgres', sql).replace(/\?(\d+)/g, (_, n: string) => `$${first + Number(n)}`)
+    return sql.replace(/\?(\d+)/g, (_, n: string) => `$${first + Number(n)}`)
+  }
+  const relations = [closureTexts[closure]]
+  if (seed !== undefined) relations.push(placed(doomedCte('postgres', seed.sql), seed.params))
+  const columns = statements.map(({ sql, params }, i) => {
+    const own = placed(expandMacros('postgres', sql), params)
     return `(SELECT COALESCE(json_agg(t), '[]'::json) FROM (${own}) t) AS r${i}`
   })
   const known = 'CASE WHEN EXISTS (SELECT 1 FROM closure) THEN 1 ELSE 0 END AS known'
   const held = closure === 'given' ? [] : ['(SELECT array_agg(id)::text FROM closure) AS held']
   return (
-    `WITH ${closureTexts[closure]} SELECT s.epoch, s.seq, s.roles_seq, ${[known, ...held, ...columns].join(', ')} ` +
+    `WITH RECURSIVE ${relations.join(', ')} SELECT s.epoch, s.seq, s.roles_seq, ` +
+    `${[known, ...held, ...columns].join(', ')} ` +
     'FROM ledger_state s'
   )
 }

@@ -109,6 +109,13 @@ export const limits = {
   /** Longest audit line that a file is searched for at a start: a list of parameters may be long. */
   auditLineBytes: 256 * KiB,
 
+  /** http-api 15: characters of a branch's name, and names in its path. Above: 422. */
+  branchNameCharacters: 60,
+  branchDepth: 15,
+  /** Branches of one list, and of one that is asked for with an offset alone. */
+  branchesListed: 1_000,
+  branchesListedBehindOffset: 10,
+
   /** Host-factory tokens made by one call. */
   factoryTokensPerCall: 1_000,
   /** How long the secret engine may take for an answer: a cloud is asked behind it. After that 504. */

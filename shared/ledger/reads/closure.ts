@@ -53,6 +53,20 @@ const steps = {
 const lateral = (from: string, select: string): string =>
   `SELECT x.id FROM ${from} s CROSS JOIN LATERAL (${select} OFFSET 0) AS x`
 
+/**
+ * The relation `doomed` (store.ts). Postgres takes the rows of a function for a hundred. What it takes those of a range
+ * for is wrong by a factor of thousands: it read whole tables for a few records.
+ */
+export function doomedCte(engine: Engine, seed: string): string {
+  const ids = expandMacros(engine, seed)
+  const given = {
+    sqlite: ids,
+    postgres: `SELECT value COLLATE "C" AS id FROM json_array_elements_text((SELECT json_agg(id) FROM (${ids}) AS seed)) AS t(value)`,
+  }[engine]
+  const step = expandMacros(engine, 'dependents(doomed)')
+  return `doomed(id) AS (SELECT id FROM (${given}) AS given UNION ${step})`
+}
+
 /** `list(?1)` and the steps → the engine's own joins; `instr(text, part)` → its own name for it. */
 export function expandMacros(engine: Engine, sql: string): string {
   // Postgres before 16 wants a name for every relation in FROM.
