@@ -27,7 +27,7 @@ import { branchNotFound, v2Json, v2NotWanted, wantsV2 } from '../v2.ts'
 /** What the audit says of a request. */
 type Told = {
   readonly operation: V2Operation
-  readonly name?: string
+  readonly name?: string | undefined
   readonly path: string
   readonly body?: Json
 }
@@ -93,7 +93,7 @@ function createInput(request: RouteRequest): CreateInput {
   const path = `/branches/${account}`
   if (!wantsV2(request)) return { wanted: false, told: { operation: 'create', path }, made: undefined }
   const { said, fault, name, parent, owner, annotations } = branchBody(request, account, true)
-  const about: Told = { operation: 'create', name, path, body: said }
+  const about: Told = { operation: 'create', name: name || undefined, path, body: said }
   if (fault !== undefined) return { wanted: true, told: about, fault, made: undefined }
   const id = childId(parent, name)
   const owned = owner ?? (identifierOf(parent) === 'root' ? makeId(account, 'user', 'admin') : parent)

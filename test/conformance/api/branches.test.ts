@@ -414,7 +414,7 @@ describe('making one', () => {
     const record = await newest('create')
     expect(record).toMatchObject({
       message: expect.stringMatching(
-        /^acme:host:stranger failed to create branch .*: Unexpected parameters: token$/,
+        /^acme:host:stranger failed to create branch with URI path.*: Unexpected parameters: token$/,
       ),
     })
     expect(JSON.stringify(record)).not.toContain('hush')
