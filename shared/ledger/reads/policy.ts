@@ -163,23 +163,34 @@ function unchangeableQuery({ policy, mode, emptied }: Touched): Query<boolean> {
  * Everything that deletions take with them, recursively: records owned by a deleted role, records and rows that a
  * deleted policy defined. The records are those the text deletes and, for PUT, those it no longer declares.
  */
-const undeclaredOrDeleted =
-  'SELECT id FROM resources WHERE policy = ?1 AND id NOT IN (SELECT value FROM list(?2)) ' +
-  'UNION SELECT id FROM roles WHERE policy = ?1 AND id NOT IN (SELECT value FROM list(?2)) ' +
-  'UNION SELECT value AS id FROM list(?3)'
+const undeclaredOrDeleted = ofUpdater(
+  'SELECT id FROM resources WHERE policy = ?1 AND ?2 = 1 AND id NOT IN (SELECT value FROM list(?3)) ' +
+    'UNION SELECT id FROM roles WHERE policy = ?1 AND ?2 = 1 AND id NOT IN (SELECT value FROM list(?3)) ' +
+    'UNION SELECT value AS id FROM list(?4)',
+)
 
-/** Nothing at all for whoever may not: anybody may ask, and what goes with a large policy takes long to find. */
-const within =
-  `SELECT id FROM (SELECT ?1 AS id UNION ${withinSql('resources', '?2')} UNION ${withinSql('roles', '?2')}) AS found ` +
-  `WHERE EXISTS (SELECT 1 FROM resources r WHERE r.id = ?1 AND ${MAY_UPDATE})`
+const within = ofUpdater(
+  `SELECT ?1 AS id UNION ${withinSql('resources', '?2')} UNION ${withinSql('roles', '?2')}`,
+)
+
+/** Nothing at all for whoever may not update the policy `?1`: anybody may ask, and what goes with a large one takes long to find. */
+function ofUpdater(ids: string): string {
+  return (
+    `SELECT id FROM (${ids}) AS found ` +
+    `WHERE EXISTS (SELECT 1 FROM resources r WHERE r.id = ?1 AND ${MAY_UPDATE})`
+  )
+}
 
 function doomedQueries(touched: Touched, list: (ids: readonly string[]) => string) {
   const { emptied } = touched
-  const undeclared = touched.mode === 'PUT' && touched.planned ? touched.policy : ''
-  const nothing = emptied === undefined && undeclared === '' && touched.deleted.length === 0
+  const replaces = touched.mode === 'PUT' && touched.planned
+  const nothing = emptied === undefined && !replaces && touched.deleted.length === 0
   const seed: Seed =
     emptied === undefined
-      ? { sql: undeclaredOrDeleted, params: [undeclared, list(touched.declared), list(touched.deleted)] }
+      ? {
+          sql: undeclaredOrDeleted,
+          params: [touched.policy, replaces ? 1 : 0, list(touched.declared), list(touched.deleted)],
+        }
       : { sql: within, params: [emptied, list(prefixesWithin(emptied))] }
   const query = <N extends DoomedTable>(table: N, ...more: readonly string[]): Query<RowOf<N>[]> => {
     if (nothing) return noRows()
