@@ -5,7 +5,7 @@ import { Account, ADMIN } from '../support/loading.ts'
 import { type Random, runSeed, seeded } from '../support/random.ts'
 import * as model from './policy.model.ts'
 
-const TEXTS = Number(process.env.HOLDFAST_ROUNDS ?? 600)
+const TEXTS = Number(process.env.HOLDFAST_ROUNDS ?? 10_000)
 const TEXTS_PER_ACCOUNT = 8
 
 type Load = { readonly mode: model.Mode; readonly policy: string; readonly text: readonly model.Statement[] }
@@ -219,33 +219,48 @@ function verdictOf(state: model.State, { mode, policy, text }: Load): { status: 
   }
 }
 
-/** What the two say differently, first; undefined when they agree on all loads. */
-function difference(loads: readonly Load[], statuses: Record<number, number> = {}): string | undefined {
-  const account = new Account()
-  let state = stateOf(account)
-  for (const [i, load] of loads.entries()) {
-    const expected = verdictOf(state, load)
-    const rehearsed = rehearsal(account, load, state, expected)
-    if (rehearsed !== undefined) return `load ${i + 1}, tried: ${rehearsed}`
+/** The two side by side, load after load. */
+class Comparison {
+  readonly account = new Account()
+  readonly statuses: Record<number, number> = {}
+  #state = stateOf(this.account)
+
+  /** What they say differently of one more load; undefined when they agree. */
+  load(load: Load): string | undefined {
+    const { account } = this
+    const expected = verdictOf(this.#state, load)
+    const rehearsed = rehearsal(account, load, this.#state, expected)
+    if (rehearsed !== undefined) return `tried: ${rehearsed}`
     const answer = account.load(load.mode, yaml(load.text), { policy: load.policy })
-    statuses[answer.status] = (statuses[answer.status] ?? 0) + 1
+    this.statuses[answer.status] = (this.statuses[answer.status] ?? 0) + 1
     if (answer.status !== expected.status) {
-      return `load ${i + 1}: ${answer.status} ${JSON.stringify(answer.body)}, the twin says ${expected.status}`
+      return `${answer.status} ${JSON.stringify(answer.body)}, the twin says ${expected.status}`
     }
     const [ours, theirs] = [linesOf(stateOf(account)), linesOf(expected.state)]
     const only = (a: string[], b: string[]): string[] => a.filter((line) => !b.includes(line))
     if (ours.join('\n') !== theirs.join('\n')) {
-      return [
-        `load ${i + 1}`,
-        ...only(ours, theirs).map((l) => `+ ${l}`),
-        ...only(theirs, ours).map((l) => `- ${l}`),
-      ].join('\n')
+      return [...only(ours, theirs).map((l) => `+ ${l}`), ...only(theirs, ours).map((l) => `- ${l}`)].join(
+        '\n',
+      )
     }
     const faults = account.faults()
-    if (faults.length > 0) return `load ${i + 1}: ${faults.join('; ')}`
-    state = expected.state
+    this.#state = expected.state
+    return faults.length > 0 ? faults.join('; ') : undefined
   }
-  return saidAgain(account)
+
+  [Symbol.dispose](): void {
+    this.account[Symbol.dispose]()
+  }
+}
+
+/** The same of a list of loads, and of what the account amounts to at its end. */
+function difference(loads: readonly Load[]): string | undefined {
+  using both = new Comparison()
+  for (const [i, load] of loads.entries()) {
+    const found = both.load(load)
+    if (found !== undefined) return `load ${i + 1}: ${found}`
+  }
+  return saidAgain(both.account)
 }
 
 /** A dry run names the records that come and go, and leaves the account as it was. */
@@ -295,7 +310,7 @@ function adminSeesAll(account: Account): boolean {
 function saidAgain(account: Account): string | undefined {
   if (!adminSeesAll(account)) return undefined
   const { text } = account.effective()
-  const again = new Account()
+  using again = new Account()
   const { status, body } = again.load('POST', text)
   // A factory whose layers are deleted is still there, and so are owners in a circle: no text can say them.
   const unsayable = /does not include any layers|Dependency cycle/
@@ -330,35 +345,89 @@ function* smaller(text: readonly model.Statement[]): Generator<readonly model.St
   }
 }
 
+/** Names what the ones before it made; undefined for a text that another rule is about. */
+function randomLoad(random: Random, account: Account): Load | undefined {
+  const known = account.rows('resources').map(({ id }) => id)
+  const mode = random.pick(['POST', 'PATCH', 'PUT'] as const)
+  const policy =
+    random.next() < 0.5 ? 'root' : random.next() < 0.05 ? 'nowhere' : random.pick(policiesOf(known))
+  const references = known.filter((id) => id !== 'acme:policy:root')
+  const text = new Writer(random, references).body(policy === 'root' ? '' : policy, mode, 0)
+  // Root and admin are never deleted, and a text that names them is another rule's (policy 7).
+  const deletesAdmin = JSON.stringify(text).includes('"delete","record":{"kind":"user","id":"admin"}')
+  return deletesAdmin ? undefined : { mode, policy, text }
+}
+
+/** Random loads into one account; they are kept in `loads`. */
+function wander(random: Random, loads: Load[], statuses: Record<number, number>): string | undefined {
+  using both = new Comparison()
+  for (let i = 0; i < TEXTS_PER_ACCOUNT; i++) {
+    const load = randomLoad(random, both.account)
+    if (load === undefined) continue
+    loads.push(load)
+    const found = both.load(load)
+    if (found !== undefined) return found
+  }
+  for (const [status, count] of Object.entries(both.statuses))
+    statuses[Number(status)] = (statuses[Number(status)] ?? 0) + count
+  return saidAgain(both.account)
+}
+
+const policiesOf = (ids: readonly string[]): string[] =>
+  ids.filter((id) => id.startsWith('acme:policy:')).map((id) => id.split(':')[2]!)
+
 const timeout = 60_000 + TEXTS * 50
 
 test('random loads leave the same rows and get the same answers as in the naive twin', { timeout }, () => {
   const seed = runSeed('policy')
   const statuses: Record<number, number> = {}
   for (let round = 0; round * TEXTS_PER_ACCOUNT < TEXTS; round++) {
-    const random = seeded(seed + round)
     const loads: Load[] = []
-    const account = new Account()
-    for (let i = 0; i < TEXTS_PER_ACCOUNT; i++) {
-      const known = account.rows('resources').map(({ id }) => id)
-      const policies = known.filter((id) => id.startsWith('acme:policy:')).map((id) => id.split(':')[2]!)
-      const mode = random.pick(['POST', 'PATCH', 'PUT'] as const)
-      const policy = random.next() < 0.5 ? 'root' : random.next() < 0.05 ? 'nowhere' : random.pick(policies)
-      const references = known.filter((id) => id !== 'acme:policy:root')
-      const text = new Writer(random, references).body(policy === 'root' ? '' : policy, mode, 0)
-      // Root and admin are never deleted, and a text that names them is another rule's (policy 7).
-      if (JSON.stringify(text).includes('"delete","record":{"kind":"user","id":"admin"}')) continue
-      account.load(mode, yaml(text), { policy })
-      loads.push({ mode, policy, text })
-    }
-    const found = difference(loads, statuses)
+    const found = wander(seeded(seed + round), loads, statuses)
     if (found !== undefined) {
       const least = shrunk(loads)
       const told = least.map(({ mode, policy, text }) => `${mode} ${policy}: ${yaml(text)}`).join('\n')
-      expect.fail(`HOLDFAST_SEED=${seed + round}\n${told}\n${difference(least)}`)
+      expect.fail(`HOLDFAST_SEED=${seed + round}\n${told}\n${difference(least) ?? found}`)
     }
   }
   process.stdout.write(`policy: ${JSON.stringify(statuses)}\n`)
   // A generator that writes nothing but refused texts would prove nothing.
   expect(statuses[201]).toBeGreaterThan(TEXTS / 4)
 })
+
+test('a branch that goes leaves the rows that the naive twin leaves', { timeout }, () => {
+  const seed = runSeed('branch')
+  const statuses: Record<number, number> = {}
+  for (let round = 0; round * TEXTS_PER_ACCOUNT < TEXTS; round++) {
+    const random = seeded(seed + round)
+    using account = new Account()
+    for (let i = 0; i < TEXTS_PER_ACCOUNT; i++) {
+      const load = randomLoad(random, account)
+      if (load !== undefined) account.load(load.mode, yaml(load.text), { policy: load.policy })
+    }
+    for (let state = stateOf(account), n = 0; n < 4; n++) {
+      const branch =
+        random.next() < 0.05 ? 'nowhere' : random.pick(policiesOf(state.resources.map(({ id }) => id)))
+      const [status, expected] = branchVerdict(state, branch)
+      statuses[status] = (statuses[status] ?? 0) + 1
+      const told = `HOLDFAST_SEED=${seed + round}, ${branch}`
+      expect(account.deleteBranch(branch), told).toBe(status)
+      expect(linesOf(stateOf(account)), told).toEqual(linesOf(expected))
+      expect(account.faults(), told).toEqual([])
+      state = expected
+    }
+  }
+  process.stdout.write(`branch: ${JSON.stringify(statuses)}\n`)
+  expect(statuses[204]).toBeGreaterThan(TEXTS / 8)
+})
+
+function branchVerdict(state: model.State, branch: string): readonly [status: number, state: model.State] {
+  const above = branch.split('/').slice(0, -1).join('/')
+  const is = (path: string): boolean => state.resources.some(({ id }) => id === `acme:policy:${path}`)
+  const there = branch !== 'root' && is(branch) && (above === '' || is(above))
+  const inside = state.resources.filter(({ id }) => id.split(':')[2]!.startsWith(`${branch}/`))
+  const may = [{ id: `acme:policy:${branch}` }, ...inside].every(({ id }) =>
+    model.allowed(state, ADMIN, 'update', id),
+  )
+  return there && may ? [204, model.withoutBranch(state, branch)] : [404, state]
+}
