@@ -51,6 +51,16 @@ function brokenWords(file: string, text: string): string[] {
     )
 }
 
+/** How many conformance notes each document of the specification ends with. */
+const notes = { 'http-api': 32, policy: 30 } as const
+
+/** Those that stand in titles: a comment about a note checks nothing. */
+const notesIn = (text: string): string[] =>
+  text
+    .split('\n')
+    .filter((line) => !line.trimStart().startsWith('//'))
+    .flatMap((line) => [...line.matchAll(/\(((?:http-api|policy) note \d+)\)/g)].map(([, note]) => note!))
+
 describe('the house', () => {
   test('imports stay within the borders', () => {
     expect(shipped.flatMap((file) => brokenImports(file, textOf(file)))).toEqual([])
@@ -73,11 +83,26 @@ describe('the house', () => {
     expect(circles()).toEqual([])
   })
 
+  test.each(Object.entries(notes))(
+    'every conformance note of %s is named in the title of a case',
+    (of, count) => {
+      const named = new Set(
+        files.filter((file) => file.startsWith('test/')).flatMap((file) => notesIn(textOf(file))),
+      )
+      const all = Array.from({ length: count }, (_, i) => `${of} note ${i + 1}`)
+      expect(all.filter((note) => !named.has(note))).toEqual([])
+    },
+  )
+
   test('the rules themselves can fail', () => {
     expect(brokenImports('shared/policy/x.ts', "import { x } from 'node:fs'")).toHaveLength(1)
     expect(brokenImports('edge-follower/store/x.ts', "import X from 'better-sqlite3'")).toHaveLength(2)
     expect(brokenLayers('shared/id/x.ts', "import { x } from '../api/x.ts'")).toHaveLength(1)
     expect(brokenWords('shared/api/x.ts', 'const now = Date.now()')).toHaveLength(1)
+    expect(notesIn("test('a (policy note 70) (policy note 71)'\n  // (policy note 72)")).toEqual([
+      'policy note 70',
+      'policy note 71',
+    ])
   })
 })
 

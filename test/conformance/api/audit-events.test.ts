@@ -197,6 +197,20 @@ const v2 = `
   <85> authenticator [auth user="$admin"][subject edge=""][client][action operation="get" result="failure"] $admin failed to retrieve authenticator none with URI path: '/authenticators/acme/jwt/none': Authenticator: none not found in account 'acme'
 404 admin DELETE /authenticators/acme/jwt/none
   <85> authenticator [auth user="$admin"][subject edge=""][client][action operation="delete" result="failure"] $admin failed to delete authenticator none with URI path: '/authenticators/acme/jwt/none': Authenticator: none not found in account 'acme'
+200 admin GET /branches/acme?limit=1
+  <85> branch [auth user="$admin"][subject edge=""][client][action operation="list" result="success"] $admin successfully listed branch with URI path: '/branches/acme'
+422 admin GET /branches/acme?limit=-1
+  <85> branch [auth user="$admin"][subject edge=""][client][action operation="list" result="failure"] $admin failed to list branch with URI path: '/branches/acme': Limit must be greater than or equal to 0
+200 admin GET /branches/acme/ev
+  <85> branch [auth user="$admin"][subject edge=""][client][action operation="get" result="success"] $admin successfully retrieved branch ev with URI path: '/branches/acme/ev'
+404 web GET /branches/acme/ev
+  <85> branch [auth user="$web"][subject edge=""][client][action operation="get" result="failure"] $web failed to retrieve branch ev with URI path: '/branches/acme/ev': Branch 'ev' not found in account 'acme'
+404 web POST /branches/acme {"name":"b1","branch":"ev"}
+  <85> branch [auth user="$web"][subject edge=""][client][action operation="create" result="failure"] $web failed to create branch b1 with URI path: '/branches/acme' and JSON object: {"name":"b1","branch":"ev"}: Branch 'ev' not found in account 'acme'
+404 web PATCH /branches/acme/ev {"annotations":{"a":"b"}}
+  <85> branch [auth user="$web"][subject edge=""][client][action operation="update" result="failure"] $web failed to update branch ev with URI path: '/branches/acme/ev' and JSON object: {"annotations":{"a":"b"}}: Branch 'ev' not found in account 'acme'
+404 web DELETE /branches/acme/ev
+  <85> branch [auth user="$web"][subject edge=""][client][action operation="delete" result="failure"] $web failed to delete branch ev with URI path: '/branches/acme/ev': Branch 'ev' not found in account 'acme'
 404 web POST /groups/acme/ev%2Fg/members {"kind":"host","id":"ev/out"}
   <85> membership [auth user="$web"][subject edge=""][client][action operation="create" result="failure"] $web failed to create membership of host ev/out with URI path: '/groups/acme/ev/g/members' and JSON object: {"kind":"host","id":"ev/out"}: Branch 'ev' not found in account 'acme'
 422 admin DELETE /groups/acme/ev%2Fg/members/host/ev%2Fout
@@ -255,6 +269,12 @@ const done = `
 204 admin POST /roles/acme/group/loaded%2Fh?members&member=$web
 204 admin DELETE /roles/acme/group/loaded%2Fh?members&member=$web
   <85> policy [auth user="$admin"][subject member="$web" role="acme:group:loaded/h"][client][action operation="remove" result="success"] $admin removed membership of $web in acme:group:loaded/h
+201 admin POST /branches/acme {"name":"b1","branch":"/ev"}
+  <85> branch [auth user="$admin"][subject edge=""][client][action operation="create" result="success"] $admin successfully created branch b1 with URI path: '/branches/acme' and JSON object: {"name":"b1","branch":"/ev"}
+200 admin PATCH /branches/acme/ev%2Fb1 {"annotations":{"a":"b"}}
+  <85> branch [auth user="$admin"][subject edge=""][client][action operation="update" result="success"] $admin successfully updated branch ev/b1 with URI path: '/branches/acme/ev/b1' and JSON object: {"annotations":{"a":"b"}}
+204 admin DELETE /branches/acme/ev%2Fb1
+  <85> branch [auth user="$admin"][subject edge=""][client][action operation="delete" result="success"] $admin successfully deleted branch ev/b1 with URI path: '/branches/acme/ev/b1'
 201 admin POST /groups/acme/ev%2Fg/members {"kind":"host","id":"ev/in"}
   <85> membership [auth user="$admin"][subject edge=""][client][action operation="create" result="success"] $admin successfully created membership of host ev/in with URI path: '/groups/acme/ev/g/members' and JSON object: {"kind":"host","id":"ev/in"}
 204 admin DELETE /groups/acme/ev%2Fg/members/host/ev%2Fin
@@ -329,7 +349,7 @@ beforeAll(async () => {
 afterAll(() => world?.machine.stop())
 
 function headersOf(who: string, path: string): Record<string, string> {
-  const common = { ...FORM, ...(/^\/(authenticators|groups)\//.test(path) ? { Accept: V2 } : {}) }
+  const common = { ...FORM, ...(/^\/(authenticators|branches|groups)\//.test(path) ? { Accept: V2 } : {}) }
   if (who === 'admin' || who === 'web' || who === 'onlooker')
     return { ...common, Authorization: world[who].authorization }
   if (who.startsWith('@')) return { ...common, 'X-Forwarded-For': who.slice(1) }

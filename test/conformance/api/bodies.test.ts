@@ -87,6 +87,18 @@ const rows: Readonly<Record<string, Row>> = {
     status: 201,
     headers: v2,
   },
+  createBranch: {
+    path: '/branches/acme',
+    body: (n) => `{"name":"b${n}","branch":"data"}`,
+    status: 201,
+    headers: v2,
+  },
+  updateBranch: {
+    path: '/branches/acme/data%2Fmine',
+    body: (n) => `{"annotations":{"n":"${n}"}}`,
+    status: 200,
+    headers: v2,
+  },
   createAuthenticator: {
     path: '/authenticators/acme',
     body: (n) => `{"type":"jwt","name":"n${n}","data":{"jwks_uri":"https://idp.example"}}`,
