@@ -1,7 +1,10 @@
 // `npm run test:clients`: clients of the reference, unmodified, against a Leader and a Follower over HTTPS. Each is
 // fetched by its name from its ordinary registry; what has no toolchain here is named and left out.
 import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Certificates, certificatesFor } from '../support/certificates.ts'
@@ -30,9 +33,26 @@ async function again(): Promise<number> {
 
 type Tally = { passed: number; failed: number }
 
+/** Makes a secret of every order, as an operator's own engine would. */
+async function secretEngine(): Promise<Server> {
+  const made = { data: { access_key_id: 'ASIAIOSFODNN7EXAMPLE', secret_access_key: 'k', session_token: 't' } }
+  const engine = createServer((request, response) => {
+    request.resume().once('end', () => response.end(JSON.stringify(made)))
+  }).listen(0, '127.0.0.1')
+  await once(engine, 'listening')
+  return engine
+}
+
 async function run(certificates: Certificates): Promise<number> {
   const asked = process.argv.slice(2)
-  const machine = await oneMachine({ tls: certificates })
+  const engine = await secretEngine()
+  const machine = await oneMachine({
+    tls: certificates,
+    env: {
+      CONJUR_FEATURE_DYNAMIC_SECRETS_ENABLED: 'true',
+      HOLDFAST_SECRET_ENGINE_URL: `http://127.0.0.1:${(engine.address() as AddressInfo).port}`,
+    },
+  })
   const tally: Tally = { passed: 0, failed: 0 }
   const leftOut: string[] = []
   try {
@@ -57,6 +77,7 @@ async function run(certificates: Certificates): Promise<number> {
     }
   } finally {
     await machine.stop()
+    engine.close()
   }
   for (const line of leftOut) process.stdout.write(`left out: ${line}\n`)
   process.stdout.write(`${tally.passed} passed, ${tally.failed} failed\n`)
