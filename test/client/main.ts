@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Certificates, certificatesFor } from '../support/certificates.ts'
 import { oneMachine } from '../support/nodes.ts'
-import { type Client, clients } from './clients.ts'
+import { clients } from './clients.ts'
+import type { Client, Run } from './run.ts'
 
 const CERTIFICATES = 'HOLDFAST_TEST_CERTIFICATES'
 
@@ -67,13 +68,14 @@ async function run(certificates: Certificates): Promise<number> {
         leftOut.push(`${client.name}: there is no ${missing[0]} here`)
         continue
       }
-      await runOne(client, tally, {
+      const why = await runOne(client, tally, {
         CONJUR_APPLIANCE_URL: machine.leader.url,
         CONJUR_FOLLOWER_URL: machine.follower.url,
         CONJUR_ACCOUNT: machine.account,
         CONJUR_CERT_FILE: join(machine.directory, 'ca.pem'),
         CONJUR_ADMIN_KEY: machine.adminKey(),
       })
+      if (why !== undefined) leftOut.push(`${client.name}: ${why}`)
     }
   } finally {
     await machine.stop()
@@ -84,7 +86,12 @@ async function run(certificates: Certificates): Promise<number> {
   return tally.failed === 0 && tally.passed > 0 ? 0 : 1
 }
 
-async function runOne(client: Client, tally: Tally, env: Readonly<Record<string, string>>): Promise<void> {
+/** Resolves with why the client was left out, if it was. */
+async function runOne(
+  client: Client,
+  tally: Tally,
+  env: Readonly<Record<string, string>>,
+): Promise<string | undefined> {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-client-'))
   let passed = 0
   const note = (line: string): void => {
@@ -94,12 +101,11 @@ async function runOne(client: Client, tally: Tally, env: Readonly<Record<string,
       process.stdout.write(`${client.name}: ${line}\n`)
     }
   }
+  const own: Run = { directory, env: { ...process.env, ...env, CONJUR_WORK_DIR: directory }, note }
   try {
-    const version = await client.run({
-      directory,
-      env: { ...process.env, ...env, CONJUR_WORK_DIR: directory },
-      note,
-    })
+    const absent = await client.fetch?.(own)
+    if (absent !== undefined) return absent
+    const version = await client.run(own)
     process.stdout.write(`${client.name} ${version}: ${passed} calls passed\n`)
   } catch (error) {
     tally.failed++
@@ -108,6 +114,7 @@ async function runOne(client: Client, tally: Tally, env: Readonly<Record<string,
     tally.passed += passed
     rmSync(directory, { recursive: true, force: true })
   }
+  return undefined
 }
 
 const file = process.env[CERTIFICATES]

@@ -74,6 +74,10 @@ func hold(where string, config conjurapi.Config, key string) {
 	step(where+" NewClientFromToken", func() error {
 		return reads(conjurapi.NewClientFromToken(config, string(token)))
 	})
+	// It is for hosts of the hosted product, and asks as every host does.
+	step(where+" NewClientFromCloudHost", func() error {
+		return reads(conjurapi.NewClientFromCloudHost(config, web.Login, web.APIKey))
+	})
 	step(where+" NewClientFromTokenFile", func() error {
 		return reads(conjurapi.NewClientFromTokenFile(config, file))
 	})
