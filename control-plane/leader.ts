@@ -117,7 +117,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
   await registerKeys(writer, settings.name, [
     { kid: signingKey.kid, jwk: JSON.stringify(signingKey.publicJwk) },
   ])
-  const stopKeys = await followKeys(main, writer, tokens)
+  const stopKeys = await followKeys(main, writer, tokens, log)
 
   const publisher = createPublisher({
     log: changeLog,
@@ -305,17 +305,24 @@ async function registerKeys(ledger: Ledger, node: string, keys: readonly Signing
 }
 
 /** Tokens of a node are believed as soon as its key is in the ledger. */
-async function followKeys(database: Database, writer: Writer, tokens: Tokens): Promise<() => void> {
+async function followKeys(database: Database, writer: Writer, tokens: Tokens, log: Log): Promise<() => void> {
   const read = async (): Promise<void> => {
     const { rows } = await database.query('SELECT kid, jwk FROM signing_keys')
     tokens.keysChanged(rows as unknown as SigningKeyRow[])
   }
+  const follow = (): void => {
+    read().catch((error: unknown) => {
+      log.warn('signing keys cannot be read: tokens of a new Follower wait', errorFields(error))
+      setTimeout(follow, limits.keysRetryMs).unref()
+    })
+  }
   await read()
-  return writer.onCommit((commit) => {
-    const touched = commit.parts.some((part) => fromUtf8(part)?.includes('"signing_keys"'))
-    if (touched) void read().catch(() => undefined)
+  return writer.onCommit(({ parts }) => {
+    if (parts.some((part) => bufferOf(part).includes('"signing_keys"'))) follow()
   })
 }
+
+const bufferOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
 
 function nextCommit(writer: Writer, waitMs: number): Promise<void> {
   return new Promise((resolve) => {

@@ -36,6 +36,11 @@ export const ledgerMigrations: readonly Migration[] = [
     ],
   },
   { version: 4, sql: schemaSql('postgres', 2) },
+  {
+    version: 5,
+    // The newest commit that changed who holds which roles: what was computed of them is true from there on.
+    sql: ['ALTER TABLE ledger_state ADD COLUMN roles_seq bigint NOT NULL DEFAULT 0'],
+  },
 ]
 
 /** Number of the advisory lock under which one process at a time migrates. */

@@ -18,6 +18,7 @@ import { rehearse } from './rehearsal.ts'
 import {
   encodeParts,
   type Head,
+  movesRoles,
   nextCommit,
   type RecordGroup,
   recordGroups,
@@ -127,7 +128,7 @@ async function store<D extends Decision>(
     const moved = decision.changes.length > 0 ? await applyChanges(session, decision.changes) : undefined
     const commit = moved && nextCommit(head, at, parts, moved)
     const commits = commit === undefined ? [] : [commit]
-    await storeAndCommit(session, commits, groups, stage)
+    await storeAndCommit(session, { commits, groups, movesRoles: movesRoles(decision.changes) }, stage)
     session.release()
     const { position } = commit ?? head
     return {

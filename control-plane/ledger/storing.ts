@@ -25,19 +25,25 @@ export function nextCommit(
   return { position: { epoch, seq: seq + 1 }, at, contentHash, parts, bytes }
 }
 
+/** All of one transaction, beside its rows. */
+export type Written = {
+  readonly commits: readonly LoggedCommit[]
+  readonly groups: readonly RecordGroup[]
+  /** Whether one of the commits changes who holds which roles. */
+  readonly movesRoles: boolean
+}
+
+export const movesRoles = (changes: readonly Change[]): boolean =>
+  changes.some(({ table }) => table === 'memberships' || table === 'roles')
+
 /** Whether COMMIT was sent and its answer not heard. */
 export type Stage = { committing: boolean }
 
 /** The last two things of a write, on one way there and back. */
-export async function storeAndCommit(
-  session: Session,
-  commits: readonly LoggedCommit[],
-  groups: readonly RecordGroup[],
-  stage: Stage,
-): Promise<void> {
+export async function storeAndCommit(session: Session, written: Written, stage: Stage): Promise<void> {
   stage.committing = true
   const [stored, committed] = await Promise.allSettled([
-    storeCommits(session, commits, groups),
+    storeWritten(session, written),
     session.query('COMMIT'),
   ])
   if (stored.status === 'rejected') {
@@ -62,11 +68,7 @@ export function storingError(cause: unknown, committing: boolean): DomainError {
  * Durable with the rows, or not at all. What is large goes as statements of its own, ahead, because bytes alone are
  * sent as they are, and in a list as hexadecimal text.
  */
-async function storeCommits(
-  session: Session,
-  commits: readonly LoggedCommit[],
-  groups: readonly RecordGroup[],
-): Promise<void> {
+async function storeWritten(session: Session, { commits, groups, movesRoles }: Written): Promise<void> {
   const newest = commits.at(-1)
   const last = newest === undefined ? undefined : groups.at(-1)
   const sent = groups
@@ -92,6 +94,7 @@ async function storeCommits(
         newest.position.epoch,
         newest.position.seq,
         newest.contentHash,
+        movesRoles,
       ]),
     )
   }
@@ -154,7 +157,8 @@ const STORE_TEXT =
   'WITH outbox AS (INSERT INTO audit_outbox (records, lines) SELECT $1::integer, $2::bytea WHERE $2::bytea IS NOT NULL), ' +
   `log AS (${LOG_COLUMNS} SELECT * FROM ` +
   'unnest($3::bigint[], $4::integer[], $5::bigint[], $6::integer[], $7::bigint[], $8::text[], $9::bytea[])) ' +
-  'UPDATE ledger_state SET epoch = $10, seq = $11, content_hash = $12'
+  'UPDATE ledger_state SET epoch = $10, seq = $11, content_hash = $12, ' +
+  'roles_seq = CASE WHEN $13::boolean THEN $11 ELSE roles_seq END'
 
 /** Parts of about `limits.partTargetBytes`, so that a Follower never has to hold a large commit as one message. */
 export function encodeParts(changes: readonly Change[]): Uint8Array[] {

@@ -17,12 +17,13 @@ import { rehearse } from './rehearsal.ts'
 import {
   encodeParts,
   type Head,
+  movesRoles,
   nextCommit,
-  type RecordGroup,
   recordGroups,
   type Stage,
   storeAndCommit,
   storingError,
+  type Written,
 } from './storing.ts'
 
 type Job = {
@@ -162,7 +163,7 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
     const [, facts] = await Promise.all([beginGuarded(s, epoch), readFolded(s, batch[0]!.command)])
     const run = new Run(headOfEpoch(), clock.wall())
     await run.commands(s, batch, facts)
-    await storeAndCommit(s, run.commits, run.groups, stage)
+    await storeAndCommit(s, run.written, stage)
     if (run.changed) head = run.head
     return run.done
   }
@@ -300,11 +301,11 @@ class Run {
     }
   }
 
-  get commits(): LoggedCommit[] {
-    return this.done.flatMap(({ logged }) => logged ?? [])
-  }
-
-  get groups(): RecordGroup[] {
-    return recordGroups(this.#records)
+  get written(): Written {
+    return {
+      commits: this.done.flatMap(({ logged }) => logged ?? []),
+      groups: recordGroups(this.#records),
+      movesRoles: this.done.some(({ committed }) => movesRoles(committed.decision.changes)),
+    }
   }
 }

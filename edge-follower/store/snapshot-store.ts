@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache'
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import type { Clock } from '#shared/base/time.ts'
-import { closureCte, expandLists, usesClosure } from '#shared/ledger/reads/closure.ts'
+import { closureCte, expandMacros, usesClosure } from '#shared/ledger/reads/closure.ts'
 import type { ReadRequest, ReadStore, Snapshot, Statement } from '#shared/ledger/store.ts'
 import type { Row } from '#shared/ledger/tables.ts'
 import type { Sqlite } from './sqlite.ts'
@@ -61,7 +61,7 @@ const textsBySource = new Map<string, Texts>()
 function textsOf(statement: Statement): Texts {
   let texts = textsBySource.get(statement.sql)
   if (texts === undefined) {
-    const sql = expandLists('sqlite', statement.sql)
+    const sql = expandMacros('sqlite', statement.sql)
     const list = `json_each(?${statement.params.length + 1})`
     // Only names with their table: json_each has columns of its own.
     const looked = sql.replace(
@@ -91,7 +91,7 @@ function createClosures(sqlite: Sqlite): { of(role: string, dataVersion: number)
     sizeCalculation: ({ list }) => list.length,
   })
   let version = -1
-  const sql = `WITH RECURSIVE ${closureCte('?1')} SELECT id FROM closure`
+  const sql = `WITH RECURSIVE ${closureCte('sqlite', '?1')} SELECT id FROM closure`
   return {
     of(role, dataVersion) {
       if (dataVersion !== version) {

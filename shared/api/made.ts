@@ -1,8 +1,9 @@
 // Records that a route makes or removes by itself, by the rules of a policy load: as if their policy had been given
 // a text that says so.
 import { fromUtf8, utf8 } from '../base/bytes.ts'
+import { identifierOf } from '../id/resource-id.ts'
 import type { Change } from '../ledger/change.ts'
-import { policyBatch } from '../ledger/reads/policy.ts'
+import { policyBatch, prefixesWithin } from '../ledger/reads/policy.ts'
 import type { FactsOf } from '../ledger/store.ts'
 import { touchedBy } from '../policy/load.ts'
 import { type PlanTools, plan } from '../policy/plan.ts'
@@ -44,6 +45,27 @@ export function madeChanges(
   const resolved = { ...nothing, ...made }
   const defined = definedRows(resolved, made.policy, context.now)
   return plan(modeOf(made), made.policy, resolved, defined, facts, planTools(context)).changes
+}
+
+/** Every row that goes with a branch: its own, those of all records inside it, and of what they own and define. */
+export function emptiedBatch(branch: string) {
+  const touched = touchedBy({ text: '', resolved: nothing, warnings: [] }, branch, 'PATCH')
+  // The root never goes, and what hangs from it is everything.
+  return policyBatch(identifierOf(branch) === 'root' ? touched : { ...touched, emptied: branch })
+}
+
+export function emptiedChanges(
+  branch: string,
+  facts: FactsOf<ReturnType<typeof emptiedBatch>>,
+  context: Context,
+): readonly Change[] {
+  const prefixes = prefixesWithin(branch)
+  const deletes = [...facts.doomedResources, ...facts.doomedRoles]
+    .map(({ id }) => id)
+    .filter((id) => id === branch || prefixes.some((prefix) => id.startsWith(prefix)))
+  const resolved = { ...nothing, deletes }
+  const defined = definedRows(resolved, branch, context.now)
+  return plan('PATCH', branch, resolved, defined, facts, planTools(context)).changes
 }
 
 /** Seals and draws with the keys of this node. */

@@ -9,6 +9,7 @@ import {
   type ReadRequest,
   readFacts,
   type Snapshot,
+  type Statement,
   statementsOf,
 } from '../ledger/store.ts'
 import { type Conditions, conditionsOf, unmet } from './conditions.ts'
@@ -88,7 +89,7 @@ export type PerformingNode = Pick<ApiNode, 'ledger' | 'keyring' | 'random' | 'se
 async function look(asked: Asked<ApiNode>, conditions: Conditions): Promise<Decided> {
   const { route, input, caller, now, node } = asked
   const batch: Batch = route.facts(input, caller, now)
-  const statements = statementsOf(batch)
+  const statements = route.effect === 'write' ? statementsOf(batch).map(uncommitted) : statementsOf(batch)
   let stamps: Stamps = { requestId: caller.requestId }
   let rows: Snapshot['rows'] = []
   // Health and the like read no rows, and must answer when the store cannot.
@@ -110,6 +111,9 @@ async function look(asked: Asked<ApiNode>, conditions: Conditions): Promise<Deci
   if (outcome.audit.length > 0) await node.audit.append(linesOf(outcome, asked))
   return { outcome, stamps }
 }
+
+const uncommitted = (statement: Statement): Statement => (statement.doomed ? noRows : statement)
+const noRows: Statement = { sql: 'SELECT 1 AS absent WHERE 1 = 0', params: [] }
 
 function fresh(
   { node }: Asked<ApiNode>,

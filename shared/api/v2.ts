@@ -2,6 +2,7 @@
 import { fromUtf8, utf8 } from '../base/bytes.ts'
 import { DomainError } from '../base/errors.ts'
 import { isObject, type Json, parseJson } from '../base/json.ts'
+import { notFoundWords } from '../id/resource-id.ts'
 import { answer, type Body, json, type Outcome } from './outcome.ts'
 import type { RouteRequest } from './request.ts'
 import { V2_TYPE } from './respond.ts'
@@ -19,14 +20,19 @@ export const v2Json = (value: Json): Body => ({
   type: V2_TYPE,
 })
 
+const BODY_FAULTS = { empty: 'Request body is empty', malformed: 'Request JSON is malformed' }
+
 /** The object of a body. Throws `bad_request`. */
-export function v2Object({ body }: RouteRequest): Readonly<Record<string, unknown>> {
+export function v2Object({ body }: RouteRequest, faults = BODY_FAULTS): Readonly<Record<string, unknown>> {
   const text = fromUtf8(body)
-  if (text?.trim() === '') throw new DomainError('bad_request', 'Request body is empty')
+  if (text?.trim() === '') throw new DomainError('bad_request', faults.empty)
   const value = text === undefined ? undefined : parseJson(text)
-  if (!isObject(value)) throw new DomainError('bad_request', 'Request JSON is malformed')
+  if (!isObject(value)) throw new DomainError('bad_request', faults.malformed)
   return value
 }
+
+/** A policy is a branch in V2's words, and one that is not seen is not there (note 1). */
+export const branchNotFound = (policy: string): string => notFoundWords(policy).replace(/^Policy/, 'Branch')
 
 /** Paths of V2 begin at the root, with or without a slash. */
 export const withoutSlash = (id: string): string => (id.startsWith('/') ? id.slice(1) : id)

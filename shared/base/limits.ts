@@ -96,6 +96,8 @@ export const limits = {
   auditLastTryMs: 150,
   /** Records that could not be moved to the audit database are tried again after this, writes or not. */
   auditRetryMs: 5_000,
+  /** Keys of Followers that could not be read are read again after this. */
+  keysRetryMs: 1_000,
   /** Requests of the Leader that wait for their audit record; beyond it they are refused with 503. */
   auditAppendsWaiting: 4_096,
   /** Refused streams of Followers whose alarm a Leader remembers, so that a sender's retries make no new one. */
@@ -106,6 +108,13 @@ export const limits = {
   auditRowsPerAnswer: 10_000,
   /** Longest audit line that a file is searched for at a start: a list of parameters may be long. */
   auditLineBytes: 256 * KiB,
+
+  /** http-api 15: characters of a branch's name, and names in its path. Above: 422. */
+  branchNameCharacters: 60,
+  branchDepth: 15,
+  /** Branches of one list, and of one that is asked for with an offset alone. */
+  branchesListed: 1_000,
+  branchesListedBehindOffset: 10,
 
   /** Host-factory tokens made by one call. */
   factoryTokensPerCall: 1_000,

@@ -5,20 +5,28 @@ import type { Cell, Row } from './tables.ts'
 
 /**
  * SQL in the narrow dialect both engines share (P4): parameters `?1`, `?2`…; integers for flags and times; no
- * booleans in results. Three names are provided by the door of each engine:
+ * booleans in results. These names are provided by the door of each engine:
  * - `closure`: a relation with one column `id`: the caller's role and every role it holds, directly or not
  *   (policy 7). Empty when the caller's role does not exist. Use it as a table: `SELECT id FROM closure`.
  * - `list(?n)`: a relation with one column `value`, from a parameter that is a JSON array of texts:
  *   `WHERE id IN (SELECT value FROM list(?1))`.
- * - `dependents(name)`: as the second part of the recursive relation `name`, ids of the records that the ids in it
- *   own or defined: `WITH RECURSIVE name(id) AS (SELECT … UNION dependents(name))`.
+ * - `held_by(name)`, `members_of(name)`: as the second part of the recursive relation `name`, the roles that those in
+ *   it hold, their members: `WITH RECURSIVE name(id) AS (SELECT … UNION held_by(name))`.
  */
 export type Statement = {
   readonly sql: string
   readonly params: readonly Cell[]
   /** Result columns that hold bytes: Postgres returns a batch as JSON and must know. */
   readonly bytes?: readonly string[]
+  /** The statement may use `doomed`. It is about changes, so where nobody commits it is not run and has no rows. */
+  readonly doomed?: Seed
 }
+
+/**
+ * Records that are to go, as a statement that yields `id`. `doomed` is a relation with one column `id`: these, and
+ * what goes with them because they own or define it. Found once for all statements of a batch, which share one seed.
+ */
+export type Seed = Pick<Statement, 'sql' | 'params'>
 
 /** A statement and how its rows become a fact. */
 export type Query<T> = Statement & { readonly read: (rows: readonly Row[]) => T }

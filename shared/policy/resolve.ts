@@ -143,7 +143,7 @@ class Resolver {
 
   /** The identifier before user names are turned. `relative`: `..` and a leading slash mean something here. */
   #path(record: RecordStatement, namespace: string, relative: boolean): string {
-    const { id, kind } = record
+    const { id } = record
     if (id === '') {
       if (namespace === '') throw new PolicyError(`${kindWord(record)} has a blank id`)
       return namespace
@@ -153,8 +153,7 @@ class Resolver {
       return walk(id.slice(1), id)
     }
     const full = namespace === '' ? id : `${namespace}/${id}`
-    const isOwn = kind === 'user' && id.includes('..')
-    return relative || isOwn ? walk(full, full) : full
+    return relative ? walk(full, full) : full
   }
 }
 

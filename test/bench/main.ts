@@ -1,6 +1,7 @@
 // `npm run bench [-- NAME…]`: every claim about speed, as figures of one run.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { arch, cpus, platform, totalmem } from 'node:os'
+import { closures } from './closure.ts'
 import { type Figure, printFigure } from './measure.ts'
 import { authenticate, batchRead, secretRead } from './read.ts'
 import { coldStart } from './start.ts'
@@ -12,6 +13,7 @@ const cases: Record<string, () => Promise<Figure[]>> = {
   'batch-read': batchRead,
   'policy-load': policyLoad,
   'policy-scale': policyScale,
+  closures,
   'secret-writes': secretWrites,
   propagation,
   'cold-start': coldStart,

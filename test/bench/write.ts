@@ -3,7 +3,7 @@ import { Client, type OneMachine, oneMachine } from '../support/nodes.ts'
 import { bareCommits } from './bare-postgres.ts'
 import { type Figure, figure, quantile, residentMb } from './measure.ts'
 
-async function running<T>(body: (machine: OneMachine, admin: Client) => Promise<T>): Promise<T> {
+export async function running<T>(body: (machine: OneMachine, admin: Client) => Promise<T>): Promise<T> {
   const machine = await oneMachine()
   try {
     machine.leader.start()
@@ -20,7 +20,7 @@ async function running<T>(body: (machine: OneMachine, admin: Client) => Promise<
 const variables = (count: number): string =>
   `- !policy\n  id: app\n  body:\n${Array.from({ length: count }, (_, i) => `  - !variable v${i}`).join('\n')}\n`
 
-async function must(status: number, response: Promise<Response>): Promise<Response> {
+export async function must(status: number, response: Promise<Response>): Promise<Response> {
   const answer = await response
   if (answer.status !== status)
     throw new Error(`expected ${status}, got ${answer.status}: ${await answer.text()}`)
@@ -155,7 +155,7 @@ export const policyLoad = (): Promise<Figure[]> =>
   })
 
 /** Resolves when the Follower shows what a write has answered for. */
-async function reached(follower: Client, written: Response): Promise<void> {
+export async function reached(follower: Client, written: Response): Promise<void> {
   const headers = {
     'Holdfast-Min-Position': written.headers.get('holdfast-position')!,
     'Holdfast-Inconsistent': 'wait',

@@ -231,4 +231,44 @@ describe('reader', () => {
     expect(snapshot).toMatchObject({ position: { epoch: 1, seq: 2 }, callerKnown: true, ageMs: 0 })
     expect((await reader.read({ caller: 'a:user:gone', statements: [] })).callerKnown).toBe(false)
   })
+
+  test('a closure that it remembers is never used beside rows of another time', async () => {
+    await write(writer, [
+      role('a:user:u'),
+      role('a:group:g'),
+      role('a:group:top'),
+      grant('a:group:top', 'a:group:g'),
+    ])
+    const reader = createReader(database)
+    const before = ['a:user:u']
+    const held = ['a:group:g', 'a:group:top', 'a:user:u']
+    const heldAt = new Map<number, string[]>([[writer.head().position.seq, before]])
+    let writing = true
+    const reading = Array.from({ length: 4 }, async () => {
+      const seen: { seq: number; ids: string[] }[] = []
+      while (writing) {
+        const { rows, position } = await reader.read({
+          caller: 'a:user:u',
+          statements: [{ sql: 'SELECT id FROM closure ORDER BY id', params: [] }],
+        })
+        seen.push({ seq: position.seq, ids: rows[0]!.map(({ id }) => id as string) })
+      }
+      return seen
+    })
+    for (let i = 0; i < 150; i++) {
+      const member = { role: 'a:group:g', member: 'a:user:u', ownership: 0 }
+      const change = [grant('a:group:g', 'a:user:u'), remove('memberships', member), secret(i + 1, 'x')][
+        i % 3
+      ]!
+      const { position } = await write(writer, [change])
+      heldAt.set(position.seq, i % 3 === 0 ? held : before)
+    }
+    writing = false
+    const seen = (await Promise.all(reading)).flat()
+    expect(seen.length).toBeGreaterThan(100)
+    for (const { seq, ids } of seen) expect(ids, `at ${seq}`).toEqual(heldAt.get(seq))
+    // A role that is gone holds nothing, whatever is remembered of it.
+    await write(writer, [remove('roles', { id: 'a:user:u' })])
+    expect(await reader.read({ caller: 'a:user:u', statements: [] })).toMatchObject({ callerKnown: false })
+  })
 })

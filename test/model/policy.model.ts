@@ -192,6 +192,14 @@ function without(state: State, ids: readonly string[]): State {
   }
 }
 
+/** Without a policy, everything inside its namespace, and what goes with that (http-api 15). */
+export function withoutBranch(state: State, branch: string): State {
+  const inside = [...state.roles, ...state.resources]
+    .map(({ id }) => id)
+    .filter((id) => id.split(':')[2]!.startsWith(`${branch}/`))
+  return without(state, [`${ACCOUNT}:policy:${branch}`, ...inside])
+}
+
 const sameGrant = (a: { role: string; member: string }) => (b: Membership) =>
   !b.ownership && b.role === a.role && b.member === a.member
 const samePermit = (a: Omit<Permission, 'policy'>) => (b: Permission) =>

@@ -345,26 +345,36 @@ function* smaller(text: readonly model.Statement[]): Generator<readonly model.St
   }
 }
 
-/** Random loads into one account, each seen by the next one; they are kept in `loads`. */
+/** Names what the ones before it made; undefined for a text that another rule is about. */
+function randomLoad(random: Random, account: Account): Load | undefined {
+  const known = account.rows('resources').map(({ id }) => id)
+  const mode = random.pick(['POST', 'PATCH', 'PUT'] as const)
+  const policy =
+    random.next() < 0.5 ? 'root' : random.next() < 0.05 ? 'nowhere' : random.pick(policiesOf(known))
+  const references = known.filter((id) => id !== 'acme:policy:root')
+  const text = new Writer(random, references).body(policy === 'root' ? '' : policy, mode, 0)
+  // Root and admin are never deleted, and a text that names them is another rule's (policy 7).
+  const deletesAdmin = JSON.stringify(text).includes('"delete","record":{"kind":"user","id":"admin"}')
+  return deletesAdmin ? undefined : { mode, policy, text }
+}
+
+/** Random loads into one account; they are kept in `loads`. */
 function wander(random: Random, loads: Load[], statuses: Record<number, number>): string | undefined {
   using both = new Comparison()
   for (let i = 0; i < TEXTS_PER_ACCOUNT; i++) {
-    const known = both.account.rows('resources').map(({ id }) => id)
-    const policies = known.filter((id) => id.startsWith('acme:policy:')).map((id) => id.split(':')[2]!)
-    const mode = random.pick(['POST', 'PATCH', 'PUT'] as const)
-    const policy = random.next() < 0.5 ? 'root' : random.next() < 0.05 ? 'nowhere' : random.pick(policies)
-    const references = known.filter((id) => id !== 'acme:policy:root')
-    const text = new Writer(random, references).body(policy === 'root' ? '' : policy, mode, 0)
-    // Root and admin are never deleted, and a text that names them is another rule's (policy 7).
-    if (JSON.stringify(text).includes('"delete","record":{"kind":"user","id":"admin"}')) continue
-    loads.push({ mode, policy, text })
-    const found = both.load(loads.at(-1)!)
+    const load = randomLoad(random, both.account)
+    if (load === undefined) continue
+    loads.push(load)
+    const found = both.load(load)
     if (found !== undefined) return found
   }
   for (const [status, count] of Object.entries(both.statuses))
     statuses[Number(status)] = (statuses[Number(status)] ?? 0) + count
   return saidAgain(both.account)
 }
+
+const policiesOf = (ids: readonly string[]): string[] =>
+  ids.filter((id) => id.startsWith('acme:policy:')).map((id) => id.split(':')[2]!)
 
 const timeout = 60_000 + TEXTS * 50
 
@@ -384,3 +394,40 @@ test('random loads leave the same rows and get the same answers as in the naive 
   // A generator that writes nothing but refused texts would prove nothing.
   expect(statuses[201]).toBeGreaterThan(TEXTS / 4)
 })
+
+test('a branch that goes leaves the rows that the naive twin leaves', { timeout }, () => {
+  const seed = runSeed('branch')
+  const statuses: Record<number, number> = {}
+  for (let round = 0; round * TEXTS_PER_ACCOUNT < TEXTS; round++) {
+    const random = seeded(seed + round)
+    using account = new Account()
+    for (let i = 0; i < TEXTS_PER_ACCOUNT; i++) {
+      const load = randomLoad(random, account)
+      if (load !== undefined) account.load(load.mode, yaml(load.text), { policy: load.policy })
+    }
+    for (let state = stateOf(account), n = 0; n < 4; n++) {
+      const branch =
+        random.next() < 0.05 ? 'nowhere' : random.pick(policiesOf(state.resources.map(({ id }) => id)))
+      const [status, expected] = branchVerdict(state, branch)
+      statuses[status] = (statuses[status] ?? 0) + 1
+      const told = `HOLDFAST_SEED=${seed + round}, ${branch}`
+      expect(account.deleteBranch(branch), told).toBe(status)
+      expect(linesOf(stateOf(account)), told).toEqual(linesOf(expected))
+      expect(account.faults(), told).toEqual([])
+      state = expected
+    }
+  }
+  process.stdout.write(`branch: ${JSON.stringify(statuses)}\n`)
+  expect(statuses[204]).toBeGreaterThan(TEXTS / 8)
+})
+
+function branchVerdict(state: model.State, branch: string): readonly [status: number, state: model.State] {
+  const above = branch.split('/').slice(0, -1).join('/')
+  const is = (path: string): boolean => state.resources.some(({ id }) => id === `acme:policy:${path}`)
+  const there = branch !== 'root' && is(branch) && (above === '' || is(above))
+  const inside = state.resources.filter(({ id }) => id.split(':')[2]!.startsWith(`${branch}/`))
+  const may = [{ id: `acme:policy:${branch}` }, ...inside].every(({ id }) =>
+    model.allowed(state, ADMIN, 'update', id),
+  )
+  return there && may ? [204, model.withoutBranch(state, branch)] : [404, state]
+}

@@ -1,6 +1,10 @@
 // Policy loads without a server: the routes themselves, on SQLite in memory, with what must hold after every load.
 import Database from 'better-sqlite3'
 import type { Outcome } from '#shared/api/outcome.ts'
+import type { RouteRequest } from '#shared/api/request.ts'
+import { V2_TYPE } from '#shared/api/respond.ts'
+import type { AnyRoute } from '#shared/api/route.ts'
+import { branchRoutes } from '#shared/api/routes/branches.ts'
 import { effectivePolicyRoutes } from '#shared/api/routes/effective-policy.ts'
 import { policyRoutes } from '#shared/api/routes/policies.ts'
 import { type ApiSettings, defaultApiSettings } from '#shared/api/settings.ts'
@@ -10,7 +14,7 @@ import type { Json } from '#shared/base/json.ts'
 import { wall } from '#shared/base/time.ts'
 import { identifierOf } from '#shared/id/resource-id.ts'
 import { type Change, deleteSql, keyParams, keyText, putParams, putSql } from '#shared/ledger/change.ts'
-import { closureCte, expandLists } from '#shared/ledger/reads/closure.ts'
+import { closureCte, doomedCte, expandMacros } from '#shared/ledger/reads/closure.ts'
 import type { LoadMode } from '#shared/ledger/reads/policy.ts'
 import { createIndexSql, createTableSql } from '#shared/ledger/schema.ts'
 import { searchWords } from '#shared/ledger/search.ts'
@@ -139,30 +143,38 @@ export class Account {
   ): Outcome {
     const { policy = 'root', as = ADMIN, query = {}, json = false } = options
     const route = [...policyRoutes, ...effectivePolicyRoutes].find((row) => row.method === method)!
-    const input = route.input(
-      {
-        params: { account: 'acme', kind: 'policy', id: policy },
-        query: new Map(Object.entries(query)),
-        header: () => (json ? 'application/json' : undefined),
-        body: typeof text === 'string' ? utf8(text) : text,
-      },
-      this.#settings,
-      readLoad,
-    )
+    const request = {
+      params: { account: 'acme', kind: 'policy', id: policy },
+      query: new Map(Object.entries(query)),
+      header: () => (json ? 'application/json' : undefined),
+      body: typeof text === 'string' ? utf8(text) : text,
+    }
+    return this.#ask(route, request, as)
+  }
+
+  /** As V2 does it; the status. */
+  deleteBranch(branch: string): number {
+    const route = branchRoutes.find(({ method }) => method === 'DELETE')!
+    const params = { account: 'acme', id: branch }
+    const request = { params, query: new Map(), header: () => V2_TYPE, body: new Uint8Array() }
+    const outcome = this.#ask(route, request, ADMIN)
+    this.#mustBeRealDifferences(outcome.changes)
+    this.apply(outcome.changes)
+    return outcome.status
+  }
+
+  #ask(route: AnyRoute, request: RouteRequest, as: string): Outcome {
+    const input = route.input(request, this.#settings, readLoad)
     this.now = wall(this.now + 1)
     const caller = { role: as, tokenIssuedAt: undefined, clientIp: '10.0.0.7', requestId: 'r' }
-    return route.decide(
-      this.#facts(route.facts(input, caller, this.now), as),
-      input,
-      {
-        caller,
-        now: this.now,
-        random: (length) => new Uint8Array(length).fill(++this.#drawn),
-        keyring: plainKeyring,
-        settings: this.#settings,
-      },
-      undefined,
-    )
+    const context = {
+      caller,
+      now: this.now,
+      random: (length: number) => new Uint8Array(length).fill(++this.#drawn),
+      keyring: plainKeyring,
+      settings: this.#settings,
+    }
+    return route.decide(this.#facts(route.facts(input, caller, this.now), as), input, context, undefined)
   }
 
   apply(changes: readonly Change[]): void {
@@ -279,11 +291,24 @@ const keyOf = (table: TableName, row: Row): string => `${table} ${keyText(table,
 const sameCells = (a: Row, b: Row): boolean =>
   Object.keys(a).every((column) => String(a[column]) === String(b[column]))
 
-function withClosure({ sql, params }: Statement, role: string): { sql: string; bound: Record<number, Cell> } {
-  const closure = `WITH RECURSIVE ${closureCte(`?${params.length + 1}`)}`
+function withClosure(
+  { sql, params, doomed }: Statement,
+  role: string,
+): { sql: string; bound: Record<number, Cell> } {
+  const first = params.length
+  const all = [...params, ...(doomed?.params ?? []), role]
+  const relations = [closureCte('sqlite', `?${all.length}`)]
+  if (doomed !== undefined) {
+    const moved = doomedCte('sqlite', doomed.sql).replace(
+      /\?(\d+)/g,
+      (_, n: string) => `?${first + Number(n)}`,
+    )
+    relations.push(moved)
+  }
+  const provided = `WITH RECURSIVE ${relations.join(', ')}`
   const own = /^\s*WITH(?: RECURSIVE)?\b/
-  const text = own.test(sql) ? sql.replace(own, `${closure},`) : `${closure} ${sql}`
-  return { sql: expandLists('sqlite', text), bound: numbered([...params, role]) }
+  const text = own.test(sql) ? sql.replace(own, `${provided},`) : `${provided} ${sql}`
+  return { sql: expandMacros('sqlite', text), bound: numbered(all) }
 }
 
 const numbered = (params: readonly Cell[]): Record<number, Cell> =>

@@ -11,7 +11,7 @@ import { actorOf } from '../actor.ts'
 import { answer, type Outcome, recorded } from '../outcome.ts'
 import { problems } from '../problems.ts'
 import { type AnyRoute, type Context, route } from '../route.ts'
-import { v2Json, v2NotWanted, v2Object, wantsV2, withoutSlash } from '../v2.ts'
+import { branchNotFound, v2Json, v2NotWanted, v2Object, wantsV2, withoutSlash } from '../v2.ts'
 
 type Input = {
   readonly wanted: boolean
@@ -92,7 +92,7 @@ function decide(
   const fault = faultOf(input)
   if (fault !== undefined) return refused(problems.unprocessable(fault), fault)
   if (need(access, privilege) !== 'allowed') {
-    const words = notFoundWords(input.branch).replace(/^Policy/, 'Branch')
+    const words = branchNotFound(input.branch)
     return refused(problems.notFound(words), words)
   }
   if (!existing.group) {

@@ -6,6 +6,7 @@ import { auditRoutes } from './audit.ts'
 import { authenticatorStatusRoutes } from './authenticator-status.ts'
 import { authenticatorRoutes } from './authenticators.ts'
 import { authnRoutes } from './authn.ts'
+import { branchRoutes } from './branches.ts'
 import { certificateRoutes } from './certificates.ts'
 import { credentialRoutes } from './credentials.ts'
 import { effectivePolicyRoutes } from './effective-policy.ts'
@@ -34,6 +35,7 @@ export const allRoutes: readonly AnyRoute[] = [
   ...hostFactoryRoutes,
   ...certificateRoutes,
   ...issuerRoutes,
+  ...branchRoutes,
   ...groupMemberRoutes,
   ...authenticatorRoutes,
   ...auditRoutes,

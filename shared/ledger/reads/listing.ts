@@ -24,8 +24,7 @@ function conditionOf({ account, kind, stems, owner, actingAs }: ListFilter): Con
   const relations: string[] = []
   const closureFrom = (name: string, role: string): void => {
     relations.push(
-      `${name}(id) AS (SELECT id FROM roles WHERE id = ${param(role)} UNION ` +
-        `SELECT m.role FROM memberships m JOIN ${name} u ON m.member = u.id)`,
+      `${name}(id) AS (SELECT id FROM roles WHERE id = ${param(role)} UNION ` + `held_by(${name}))`,
     )
   }
   if (actingAs !== undefined) closureFrom('eyes', actingAs)

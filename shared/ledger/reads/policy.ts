@@ -1,7 +1,7 @@
 // All rows that a policy text can touch, as one batch: known from the text and the policy's id alone.
 import { kinds } from '../../id/kinds.ts'
 import { makeId, splitId } from '../../id/resource-id.ts'
-import type { Query, Statement } from '../store.ts'
+import type { Query, Seed, Statement } from '../store.ts'
 import { columnsOf, type Row, type RowOf, type TableName, tables } from '../tables.ts'
 import { accessQuery } from './access.ts'
 
@@ -23,6 +23,8 @@ export type Touched = {
   readonly publicKeys: readonly string[]
   /** Records that its deletions may take with them; what depends on these is read as well. */
   readonly deleted: readonly string[]
+  /** A policy that goes with every record inside its namespace, if the caller may update it. */
+  readonly emptied?: string
 }
 
 const doomedTables = [
@@ -56,7 +58,7 @@ export const dependsOn: { readonly [T in (typeof doomedTables)[number]]: readonl
 
 export type DoomedTable = (typeof doomedTables)[number]
 
-function rowsQuery<N extends TableName>(
+export function rowsQuery<N extends TableName>(
   table: N,
   where: string,
   params: Statement['params'],
@@ -87,7 +89,7 @@ export function policyBatch(touched: Touched) {
   const list = (ids: readonly string[]): string => JSON.stringify([...new Set(ids)])
   return {
     access: accessQuery(policy),
-    unchangeable: unchangeableQuery(policy, touched.mode),
+    unchangeable: unchangeableQuery(touched),
     versions: versionsQuery(policy),
     roles: rowsQuery('roles', inList('id'), [list([...declared, ...touched.referenced])]),
     resources: rowsQuery('resources', inList('id'), [
@@ -132,19 +134,27 @@ function versionsQuery(policy: string): Query<number[]> {
   }
 }
 
-/** True when PUT would replace something below the policy that the caller may not update (policy 6). */
-function unchangeableQuery(policy: string, mode: LoadMode): Query<boolean> {
+/** With what the ids of all records inside a policy's namespace begin: one text for every kind. */
+export function prefixesWithin(policy: string): string[] {
   const { account = '', identifier = '' } = splitId(policy)
-  const prefixes =
-    mode === 'PUT' ? Object.keys(kinds).map((kind) => makeId(account, kind, `${identifier}/`)) : []
+  return Object.keys(kinds).map((kind) => makeId(account, kind, `${identifier}/`))
+}
+
+/** `list`: a parameter that is a JSON list of prefixes. '0' is the byte after '/': a range of the key for each. */
+const withinSql = (table: 'resources' | 'roles', list: string): string =>
+  `SELECT r.id AS id FROM list(${list}) JOIN ${table} r ON r.id >= value AND ` +
+  "r.id < substr(value, 1, length(value) - 1) || '0'"
+
+const MAY_UPDATE =
+  '(r.owner IN (SELECT id FROM closure) OR EXISTS (SELECT 1 FROM permissions p WHERE p.resource = r.id ' +
+  "AND p.privilege = 'update' AND p.role IN (SELECT id FROM closure)))"
+
+/** True when something below the policy goes that the caller may not update (policy 6). */
+function unchangeableQuery({ policy, mode, emptied }: Touched): Query<boolean> {
+  const all = mode === 'PUT' || emptied !== undefined
   return {
-    // '0' is the byte after '/': a range of the key for every kind.
-    sql:
-      'SELECT r.id AS id FROM list(?1) JOIN resources r ON r.id >= value AND ' +
-      "r.id < substr(value, 1, length(value) - 1) || '0' WHERE r.owner NOT IN (SELECT id FROM closure) " +
-      'AND NOT EXISTS (SELECT 1 FROM permissions p WHERE p.resource = r.id ' +
-      "AND p.privilege = 'update' AND p.role IN (SELECT id FROM closure)) LIMIT 1",
-    params: [JSON.stringify(prefixes)],
+    sql: `${withinSql('resources', '?1')} WHERE NOT ${MAY_UPDATE} LIMIT 1`,
+    params: [JSON.stringify(all ? prefixesWithin(policy) : [])],
     read: (rows: readonly Row[]) => rows.length > 0,
   }
 }
@@ -153,22 +163,41 @@ function unchangeableQuery(policy: string, mode: LoadMode): Query<boolean> {
  * Everything that deletions take with them, recursively: records owned by a deleted role, records and rows that a
  * deleted policy defined. The records are those the text deletes and, for PUT, those it no longer declares.
  */
-const doomed =
-  'WITH RECURSIVE doomed(id) AS (' +
-  'SELECT id FROM (SELECT id FROM resources WHERE policy = ?1 AND id NOT IN (SELECT value FROM list(?2)) ' +
-  'UNION SELECT id FROM roles WHERE policy = ?1 AND id NOT IN (SELECT value FROM list(?2)) ' +
-  'UNION SELECT value AS id FROM list(?3)) AS given UNION dependents(doomed)) '
+const undeclaredOrDeleted = ofUpdater(
+  'SELECT id FROM resources WHERE policy = ?1 AND ?2 = 1 AND id NOT IN (SELECT value FROM list(?3)) ' +
+    'UNION SELECT id FROM roles WHERE policy = ?1 AND ?2 = 1 AND id NOT IN (SELECT value FROM list(?3)) ' +
+    'UNION SELECT value AS id FROM list(?4)',
+)
+
+const within = ofUpdater(
+  `SELECT ?1 AS id UNION ${withinSql('resources', '?2')} UNION ${withinSql('roles', '?2')}`,
+)
+
+/** Nothing at all for whoever may not update the policy `?1`: anybody may ask, and what goes with a large one takes long to find. */
+function ofUpdater(ids: string): string {
+  return (
+    `SELECT id FROM (${ids}) AS found ` +
+    `WHERE EXISTS (SELECT 1 FROM resources r WHERE r.id = ?1 AND ${MAY_UPDATE})`
+  )
+}
 
 function doomedQueries(touched: Touched, list: (ids: readonly string[]) => string) {
-  const undeclared = touched.mode === 'PUT' && touched.planned ? touched.policy : ''
-  const nothing = undeclared === '' && touched.deleted.length === 0
-  const params = [undeclared, list(touched.declared), list(touched.deleted)]
+  const { emptied } = touched
+  const replaces = touched.mode === 'PUT' && touched.planned
+  const nothing = emptied === undefined && !replaces && touched.deleted.length === 0
+  const seed: Seed =
+    emptied === undefined
+      ? {
+          sql: undeclaredOrDeleted,
+          params: [touched.policy, replaces ? 1 : 0, list(touched.declared), list(touched.deleted)],
+        }
+      : { sql: within, params: [emptied, list(prefixesWithin(emptied))] }
   const query = <N extends DoomedTable>(table: N, ...more: readonly string[]): Query<RowOf<N>[]> => {
     if (nothing) return noRows()
     // One branch per column: joined by OR, Postgres would use no index.
     const dependent = dependsOn[table].map((column) => `${column} IN (SELECT id FROM doomed)`)
-    const branches = [...dependent, ...more].map((where) => rowsQuery(table, where, params))
-    return { ...branches[0]!, sql: doomed + branches.map(({ sql }) => sql).join(' UNION ') }
+    const branches = [...dependent, ...more].map((where) => rowsQuery(table, where, []))
+    return { ...branches[0]!, sql: branches.map(({ sql }) => sql).join(' UNION '), doomed: seed }
   }
   return {
     doomedRoles: query('roles'),

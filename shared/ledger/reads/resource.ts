@@ -120,7 +120,7 @@ export function permittedRolesQuery(resource: string, privilege: string): Query<
     sql:
       'WITH RECURSIVE down(id) AS (SELECT id FROM (SELECT owner AS id FROM resources WHERE id = ?1 UNION ' +
       'SELECT role AS id FROM permissions WHERE resource = ?1 AND privilege = ?2) AS first UNION ' +
-      'SELECT m.member FROM memberships m JOIN down d ON m.role = d.id) SELECT id FROM down ORDER BY id',
+      'members_of(down)) SELECT id FROM down ORDER BY id',
     params: [resource, privilege],
     read: (rows) => rows.map((row) => row.id as string),
   }
@@ -135,7 +135,7 @@ export function otherAccessQuery(
   return {
     sql:
       'WITH RECURSIVE up(id) AS (SELECT id FROM roles WHERE id = ?1 UNION ' +
-      'SELECT m.role FROM memberships m JOIN up u ON m.member = u.id) SELECT ' +
+      'held_by(up)) SELECT ' +
       'CASE WHEN ?1 IN (SELECT id FROM closure) THEN 1 ELSE 0 END AS held, ' +
       'CASE WHEN EXISTS (SELECT 1 FROM resources r WHERE r.id = ?2 AND r.owner IN (SELECT id FROM up)) OR ' +
       'EXISTS (SELECT 1 FROM permissions p WHERE p.resource = ?2 AND p.privilege = ?3 AND p.role IN (SELECT id FROM up)) ' +

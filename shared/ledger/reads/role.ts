@@ -104,7 +104,7 @@ export function allRolesQuery(role: string): Query<string[]> {
   return {
     sql:
       'WITH RECURSIVE up(id) AS (SELECT id FROM roles WHERE id = ?1 UNION ' +
-      'SELECT m.role FROM memberships m JOIN up u ON m.member = u.id) SELECT id FROM up ORDER BY id',
+      'held_by(up)) SELECT id FROM up ORDER BY id',
     params: [role],
     read: (rows) => rows.map((row) => row.id as string),
   }
@@ -115,12 +115,10 @@ export function graphQuery(role: string): Query<{ parent: string; child: string 
   return {
     sql:
       'WITH RECURSIVE up(id) AS (SELECT id FROM roles WHERE id = ?1 UNION ' +
-      'SELECT m.role FROM memberships m JOIN up u ON m.member = u.id), ' +
-      'down(id) AS (SELECT id FROM roles WHERE id = ?1 UNION ' +
-      'SELECT n.member FROM memberships n JOIN down d ON n.role = d.id) ' +
-      'SELECT DISTINCT g.role AS parent, g.member AS child FROM memberships g JOIN resources r ON r.id = g.role ' +
-      'WHERE (g.role IN (SELECT id FROM up) OR g.role IN (SELECT id FROM down)) ' +
-      'AND (r.owner IN (SELECT id FROM closure) OR EXISTS (SELECT 1 FROM permissions p ' +
+      'held_by(up)), down(id) AS (SELECT id FROM roles WHERE id = ?1 UNION members_of(down)), ' +
+      'related(id) AS (SELECT id FROM up UNION SELECT id FROM down) ' +
+      'SELECT DISTINCT g.role AS parent, g.member AS child FROM related n JOIN memberships g ON g.role = n.id ' +
+      'JOIN resources r ON r.id = g.role WHERE (r.owner IN (SELECT id FROM closure) OR EXISTS (SELECT 1 FROM permissions p ' +
       'WHERE p.resource = r.id AND p.role IN (SELECT id FROM closure))) ORDER BY g.role, g.member',
     params: [role],
     read: (rows) => rows.map((row) => ({ parent: row.parent as string, child: row.child as string })),

@@ -1,6 +1,7 @@
 // Policy loads at the Leader: modes, errors, positions (policy 2-8, 12; http-api 13).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Client } from '../../support/nodes.ts'
+import { connect } from '#control-plane/ledger/connection.ts'
+import { Client } from '../../support/nodes.ts'
 import { startWorld, type World } from './world.ts'
 
 let world: World
@@ -49,7 +50,7 @@ describe('errors', () => {
     ['an unknown tag', '- !user a\n\n- !foobar x\n', marked("Unrecognized data type '!foobar'", 3, 0)],
     ['!include is gone', '- !include x\n', marked("Unrecognized data type '!include'", 1, 0)],
     [
-      'a bad range',
+      'a bad range (policy note 18)',
       '- !host\n  id: x\n  annotations:\n    a: b\n  restricted_to: bad\n',
       marked("Invalid IP address or CIDR range 'bad'", 5, 0),
     ],
@@ -95,18 +96,18 @@ describe('errors', () => {
       { status: 422, body: { error: { code: 'policy_invalid', message: expect.any(String) } } },
     ],
     [
-      'note 11: a blank resource',
+      'a blank resource (policy note 11)',
       '- !permit\n  role: !user a\n  privilege: read\n  resource:\n',
       invalid('resource has a blank id'),
     ],
     ['an absolute id', '- !variable /x\n', invalid('Illegal absolute id: /x')],
     [
-      'a declaration twice',
+      'a declaration twice (policy note 22)',
       '- !variable db/pw\n- !variable db/pw\n',
       invalid("variable 'db/pw' is declared more than once"),
     ],
     [
-      'note 12: a missing reference',
+      'a missing reference (policy note 12)',
       '- !grant\n  role: !layer ops\n  member: !user admin\n',
       invalid("Layer 'ops' not found in account 'acme'"),
     ],
@@ -116,7 +117,7 @@ describe('errors', () => {
       invalid("Host factory 'myapp' does not include any layers"),
     ],
     [
-      'a public key without a name',
+      'a public key without a name (policy note 20)',
       '- !user\n  id: a\n  public_keys: [ ssh-rsa AAAA ]\n',
       invalid('Invalid public key format'),
     ],
@@ -130,12 +131,17 @@ describe('errors', () => {
       '- !group\n  id: a\n  owner: !group b\n- !group\n  id: b\n  owner: !group a\n',
       invalid(/^Dependency cycle encountered between group '[ab]' and group '[ab]'$/),
     ],
-    ['note 30: deleting admin', '- !delete\n  record: !user admin\n', { status: 422 }, 'PATCH'],
+    [
+      'a factory with a layer of the policy above (policy note 21)',
+      '- !layer default\n- !policy { id: myapp, body: [ !host-factory { id: f, layers: [ !layer ../default ] } ] }\n',
+      invalid("Layer 'myapp/../default' not found in account 'acme'"),
+    ],
+    ['deleting admin (policy note 30)', '- !delete\n  record: !user admin\n', { status: 422 }, 'PATCH'],
   ] as const)('%s', async (...[, text, expected, method]) => {
     expect(await load('root', text, method ?? 'POST')).toMatchObject(expected)
   })
 
-  test('note 13: an empty text is a validation error, a comment is not', async () => {
+  test('an empty text is a validation error, a comment is not (policy note 13)', async () => {
     for (const text of ['', ' \n ']) {
       expect(await load('root', text)).toEqual({
         status: 422,
@@ -176,7 +182,7 @@ describe('errors', () => {
 })
 
 describe('modes', () => {
-  test('note 7: PUT twice keeps keys and values; versions count on', async () => {
+  test('PUT twice keeps keys and values; versions count on (policy note 7)', async () => {
     const branch = await fresh()
     const text = '- !host h\n- !variable v\n'
     const first = await load(branch, text, 'PUT')
@@ -189,7 +195,7 @@ describe('modes', () => {
     expect(await (await admin.getSecret(`${branch}/v`)).text()).toBe('kept')
   })
 
-  test('notes 8, 14: PUT removes what the text no longer says, with all below; coming back starts anew', async () => {
+  test('PUT removes what the text no longer says, with all below; coming back starts anew (policy note 8) (policy note 14)', async () => {
     const branch = await fresh()
     await load(branch, '- !policy\n  id: sub\n  body:\n  - !variable v\n', 'PUT')
     await load(`${branch}/sub`, '- !variable w\n')
@@ -203,10 +209,14 @@ describe('modes', () => {
       expect((await get(`/resources/acme/${id}`)).status).toBe(404)
     }
     await load(branch, '- !policy\n  id: sub\n  body:\n  - !variable v\n', 'PUT')
-    expect((await admin.getSecret(`${branch}/sub/v`)).status).toBe(404)
+    expect(await get(`/secrets/acme/variable/${branch}%2Fsub%2Fv`)).toMatchObject({
+      status: 404,
+      body: { error: { message: expect.stringMatching(/^CONJ00076E/) } },
+    })
+    expect((await get(`/resources/acme/policy/${branch}%2Fsub`)).body.policy_versions).toEqual([])
   })
 
-  test('note 3: POST adds and never changes, PATCH changes', async () => {
+  test('POST adds and never changes, PATCH changes (policy note 3)', async () => {
     const branch = await fresh()
     const annotated = (value: string, more = '') =>
       `- !variable\n  id: v\n  annotations:\n    a: ${value}\n${more}`
@@ -225,9 +235,14 @@ describe('modes', () => {
       ['a', 'two'],
       ['b', 'new'],
     ])
+    const { body } = await get(`/resources/acme/variable/${branch}%2Fv`)
+    expect(body.annotations).toMatchObject([
+      { policy: `acme:policy:${branch}` },
+      { policy: `acme:policy:${branch}` },
+    ])
   })
 
-  test('note 9: deny and revoke touch only rows of the policy that is loaded', async () => {
+  test('deny and revoke touch only rows of the policy that is loaded, and win within a text (policy note 9)', async () => {
     const branch = await fresh()
     const permit =
       '- !group g\n- !variable v\n- !permit\n  role: !group g\n  privilege: read\n  resource: !variable v\n'
@@ -239,21 +254,33 @@ describe('modes', () => {
     expect(await permissions()).toBe(1)
     await load(branch, '- !deny\n  role: !group g\n  privilege: read\n  resource: !variable v\n', 'PATCH')
     expect(await permissions()).toBe(0)
+    const grant = '- !group h\n- !grant { role: !group g, member: !group h }\n'
+    const both = `${permit}- !deny { role: !group g, privilege: read, resource: !variable v }\n${grant}- !revoke { role: !group g, member: !group h }\n`
+    expect((await load(branch, both, 'PATCH')).status).toBe(201)
+    expect(await permissions()).toBe(0)
+    const grants = await get(`/roles/acme/group/${branch}%2Fg?members&kind=group`)
+    expect(grants).toEqual({ status: 200, body: [] })
   })
 
-  test('note 10: deleting what is not there is no error', async () => {
+  test('deleting what is not there is no error (policy note 10)', async () => {
     expect((await load('root', '- !delete\n  record: !host never\n', 'PATCH')).status).toBe(201)
   })
 
-  test('note 15: a new owner takes over at once', async () => {
+  test('a new owner takes over at once (policy note 15)', async () => {
     const branch = await fresh()
     await load(branch, '- !group a\n- !group b\n- !group\n  id: owned\n  owner: !group a\n')
     await load(branch, '- !group a\n- !group b\n- !group\n  id: owned\n  owner: !group b\n', 'PATCH')
     const { body } = await get(`/roles/acme/group/${branch}%2Fowned?members`)
     expect(body).toMatchObject([{ member: `acme:group:${branch}/b`, ownership: true }])
+    expect(body).toHaveLength(1)
+    const may = async (group: string) => {
+      const query = `?check&privilege=read&role=acme:group:${branch}/${group}`
+      return (await admin.request('GET', `/resources/acme/group/${branch}%2Fowned${query}`)).status
+    }
+    expect([await may('a'), await may('b')]).toEqual([404, 204])
   })
 
-  test('note 18: restricted_to is joined by POST and replaced by PATCH', async () => {
+  test('restricted_to is joined by POST and replaced by PATCH (policy note 18)', async () => {
     const branch = await fresh()
     const host = (list: string) => `- !host\n  id: h\n  restricted_to: ${list}\n`
     const restricted = async () => (await get(`/resources/acme/host/${branch}%2Fh`)).body.restricted_to
@@ -266,7 +293,7 @@ describe('modes', () => {
     expect(await restricted()).toEqual([])
   })
 
-  test('notes 16, 17, 19, 23: user names, blank ids, anchored lists, admin option', async () => {
+  test('user names, blank ids, anchored lists, admin option (policy note 16) (policy note 17) (policy note 19) (policy note 23)', async () => {
     const branch = await fresh()
     const loaded = await load(
       branch,
@@ -274,12 +301,15 @@ describe('modes', () => {
         '- !permit\n  role: !layer\n  privileges: [ read, execute ]\n  resources: *list\n',
     )
     expect(Object.keys(loaded.body.created_roles)).toEqual([`acme:user:alice@${branch}`])
+    const { api_key } = loaded.body.created_roles[`acme:user:alice@${branch}`]
+    await new Client(admin.url, 'acme').login(`alice@${branch}`, api_key)
+    expect((await get(`/resources/acme/user/alice@${branch}`)).status).toBe(200)
     const { body } = await get(`/roles/acme/layer/${branch}?members&kind=user`)
     expect(body).toMatchObject([{ member: `acme:user:alice@${branch}`, admin_option: true }])
     expect((await get(`/resources/acme/variable/${branch}%2Fb`)).body.permissions.length).toBe(2)
   })
 
-  test('note 22: a record of another policy is shadowed, without an error', async () => {
+  test('a record of another policy is shadowed, without an error (policy note 22)', async () => {
     const branch = await fresh()
     await load(branch, '- !variable\n  id: v\n  annotations: { a: inside }\n')
     const outer = `- !policy\n  id: ${branch}\n  body:\n  - !variable\n    id: v\n    annotations: { a: outside }\n`
@@ -290,7 +320,7 @@ describe('modes', () => {
     })
   })
 
-  test('note 26: an annotation named like an attribute is warned of', async () => {
+  test('an annotation named like an attribute is warned of (policy note 26)', async () => {
     const branch = await fresh()
     const { body } = await load(branch, '- !variable\n  id: v\n  annotations: { owner: me }\n')
     expect(body.warnings).toEqual([
@@ -298,7 +328,7 @@ describe('modes', () => {
     ])
   })
 
-  test('notes 1, 2, 25: privileges', async () => {
+  test('who may create may not update, and who may neither is told nothing or 403 (policy note 1) (http-api note 25)', async () => {
     const branch = await fresh()
     await load(
       'root',
@@ -310,9 +340,112 @@ describe('modes', () => {
     expect((await load(branch, 'not: valid', 'PATCH', world.onlooker)).status).toBe(403)
     expect((await load('nowhere', '- !group g\n')).status).toBe(404)
     expect((await load(branch, '- !group g\n', 'POST', world.web)).status).toBe(404)
+    await load(
+      'root',
+      `- !permit { role: !host app/web, privileges: [ update ], resource: !policy ${branch} }\n`,
+    )
+    expect(await load(branch, '- !group h\n', 'POST', world.web)).toEqual({ status: 403, body: '' })
+    expect((await load(branch, '- !group h\n', 'PATCH', world.web)).status).toBe(201)
   })
 
-  test('note 20: the newest line of a key stands', async () => {
+  test('PUT needs update on every record below, PATCH on the policy alone (policy note 2)', async () => {
+    const branch = await fresh()
+    const permit = (privilege: string, id: string) =>
+      `- !permit { role: !host app/onlooker, privileges: [ ${privilege} ], resource: !policy ${id} }\n`
+    await load(branch, '- !policy { id: hosts, body: [ !host h ] }\n')
+    await load('root', permit('update', branch) + permit('read', `${branch}/hosts`))
+    const as = async (id: string, method: Method) =>
+      (await load(id, '- !group g\n', method, world.onlooker)).status
+    expect([await as(branch, 'PATCH'), await as(branch, 'PUT')]).toEqual([201, 403])
+    for (const method of ['POST', 'PATCH', 'PUT'] as const)
+      expect(await as(`${branch}/hosts`, method)).toBe(403)
+    await load('root', permit('create', `${branch}/hosts`))
+    expect([await as(`${branch}/hosts`, 'POST'), await as(`${branch}/hosts`, 'PUT')]).toEqual([201, 403])
+  })
+
+  test('who may read a policy reads its record, not its text (policy note 4)', async () => {
+    const branch = await fresh()
+    await load(
+      'root',
+      `- !permit { role: !host app/onlooker, privileges: [ read ], resource: !policy ${branch} }\n`,
+    )
+    const read = async (path: string) => (await world.onlooker.request('GET', path)).status
+    expect(await read(`/resources/acme/policy/${branch}`)).toBe(200)
+    expect(await read(`/policies/acme/policy/${branch}`)).toBe(403)
+  })
+
+  test('a policy permits what is its own to roles of others, by their whole path (policy note 5)', async () => {
+    const branch = await fresh()
+    await load('root', '- !group everyone\n- !variable public\n')
+    await load(branch, '- !variable v\n')
+    const permit = (resource: string) =>
+      `- !permit { role: !group /everyone, privileges: [ read ], resource: !variable ${resource} }\n`
+    expect((await load(branch, permit('v'))).status).toBe(201)
+    expect((await get(`/resources/acme/variable/${branch}%2Fv`)).body.permissions).toMatchObject([
+      { role: 'acme:group:everyone', privilege: 'read' },
+    ])
+    expect(await load(branch, permit('/public'))).toMatchObject(invalid('Illegal absolute id: /public'))
+  })
+
+  test('a host that is there gets no new key; the version counts on (policy note 6)', async () => {
+    const branch = await fresh()
+    const first = await load(branch, '- !host h\n')
+    expect(Object.keys(first.body.created_roles)).toEqual([`acme:host:${branch}/h`])
+    expect(await load(branch, '- !host h\n')).toEqual({
+      status: 201,
+      body: { created_roles: {}, version: 2 },
+    })
+  })
+
+  test('what a text refers to may stand behind it, in a text of thousands (policy note 28)', async () => {
+    const branch = await fresh()
+    const numbers = Array.from({ length: 2_000 }, (_, i) => i)
+    const text = [
+      ...numbers.map(
+        (i) => `- !permit { role: !host h${i}, privileges: [ read ], resource: !variable v${i} }`,
+      ),
+      ...numbers.map((i) => `- !grant { role: !layer all, member: !host h${i} }`),
+      ...numbers.map((i) => `- !variable { id: v${i}, owner: !group owners }`),
+      ...numbers.map((i) => `- !host h${i}`),
+      '- !group owners\n- !layer all\n',
+    ].join('\n')
+    const loaded = await load(branch, text)
+    expect([loaded.status, Object.keys(loaded.body.created_roles).length]).toEqual([201, 2_000])
+    expect((await get(`/resources/acme/variable/${branch}%2Fv1999`)).body).toMatchObject({
+      owner: `acme:group:${branch}/owners`,
+      permissions: [{ role: `acme:host:${branch}/h1999` }],
+    })
+    expect((await get(`/roles/acme/layer/${branch}%2Fall?members&kind=host&count`)).body).toEqual({
+      count: 2_000,
+    })
+  })
+
+  test('of two loads at once the one that waits too long is told to come again (policy note 29)', async () => {
+    const branch = await fresh()
+    const database = connect(world.machine.databaseUrl(), 1)
+    const session = await database.session()
+    try {
+      // Only loads read this table: the first waits for it, and the second for the first.
+      await session.query('BEGIN; LOCK TABLE policy_versions IN ACCESS EXCLUSIVE MODE')
+      const [one, two] = ['- !group one\n', '- !group two\n'].map((body) =>
+        admin.request('POST', `/policies/acme/policy/${branch}`, { body }),
+      ) as [Promise<Response>, Promise<Response>]
+      const refused = await Promise.race([one, two])
+      expect([refused.status, await refused.json()]).toMatchObject([
+        409,
+        { error: { code: 'policy_conflict', message: 'Concurrent policy load in progress, please retry' } },
+      ])
+      expect(refused.headers.get('retry-after')).toMatch(/^[1-8]$/)
+      await session.query('COMMIT')
+      const statuses = (await Promise.all([one, two])).map(({ status }) => status)
+      expect(statuses.sort()).toEqual([201, 409])
+    } finally {
+      session.release(true)
+      await database.close()
+    }
+  })
+
+  test('the newest line of a key stands (policy note 20)', async () => {
     const branch = await fresh()
     const user = (line: string) => `- !user\n  id: kate\n  public_keys: [ "${line}" ]\n`
     await load(branch, user('ssh-rsa AAAA work'))

@@ -53,7 +53,7 @@ async function validations(): Promise<number> {
   return status === 404 ? 0 : (rows as unknown[]).length
 }
 
-test('a dry run says what a load would do and leaves every row as it was', async () => {
+test('a dry run says what a load would do and leaves every row as it was (policy note 24)', async () => {
   const before = await contentOf()
   const audited = await validations()
   for (const query of ['?dryRun=true', '?dryRun=TRUE']) {
@@ -90,7 +90,7 @@ test('writes and dry runs at once: each is answered, and only writes are kept', 
   )
 })
 
-test('what cannot be loaded is told where and why; who may not load is told nothing', async () => {
+test('what cannot be loaded is told where and why; who may not load is told nothing (policy note 25)', async () => {
   expect(await load('POST', '- !host x\n- !hots y\n', '?dryRun=true')).toMatchObject([
     422,
     {
@@ -103,7 +103,7 @@ test('what cannot be loaded is told where and why; who may not load is told noth
   expect((await load('POST', text, '?dryRun=true', 'follower'))[0]).toBe(405)
 })
 
-test('the effective policy is the same at both nodes, as YAML and as JSON, and loads again', async () => {
+test('the effective policy is the same at both nodes, as YAML and as JSON, and loads again (policy note 27)', async () => {
   await settled(world)
   const read = async (node: 'leader' | 'follower', type?: string) => {
     const headers = type === undefined ? {} : { 'Content-Type': type }

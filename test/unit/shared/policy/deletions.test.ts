@@ -108,7 +108,7 @@ describe('a deletion', () => {
   })
 
   test.each(['!user admin', '!resource { kind: user, id: admin }', '!user { id: admin, account: acme }'])(
-    'note 30: of %s is refused',
+    'of %s is refused (policy note 30)',
     (record) => {
       expect(account.load('PATCH', `- !delete { record: ${record} }\n`)).toMatchObject({
         status: 422,
@@ -117,6 +117,19 @@ describe('a deletion', () => {
       })
     },
   )
+
+  test('of a path with dots is of nothing (policy note 10)', () => {
+    loads('POST', '- !user a\n- !host a\n')
+    const paths = ['!user ../a', '!user x/../a', '!host ../a', '!policy x/../..']
+    loads('PATCH', paths.map((path) => `- !delete { record: ${path} }\n`).join(''))
+    expect(ids('resources').sort()).toEqual(['host a', 'policy root', 'user a', 'user admin'])
+    for (const user of ['../a', 'x/../a']) {
+      expect(account.load('POST', `- !user ${user}\n`)).toMatchObject({
+        status: 422,
+        body: { error: { message: `Invalid relative reference: ${user}` } },
+      })
+    }
+  })
 
   test('of records whose names only end like that is not', () => {
     loads('POST', '- !variable "x:user:admin"\n- !variable "x:policy:root"\n')

@@ -159,7 +159,7 @@ describe('what the caller cannot see', () => {
   }
   const lead = 'acme:user:lead@team'
 
-  test('is named by its kind only', () => {
+  test('is named by its kind only (policy note 24)', () => {
     const account = asLead()
     const text = '- !host web\n- !grant { role: !group staff, member: !host web }\n'
     const { created, updated } = report(account, 'POST', text, { policy: 'team', as: lead })
@@ -228,7 +228,7 @@ describe('a text that cannot be loaded', () => {
     expect(invalid(text)).toEqual(expected)
   })
 
-  test('the words that tools look for', () => {
+  test('the words that tools look for (policy note 25)', () => {
     const colon = invalid('- !policy\n  id: a\n  body\n  - !user x\n') as { message: string; line: number }
     expect(colon.message).toBe(
       "could not find expected ':' while scanning a simple key\n" +

@@ -98,7 +98,7 @@ test('the worked example comes back in the order of the language', () => {
 `)
 })
 
-test('what comes back loads again, and says the same then', () => {
+test('what comes back loads again, and says the same then (policy note 27)', () => {
   const { text } = loaded().effective()
   for (const mode of ['POST', 'PATCH', 'PUT'] as const) {
     const again = new Account()
@@ -154,7 +154,7 @@ describe('how much', () => {
   const nested =
     '- !policy\n  id: a\n  body:\n  - !group g\n  - !policy\n    id: b\n    body:\n    - !group h\n'
 
-  test('depth counts the slashes of ids', () => {
+  test('depth counts the slashes of ids (policy note 27)', () => {
     const account = loaded(nested)
     const at = (depth: number, policy = 'root') =>
       account.effective({ policy, query: { depth: String(depth) } }).text
@@ -165,7 +165,7 @@ describe('how much', () => {
     expect(at(1, 'a/b')).toContain('!group h')
   })
 
-  test('limit counts records, annotations and permissions', () => {
+  test('limit counts records, annotations and permissions (policy note 27)', () => {
     const account = loaded(
       '- !group { id: g, annotations: { a: b } }\n- !user u\n- !permit { role: !user u, privileges: [ read, update ], resource: !group g }\n',
     )
@@ -178,10 +178,10 @@ describe('how much', () => {
     })
   })
 
-  test.each(['65', '-1', 'x', '', '1.5'])('a depth of %j is a bad request', (depth) => {
+  test.each(['65', '-1', 'x', '', '1.5'])('a depth of %j is a bad request (policy note 27)', (depth) => {
     expect(loaded().effective({ query: { depth } }).status).toBe(400)
   })
-  test.each(['100001', 'all', ''])('a limit of %j is a bad request', (limit) => {
+  test.each(['100001', 'all', ''])('a limit of %j is a bad request (policy note 27)', (limit) => {
     expect(loaded().effective({ query: { limit } }).status).toBe(400)
   })
 })
