@@ -2,6 +2,9 @@
 // serving. Repeat a run with HOLDFAST_SEED.
 import { connect } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createMatcher } from '#shared/api/match.ts'
+import { parseQuery } from '#shared/api/request.ts'
+import { allRoutes } from '#shared/api/routes/index.ts'
 import { startWorld, type World } from '../conformance/api/world.ts'
 import { type Random, runSeed, seeded } from '../support/random.ts'
 
@@ -9,37 +12,42 @@ const requests = Number(process.env.HOLDFAST_REQUESTS ?? 1_500)
 
 let world: World
 beforeAll(async () => {
-  world = await startWorld()
+  world = await startWorld({ env: { HOLDFAST_DYNAMIC_SECRETS_ENABLED: 'true' } })
 })
 afterAll(() => world?.machine.stop())
 
-const paths = [
-  '/',
-  '/whoami',
-  '/health',
-  '/authenticators',
-  '/authenticators/acme?type=jwt&limit=2',
-  '/authenticators/acme/jwt/ci',
-  '/authn-jwt/ci/acme',
-  '/authn/acme/login',
-  '/authn/acme/admin/authenticate',
-  '/authn/acme/host%2Fapp%2Fweb/authenticate',
-  '/authn/acme/api_key?role=user:alice@app',
-  '/authn/acme/password',
-  '/secrets/acme/variable/app%2Fdb%2Fpw?version=1',
-  '/secrets?variable_ids=acme:variable:app/db/pw',
-  '/policies/acme/policy/app',
-  '/resources/acme/variable?limit=2&offset=1&search=db',
-  '/resources/acme/variable/app%2Fdb%2Fpw?check&privilege=read&role=acme:host:app/web',
-  '/resources/acme/host/app%2Fweb?permitted_roles&privilege=read',
-  '/roles/acme/group/app%2Freaders?members&member=acme:host:app/web',
-  '/roles/acme/host/app%2Fweb?graph',
-  '/roles/acme/host/app%2Fweb?all&filter[]=group:app/readers',
-  '/public_keys/acme/user/bob%40app',
-  '/host_factory_tokens',
-  '/host_factories/hosts',
-  '/audit/resources/acme:variable:app/db/pw?limit=3',
+/** Parts of paths that lead somewhere, by the names that the routes give them. */
+const known: Readonly<Record<string, readonly string[]>> = {
+  account: ['acme'],
+  kind: ['variable', 'host', 'group', 'policy', 'user'],
+  id: ['app', 'app%2Fdb%2Fpw', 'app%2Fweb', 'app%2Freaders', 'data%2Fdynamic%2Fx', 'bob%40app'],
+  login: ['admin', 'host%2Fapp%2Fweb'],
+  authn: ['authn', 'authn-jwt'],
+  type: ['jwt', 'aws'],
+  member: ['app%2Fweb'],
+}
+const queries = [
+  '',
+  '',
+  'version=1',
+  'variable_ids=acme:variable:app/db/pw',
+  'limit=2&offset=1&search=db',
+  'privilege=read&role=acme:host:app/web',
+  'member=acme:host:app/web',
+  'filter[]=group:app/readers',
+  'role=user:alice@app',
+  'sort=id&projection=minimal&keep_secrets=true',
+  'dryRun=true&depth=1',
 ]
+
+/** Every route that there is, asked for something that may be there. */
+function pathOf(random: Random): string {
+  const { path, selector } = random.pick(allRoutes)
+  const filled = path.replace(/:(\w+)\*?/g, (_, name: string) => random.pick(known[name] ?? ['x', 'ci']))
+  const query = [selector, random.pick(queries)].filter((part) => part).join('&')
+  return query === '' ? filled : `${filled}?${query}`
+}
+
 const odd = [
   '%',
   '%00',
@@ -81,6 +89,11 @@ const bodies = [
   '- !policy\n  id: a\n  body: [',
   '{"a":',
   '{"type":"jwt","name":"ci","data":{"identity":{"__proto__":1}}}',
+  '{"name":"b","branch":"app","owner":{"kind":"group","id":["x"]},"annotations":{"a":1}}',
+  '{"kind":"host","id":"app/web"}',
+  '{"enabled":"true"}',
+  '{"id":"i","type":"aws","max_ttl":1e400,"data":{"access_key_id":[]}}',
+  '[[[[[[[[[[{}]]]]]]]]]]',
   '{"host_factory":["x"],"expiration":{"a":1}}',
   'host_factory=acme:host_factory:app/factory&expiration=2099-01-01T00:00:00Z&count=-1',
   'id[]=a&id=b&annotations=x',
@@ -143,6 +156,14 @@ function raw(
   })
 }
 
+const match = createMatcher(allRoutes)
+
+/** Some routes answer 500 or 501 about what they are asked. */
+function namedBy(method: string, path: string, status: number): boolean {
+  const [target = '', query = ''] = path.split('?')
+  return match(method, target, parseQuery(query))?.route.docs.answers.includes(status) ?? false
+}
+
 test(`${requests} odd requests to each node never meet a fault`, { timeout: 10 * 60_000 }, async () => {
   const random = seeded(runSeed('requests'))
   const authorizations = [
@@ -154,12 +175,12 @@ test(`${requests} odd requests to each node never meet a fault`, { timeout: 10 *
   const faults: string[] = []
   for (let n = 0; n < requests; n++) {
     const method = random.pick(methods)
-    const path = mutated(random, random.pick(paths))
+    const path = mutated(random, pathOf(random))
     const headers = { Authorization: random.pick(authorizations), ...random.pick(headerSets) }
     const body = random.pick(bodies)
     for (const node of [world.machine.leader, world.machine.follower]) {
       const status = await raw(node.url, method, path, headers, body)
-      if (status === 'closed' || status >= 500)
+      if (status === 'closed' || (status >= 500 && !namedBy(method, path, status)))
         faults.push(`${status} ${node.url} ${method} ${path} ${JSON.stringify(headers).slice(0, 200)}`)
     }
   }
