@@ -3,7 +3,7 @@
 import { fromUtf8, utf8 } from '../base/bytes.ts'
 import { identifierOf } from '../id/resource-id.ts'
 import type { Change } from '../ledger/change.ts'
-import { policyBatch, prefixesWithin } from '../ledger/reads/policy.ts'
+import { policyBatch, prefixesWithin, type Remover } from '../ledger/reads/policy.ts'
 import type { FactsOf } from '../ledger/store.ts'
 import { touchedBy } from '../policy/load.ts'
 import { type PlanTools, plan } from '../policy/plan.ts'
@@ -14,7 +14,11 @@ import { drawApiKey } from '../token/api-key.ts'
 import type { Context } from './route.ts'
 
 /** What is to be, and the policy that will hold it. Nothing in it is relative. */
-export type Made = { readonly policy: string } & Partial<Resolved>
+export type Made = {
+  readonly policy: string
+  /** Who may have its deletions; whoever may update the policy where it is absent. */
+  readonly remover?: Remover
+} & Partial<Resolved>
 
 const nothing: Resolved = { records: [], grants: [], permits: [], revokes: [], denies: [], deletes: [] }
 
@@ -33,7 +37,8 @@ export function madeRecord(
 /** Every row that it can touch; `access` among them is the caller's to the policy. */
 export function madeBatch(made: Made) {
   const read = { text: '', resolved: { ...nothing, ...made }, warnings: [] }
-  return policyBatch(touchedBy(read, made.policy, modeOf(made)))
+  const touched = touchedBy(read, made.policy, modeOf(made))
+  return policyBatch({ ...touched, remover: made.remover ?? touched.remover })
 }
 
 /** Throws `PolicyError` for a role or resource that is not there. */

@@ -108,9 +108,9 @@ function operationOf(rows: readonly AnyRoute[]): Json {
   }
 }
 
-/** Every status that a row is answered with. Without a valid token none of those that want one is looked at. */
+/** Every status that a row is answered with. Where a token is looked at, it may be no good, or its role be gone. */
 export const answersOf = ({ access, docs }: AnyRoute): readonly number[] =>
-  access === 'token' ? [...docs.answers, 401] : docs.answers
+  access === 'open' ? docs.answers : [...new Set([...docs.answers, 401, 403])]
 
 const wordsOf = ({ selector, docs }: AnyRoute): string =>
   selector === undefined ? docs.does : `With ?${selector}: ${docs.does}`
@@ -182,7 +182,7 @@ const meanings: Readonly<Record<number, string>> = {
   204: 'Done; nothing to say',
   400: 'The request cannot be understood',
   401: 'No credentials, or wrong ones',
-  403: 'Seen, but not allowed',
+  403: 'Seen, but not allowed; or the caller is no more',
   404: 'Not there, or not to be seen by the caller',
   405: 'Not allowed here: a Follower writes nothing',
   406: 'The value cannot be put into JSON',

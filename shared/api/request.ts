@@ -116,9 +116,9 @@ type Parsed =
 
 /**
  * The body of the few routes that read forms (http-api 2): no media type or a form type means form pairs, JSON
- * means an object (malformed: 400), anything else is ignored.
+ * means an object (malformed: 400), anything else is ignored unless `others` are forms too.
  */
-function parsedBody({ header, body }: RouteRequest): Parsed {
+function parsedBody({ header, body }: RouteRequest, others: 'ignored' | 'forms'): Parsed {
   const type = (header('content-type') ?? '').split(';')[0]!.trim().toLowerCase()
   if (body.length === 0) return { kind: 'form', pairs: noQuery }
   const text = fromUtf8(body)
@@ -127,13 +127,13 @@ function parsedBody({ header, body }: RouteRequest): Parsed {
     if (!isObject(members)) throw new DomainError('bad_request', '')
     return { kind: 'json', members }
   }
-  const isForm = type === '' || !type.includes('/') || type === 'application/x-www-form-urlencoded'
+  const isForm = others === 'forms' || !type.includes('/') || type === 'application/x-www-form-urlencoded'
   return { kind: 'form', pairs: isForm && text !== undefined ? parseQuery(text) : noQuery }
 }
 
-/** Query and body together, as texts. */
-export function parametersOf(request: RouteRequest): Query {
-  const body = parsedBody(request)
+/** Query and body together, as texts. `others`: what a body is whose type is neither that of a form nor JSON. */
+export function parametersOf(request: RouteRequest, others: 'ignored' | 'forms' = 'ignored'): Query {
+  const body = parsedBody(request, others)
   const pairs = body.kind === 'json' ? Object.entries(body.members).map(jsonPair) : body.pairs
   return new Map([...request.query, ...pairs])
 }
@@ -146,7 +146,7 @@ export type Members = {
 
 /** Query and body together, for routes that tell a number from its text. */
 export function membersOf(request: RouteRequest): Members {
-  const body = parsedBody(request)
+  const body = parsedBody(request, 'ignored')
   const isForm = body.kind === 'form'
   const own = isForm ? Object.fromEntries(body.pairs) : body.members
   return { members: { ...Object.fromEntries(request.query), ...own }, isForm }

@@ -69,6 +69,7 @@ export function touchedBy(read: LoadRead, policy: string, mode: LoadMode): Touch
     ],
     publicKeys,
     deleted: doomedBy(deletes, records, policy),
+    remover: { privilege: 'update', of: [policy] },
   }
 }
 

@@ -1,12 +1,16 @@
 // `npm run test:clients`: clients of the reference, unmodified, against a Leader and a Follower over HTTPS. Each is
 // fetched by its name from its ordinary registry; what has no toolchain here is named and left out.
 import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Certificates, certificatesFor } from '../support/certificates.ts'
 import { oneMachine } from '../support/nodes.ts'
-import { type Client, clients } from './clients.ts'
+import { clients } from './clients.ts'
+import type { Client, Run } from './run.ts'
 
 const CERTIFICATES = 'HOLDFAST_TEST_CERTIFICATES'
 
@@ -30,9 +34,26 @@ async function again(): Promise<number> {
 
 type Tally = { passed: number; failed: number }
 
+/** Makes a secret of every order, as an operator's own engine would. */
+async function secretEngine(): Promise<Server> {
+  const made = { data: { access_key_id: 'ASIAIOSFODNN7EXAMPLE', secret_access_key: 'k', session_token: 't' } }
+  const engine = createServer((request, response) => {
+    request.resume().once('end', () => response.end(JSON.stringify(made)))
+  }).listen(0, '127.0.0.1')
+  await once(engine, 'listening')
+  return engine
+}
+
 async function run(certificates: Certificates): Promise<number> {
   const asked = process.argv.slice(2)
-  const machine = await oneMachine({ tls: certificates })
+  const engine = await secretEngine()
+  const machine = await oneMachine({
+    tls: certificates,
+    env: {
+      CONJUR_FEATURE_DYNAMIC_SECRETS_ENABLED: 'true',
+      HOLDFAST_SECRET_ENGINE_URL: `http://127.0.0.1:${(engine.address() as AddressInfo).port}`,
+    },
+  })
   const tally: Tally = { passed: 0, failed: 0 }
   const leftOut: string[] = []
   try {
@@ -47,23 +68,30 @@ async function run(certificates: Certificates): Promise<number> {
         leftOut.push(`${client.name}: there is no ${missing[0]} here`)
         continue
       }
-      await runOne(client, tally, {
+      const why = await runOne(client, tally, {
         CONJUR_APPLIANCE_URL: machine.leader.url,
         CONJUR_FOLLOWER_URL: machine.follower.url,
         CONJUR_ACCOUNT: machine.account,
         CONJUR_CERT_FILE: join(machine.directory, 'ca.pem'),
         CONJUR_ADMIN_KEY: machine.adminKey(),
       })
+      if (why !== undefined) leftOut.push(`${client.name}: ${why}`)
     }
   } finally {
     await machine.stop()
+    engine.close()
   }
   for (const line of leftOut) process.stdout.write(`left out: ${line}\n`)
   process.stdout.write(`${tally.passed} passed, ${tally.failed} failed\n`)
   return tally.failed === 0 && tally.passed > 0 ? 0 : 1
 }
 
-async function runOne(client: Client, tally: Tally, env: Readonly<Record<string, string>>): Promise<void> {
+/** Resolves with why the client was left out, if it was. */
+async function runOne(
+  client: Client,
+  tally: Tally,
+  env: Readonly<Record<string, string>>,
+): Promise<string | undefined> {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-client-'))
   let passed = 0
   const note = (line: string): void => {
@@ -73,12 +101,11 @@ async function runOne(client: Client, tally: Tally, env: Readonly<Record<string,
       process.stdout.write(`${client.name}: ${line}\n`)
     }
   }
+  const own: Run = { directory, env: { ...process.env, ...env, CONJUR_WORK_DIR: directory }, note }
   try {
-    const version = await client.run({
-      directory,
-      env: { ...process.env, ...env, CONJUR_WORK_DIR: directory },
-      note,
-    })
+    const absent = await client.fetch?.(own)
+    if (absent !== undefined) return absent
+    const version = await client.run(own)
     process.stdout.write(`${client.name} ${version}: ${passed} calls passed\n`)
   } catch (error) {
     tally.failed++
@@ -87,6 +114,7 @@ async function runOne(client: Client, tally: Tally, env: Readonly<Record<string,
     tally.passed += passed
     rmSync(directory, { recursive: true, force: true })
   }
+  return undefined
 }
 
 const file = process.env[CERTIFICATES]

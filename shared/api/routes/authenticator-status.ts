@@ -28,7 +28,8 @@ type Input = {
 }
 
 function inputOf({ params }: RouteRequest): Input {
-  const { account, authn, service } = params as { account: string; authn: string; service?: string }
+  const account = params.account!
+  const [authn, service] = namesOf(params.authn!, params.service)
   const identifier = branchOf(authn, service)
   return {
     authenticator: authn,
@@ -37,6 +38,13 @@ function inputOf({ params }: RouteRequest): Input {
     statusService: makeId(account, 'webservice', statusOf(identifier)),
     prefix: makeId(account, 'variable', `${identifier}/`),
   }
+}
+
+/** Clients also name an authenticator and its service in one segment: `authn-jwt%2Fci`. */
+function namesOf(authn: string, service: string | undefined): [string, string | undefined] {
+  const slash = authn.indexOf('/')
+  if (service !== undefined || slash < 0) return [authn, service]
+  return [authn.slice(0, slash), authn.slice(slash + 1)]
 }
 
 function eventOf(operation: AuthnOperation, input: Input, caller: Caller, error: string | undefined) {
@@ -147,9 +155,10 @@ const enable = (id: string, path: string) =>
     access: 'optional',
     effect: 'write',
     bodyLimit: limits.bodyBytes,
+    // Clients send the form as text/plain, too: were it ignored, switching on would switch off.
     input: (request) => ({
       ...inputOf(request),
-      enabled: textOf(parametersOf(request), 'enabled') === 'true',
+      enabled: textOf(parametersOf(request, 'forms'), 'enabled') === 'true',
     }),
     facts: ({ webservice }) => ({ access: accessQuery(webservice), held: switchQuery(webservice) }),
     decide({ access, held }, input, { caller }) {

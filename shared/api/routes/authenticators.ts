@@ -388,7 +388,11 @@ const destroy = route({
     const made: Made =
       place === undefined || authenticator === undefined
         ? nothingMade
-        : { policy: place.parent, deletes: doomed(place, authenticator) }
+        : {
+            policy: place.parent,
+            deletes: doomed(place, authenticator),
+            remover: { privilege: 'delete', of: [place.branch, place.parent] },
+          }
     return { ...target, made }
   },
   facts: ({ made, place }) => ({

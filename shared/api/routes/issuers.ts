@@ -303,10 +303,11 @@ const update = route({
   },
 })
 
-const deletion = ({ account, issuer }: OneInput): Made => ({
-  policy: issuersPolicy(account),
-  deletes: [issuerPolicy(account, issuer)],
-})
+function deletion({ account, issuer }: OneInput): Made {
+  const own = issuerPolicy(account, issuer)
+  const remover = { privilege: 'update', of: [own] }
+  return { policy: issuersPolicy(account), deletes: [own], remover }
+}
 
 const destroy = route({
   id: 'deleteIssuer',

@@ -23,9 +23,16 @@ export type Touched = {
   readonly publicKeys: readonly string[]
   /** Records that its deletions may take with them; what depends on these is read as well. */
   readonly deleted: readonly string[]
-  /** A policy that goes with every record inside its namespace, if the caller may update it. */
+  /** A policy that goes with every record inside its namespace. */
   readonly emptied?: string
+  readonly remover: Remover
 }
+
+/**
+ * What goes is looked for only for whoever has the privilege on one of the records: anybody may ask, and what goes
+ * with a large policy takes long to find.
+ */
+export type Remover = { readonly privilege: string; readonly of: readonly string[] }
 
 const doomedTables = [
   'roles',
@@ -145,15 +152,16 @@ const withinSql = (table: 'resources' | 'roles', list: string): string =>
   `SELECT r.id AS id FROM list(${list}) JOIN ${table} r ON r.id >= value AND ` +
   "r.id < substr(value, 1, length(value) - 1) || '0'"
 
-const MAY_UPDATE =
+/** Whether the caller may do this to the resource `r`. */
+const may = (privilege: string): string =>
   '(r.owner IN (SELECT id FROM closure) OR EXISTS (SELECT 1 FROM permissions p WHERE p.resource = r.id ' +
-  "AND p.privilege = 'update' AND p.role IN (SELECT id FROM closure)))"
+  `AND p.privilege = ${privilege} AND p.role IN (SELECT id FROM closure)))`
 
 /** True when something below the policy goes that the caller may not update (policy 6). */
 function unchangeableQuery({ policy, mode, emptied }: Touched): Query<boolean> {
   const all = mode === 'PUT' || emptied !== undefined
   return {
-    sql: `${withinSql('resources', '?1')} WHERE NOT ${MAY_UPDATE} LIMIT 1`,
+    sql: `${withinSql('resources', '?1')} WHERE NOT ${may("'update'")} LIMIT 1`,
     params: [JSON.stringify(all ? prefixesWithin(policy) : [])],
     read: (rows: readonly Row[]) => rows.length > 0,
   }
@@ -163,35 +171,36 @@ function unchangeableQuery({ policy, mode, emptied }: Touched): Query<boolean> {
  * Everything that deletions take with them, recursively: records owned by a deleted role, records and rows that a
  * deleted policy defined. The records are those the text deletes and, for PUT, those it no longer declares.
  */
-const undeclaredOrDeleted = ofUpdater(
-  'SELECT id FROM resources WHERE policy = ?1 AND ?2 = 1 AND id NOT IN (SELECT value FROM list(?3)) ' +
-    'UNION SELECT id FROM roles WHERE policy = ?1 AND ?2 = 1 AND id NOT IN (SELECT value FROM list(?3)) ' +
-    'UNION SELECT value AS id FROM list(?4)',
+const undeclaredOrDeleted = ofRemover(
+  'SELECT id FROM resources WHERE policy = ?3 AND ?4 = 1 AND id NOT IN (SELECT value FROM list(?5)) ' +
+    'UNION SELECT id FROM roles WHERE policy = ?3 AND ?4 = 1 AND id NOT IN (SELECT value FROM list(?5)) ' +
+    'UNION SELECT value AS id FROM list(?6)',
 )
 
-const within = ofUpdater(
-  `SELECT ?1 AS id UNION ${withinSql('resources', '?2')} UNION ${withinSql('roles', '?2')}`,
+const within = ofRemover(
+  `SELECT ?3 AS id UNION ${withinSql('resources', '?4')} UNION ${withinSql('roles', '?4')}`,
 )
 
-/** Nothing at all for whoever may not update the policy `?1`: anybody may ask, and what goes with a large one takes long to find. */
-function ofUpdater(ids: string): string {
+/** Nothing at all for whoever lacks the privilege `?1` on all of `?2`. */
+function ofRemover(ids: string): string {
   return (
-    `SELECT id FROM (${ids}) AS found ` +
-    `WHERE EXISTS (SELECT 1 FROM resources r WHERE r.id = ?1 AND ${MAY_UPDATE})`
+    `SELECT id FROM (${ids}) AS found WHERE EXISTS ` +
+    `(SELECT 1 FROM list(?2) JOIN resources r ON r.id = value WHERE ${may('?1')})`
   )
 }
 
 function doomedQueries(touched: Touched, list: (ids: readonly string[]) => string) {
-  const { emptied } = touched
+  const { emptied, remover } = touched
+  const guard = [remover.privilege, list(remover.of)]
   const replaces = touched.mode === 'PUT' && touched.planned
   const nothing = emptied === undefined && !replaces && touched.deleted.length === 0
   const seed: Seed =
     emptied === undefined
       ? {
           sql: undeclaredOrDeleted,
-          params: [touched.policy, replaces ? 1 : 0, list(touched.declared), list(touched.deleted)],
+          params: [...guard, touched.policy, replaces ? 1 : 0, list(touched.declared), list(touched.deleted)],
         }
-      : { sql: within, params: [emptied, list(prefixesWithin(emptied))] }
+      : { sql: within, params: [...guard, emptied, list(prefixesWithin(emptied))] }
   const query = <N extends DoomedTable>(table: N, ...more: readonly string[]): Query<RowOf<N>[]> => {
     if (nothing) return noRows()
     // One branch per column: joined by OR, Postgres would use no index.

@@ -235,6 +235,8 @@ test('switched by form and JSON; anything but true is off', async () => {
     ['', '', false],
     ['enabled=true', 'application/x-www-form-urlencoded', true],
     ['{"enabled":"false"}', 'application/json', false],
+    ['enabled=true', 'text/plain; charset=utf-8', true],
+    ['enabled=false', 'text/plain; charset=utf-8', false],
   ] as const) {
     expect(await enable(switcher, path, body, type)).toEqual([204, ''])
     expect(await on()).toBe(expected)
@@ -261,6 +263,18 @@ test('one without services is switched as well', async () => {
   )
   expect(await enable(world.admin, '/authn-gcp/acme')).toEqual([204, ''])
   expect(await status()).toEqual([200, { status: 'ok' }])
+})
+
+test('named in one segment, with its service', async () => {
+  expect(await enable(switcher, '/authn-jwt%2Fci/acme', 'enabled=false')).toEqual([204, ''])
+  expect((await answered(monitor.request('GET', '/authn-jwt%2Fci/acme/status')))[0]).toBe(500)
+  expect(await enable(switcher, '/authn-jwt%2Fci/acme')).toEqual([204, ''])
+  expect(await answered(monitor.request('GET', '/authn-jwt%2Fci/acme/status'))).toEqual([
+    200,
+    { status: 'ok' },
+  ])
+  for (const name of ['authn-jwt%2F', 'authn-jwt%2Fnone-such', 'authn-jwt%2Fci%2Fstatus', 'authn-foo%2Fci'])
+    expect(await enable(switcher, `/${name}/acme`)).toEqual([401, ''])
 })
 
 test('not by others, and only authenticators', async () => {

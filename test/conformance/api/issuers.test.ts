@@ -497,6 +497,15 @@ describe('an issuer that goes', () => {
     expect(await health.json()).toMatchObject({ degraded: false })
   })
 
+  test('goes for whoever may update it, and nothing around it', async () => {
+    expect(await create('admin', aws('spare'))).toMatchObject([201, {}])
+    const permit = '- !permit { role: !host /stranger, privileges: [ update ], resource: !policy spare }'
+    expect((await world.admin.loadPolicy('conjur/issuers', permit)).status).toBe(201)
+    expect(await drop('stranger', 'spare')).toEqual([204, ''])
+    expect(await one('admin', 'spare')).toEqual(missing)
+    expect(await exists('policy', 'conjur/issuers/spare')).toBe(false)
+  })
+
   test('takes its variables and all that depends on them', async () => {
     expect(await drop('admin', 'aws-1')).toEqual([204, ''])
     for (const name of ['key', 'two', 'three'])

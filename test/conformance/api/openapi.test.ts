@@ -1,7 +1,7 @@
 // What holds for every row of the table: the document names it, and without a valid token nobody gets anywhere.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { allRoutes } from '#shared/api/routes/index.ts'
-import { answered, startWorld, type World } from './world.ts'
+import { answered, forbidden, loadedBy, settled, startWorld, type World } from './world.ts'
 
 let world: World
 beforeAll(async () => {
@@ -9,8 +9,14 @@ beforeAll(async () => {
 })
 afterAll(() => world?.machine.stop())
 
+/** With what is refused before anybody is looked at. */
+const queries: Readonly<Record<string, string>> = { batchSecrets: '?variable_ids=x' }
+
 const pathOf = (path: string, selector?: string): string =>
-  path.replace(/:account/, 'acme').replace(/:(\w+)\*?/g, 'x') + (selector === undefined ? '' : `?${selector}`)
+  path
+    .replace(/:account/, 'acme')
+    .replace(/:authn/, 'authn-x')
+    .replace(/:(\w+)\*?/g, 'x') + (selector === undefined ? '' : `?${selector}`)
 
 describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
   test('the document is public and has every route with its parameters (http-api note 24)', async () => {
@@ -55,4 +61,19 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
       'Authorization missing',
     ])
   })
+})
+
+test('who is removed while his token lives gets nowhere, and nowhere 401 (http-api note 29)', async () => {
+  const gone = await (await loadedBy(world.admin, '- !host gone'))('host/gone')
+  expect((await gone.request('GET', '/whoami')).status).toBe(200)
+  const removed = world.admin.loadPolicy('root', '- !delete { record: !host gone }', 'PATCH')
+  expect((await removed).status).toBe(201)
+  await settled(world)
+  for (const node of ['leader', 'follower'] as const)
+    for (const { id, method, path, selector, access } of allRoutes) {
+      if (access === 'open') continue
+      const asked = pathOf(path, selector) + (queries[id] ?? '')
+      const response = gone.at(world.machine[node].url).request(method, asked)
+      expect(await answered(response), `${node} ${method} ${asked}`).toEqual(forbidden)
+    }
 })

@@ -81,8 +81,10 @@ export async function loadedBy(admin: Client, policy: string): Promise<(login: s
     )
 }
 
+type Settling = { readonly machine: { readonly follower: { readonly url: string } }; readonly admin: Client }
+
 /** Resolves when the Follower has everything the Leader has acknowledged. */
-export async function settled({ machine, admin }: Pick<World, 'machine' | 'admin'>): Promise<void> {
+export async function settled({ machine, admin }: Settling): Promise<void> {
   const head = (await admin.request('GET', '/whoami')).headers.get('holdfast-position')!
   const answer = await admin.at(machine.follower.url).request('GET', '/whoami', {
     headers: { 'Holdfast-Min-Position': head, 'Holdfast-Inconsistent': 'wait' },
