@@ -1,0 +1,78 @@
+// What holds for requests of every kind: paths that lead nowhere, and the form of errors (http-api 1, 2.1, 3).
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Answered, answered, startWorld, type World } from './world.ts'
+
+const V2 = 'application/x.secretsmgr.v2beta+json'
+const JSON_404: Answered = [404, { status: 404, error: 'Not Found' }]
+
+let world: World
+beforeAll(async () => {
+  world = await startWorld()
+}, 120_000)
+afterAll(() => world.machine.stop())
+
+describe.each(['leader', 'follower'] as const)('at the %s', (at) => {
+  const ask = (method: string, path: string, headers: Record<string, string> = {}): Promise<Response> =>
+    world.admin.at(world.machine[at].url).request(method, path, { headers })
+
+  test.each([
+    ['GET', '/no/such'],
+    ['GET', '/roles/acme/planet/x'],
+    ['GET', '/roles/acme/planet/x?members'],
+    ['GET', '/resources/acme/planet'],
+    ['GET', '/resources/acme/planet/x'],
+    ['GET', '/secrets/acme/planet/x'],
+    ['POST', '/secrets/acme/host/x'],
+    ['GET', '/policies/acme/planet/x'],
+    ['POST', '/policies/acme/planet/x'],
+    ['GET', '/public_keys/acme/planet/x'],
+    ['GET', '/issuers/acme'],
+  ])('%s %s leads nowhere, which is said in JSON to whoever accepts it', async (method, path) => {
+    expect(await answered(ask(method, path))).toEqual([404, ''])
+    expect(await answered(ask(method, path, { Accept: 'application/json' }))).toEqual(JSON_404)
+    const v2 = await ask(method, path, { Accept: V2 })
+    expect([v2.status, v2.headers.get('content-type')]).toEqual([404, V2])
+    expect(await v2.json()).toEqual({ code: '404', message: 'Not Found' })
+  })
+
+  test.each([
+    ['GET', '/authn/acme/alice/authenticate'],
+    ['GET', '/authn-jwt/ci/acme/authenticate'],
+    ['POST', '/authn-oidc/acme/providers'],
+    ['POST', '/authenticators'],
+    ['GET', '/host_factories/hosts'],
+    ['GET', '/assets/logo.png'],
+    ['POST', '/'],
+  ])('%s %s is no route, and no token is looked at (http-api note 3)', async (method, path) => {
+    expect((await ask(method, path, { Authorization: 'Token token="bad"' })).status).toBe(404)
+  })
+
+  test.each(['/authn/acme/nothing', '/public_keys/acme'])(
+    '%s looks at a token if there is one',
+    async (path) => {
+      expect((await ask('POST', path, { Authorization: '' })).status).toBe(404)
+      expect((await ask('POST', path, { Authorization: 'Token token="bad"' })).status).toBe(401)
+    },
+  )
+
+  test('what goes with an error status and is no error keeps its form in V2', async () => {
+    const status = await ask('GET', '/authn-planet/x/acme/status', { Accept: V2 })
+    expect([status.status, await status.json()]).toEqual([404, expect.objectContaining({ status: 'error' })])
+    const missing = await ask('GET', '/resources/acme/variable/none', { Accept: V2 })
+    expect(await missing.json()).toEqual({
+      code: '404',
+      message: "Variable 'none' not found in account 'acme'",
+    })
+  })
+})
+
+test('a report of a dry run keeps its form in V2', async () => {
+  const report = await world.admin.request('POST', '/policies/acme/policy/root?dryRun=true', {
+    body: '- !planet x\n',
+    headers: { Accept: V2 },
+  })
+  expect([report.status, await report.json()]).toEqual([
+    422,
+    { status: 'Invalid YAML', errors: [expect.objectContaining({ line: 1, column: 0 })] },
+  ])
+})
