@@ -66,6 +66,19 @@ describe.each(['leader', 'follower'] as const)('at the %s', (at) => {
   })
 })
 
+test.each([
+  ['/accounts', '{"id":DEEP}', 'application/json'],
+  ['/branches/acme', '{"name":"a","branch":"/","annotations":{"a":DEEP}}', V2],
+  ['/authenticators/acme', '{"type":"jwt","name":"a","data":DEEP}', V2],
+  ['/groups/acme/app/readers/members', '{"kind":DEEP,"id":"x"}', V2],
+])('a body at %s that is nested deep is refused like one that is no JSON', async (path, body, type) => {
+  for (const levels of [70, 30_000]) {
+    const deep = body.replace('DEEP', '['.repeat(levels) + ']'.repeat(levels))
+    const headers = { Accept: type, 'Content-Type': type }
+    expect((await world.admin.request('POST', path, { body: deep, headers })).status).toBe(400)
+  }
+})
+
 test('a report of a dry run keeps its form in V2', async () => {
   const report = await world.admin.request('POST', '/policies/acme/policy/root?dryRun=true', {
     body: '- !planet x\n',
