@@ -12,6 +12,8 @@ export type ApiSettings = {
   readonly hostTokenTtlSeconds: number
   /** False: policy loads refuse hosts whose annotation authn/api-key is absent or false. */
   readonly authnApiKeyDefault: boolean
+  /** True: policy loads refuse users that the admin does not own. */
+  readonly usersInRootPolicyOnly: boolean
   /** 0 means no cap. */
   readonly resourceListLimitMax: number
   readonly hostFactoriesEnabled: boolean
@@ -32,6 +34,7 @@ export const defaultApiSettings: ApiSettings = {
   userTokenTtlSeconds: limits.tokenTtlSeconds,
   hostTokenTtlSeconds: limits.tokenTtlSeconds,
   authnApiKeyDefault: true,
+  usersInRootPolicyOnly: false,
   resourceListLimitMax: limits.resourceListLimit,
   hostFactoriesEnabled: true,
   dynamicSecretsEnabled: false,
