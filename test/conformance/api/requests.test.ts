@@ -1,13 +1,15 @@
 // What holds for requests of every kind: paths that lead nowhere, and the form of errors (http-api 1, 2.1, 3).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Answered, answered, startWorld, type World } from './world.ts'
+import { type Answered, answered, argument, startWorld, type World } from './world.ts'
 
 const V2 = 'application/x.secretsmgr.v2beta+json'
+const FORM = 'application/x-www-form-urlencoded'
 const JSON_404: Answered = [404, { status: 404, error: 'Not Found' }]
 
 let world: World
 beforeAll(async () => {
-  world = await startWorld()
+  // A zone of its own: times that name none are UTC wherever a node stands.
+  world = await startWorld({ env: { TZ: 'America/New_York' } })
 }, 120_000)
 afterAll(() => world.machine.stop())
 
@@ -77,6 +79,56 @@ test.each([
     const headers = { Accept: type, 'Content-Type': type }
     expect((await world.admin.request('POST', path, { body: deep, headers })).status).toBe(400)
   }
+})
+
+describe('a host factory', () => {
+  const factory = (form: string): Promise<Answered> =>
+    answered(
+      world.admin.request('POST', '/host_factory_tokens', {
+        body: `host_factory=acme:host_factory:app/factory&${form}`,
+        headers: { 'Content-Type': FORM },
+      }),
+    )
+
+  test.each(['2037-01-01T00:00:00', '2037-01-01 00:00', '2037-01-01', '2036-12-31T19:00:00-0500'])(
+    'takes %s as UTC or as the zone says',
+    async (expiration) => {
+      expect(await factory(`expiration=${encodeURIComponent(expiration)}`)).toMatchObject([
+        200,
+        [{ expiration: '2037-01-01T00:00:00Z' }],
+      ])
+    },
+  )
+
+  test('makes no host whose annotation has a name that no store can hold', async () => {
+    const [, tokens] = await factory('expiration=2037-01-01')
+    const made = fetch(`${world.machine.leader.url}/host_factories/hosts`, {
+      method: 'POST',
+      headers: {
+        Authorization: `Token token="${(tokens as { token: string }[])[0]!.token}"`,
+        'Content-Type': FORM,
+      },
+      body: `id=h&annotations[${'n'.repeat(600)}]=v`,
+    })
+    expect(await answered(made)).toEqual(argument('Invalid annotation: its name is longer than 500 bytes'))
+  })
+})
+
+test.each(['-1', '0', '7', '9'.repeat(20)])('there is no version %s of a secret', async (version) => {
+  const got = world.admin.request('GET', `/secrets/acme/variable/app%2Fdb%2Fpw?version=${version}`)
+  const message = 'CONJ00076E Variable acme:variable:app/db/pw is empty or not found.'
+  expect(await answered(got)).toEqual([404, { error: { code: 'not_found', message } }])
+})
+
+test.each([
+  ['ssh-ecdsa-nistp256 AAAA work', 201],
+  ['ssh-rsa AAAA', 201],
+  ['ssh-x AAAA', 422],
+])('the public key %j is answered %d', async (line, status) => {
+  const set = await world.admin.request('POST', '/secrets/acme/public_key/user%2Fbob%40app%2Flaptop', {
+    body: line,
+  })
+  expect(set.status).toBe(status)
 })
 
 test('a report of a dry run keeps its form in V2', async () => {
