@@ -14,6 +14,8 @@ export type ApiSettings = {
   readonly authnApiKeyDefault: boolean
   /** True: policy loads refuse users that the admin does not own. */
   readonly usersInRootPolicyOnly: boolean
+  /** Hashes of the passwords that users get when a policy declares them, by `passwordName` (policy 3). */
+  readonly passwords: Readonly<Record<string, string>>
   /** 0 means no cap. */
   readonly resourceListLimitMax: number
   readonly hostFactoriesEnabled: boolean
@@ -35,6 +37,7 @@ export const defaultApiSettings: ApiSettings = {
   hostTokenTtlSeconds: limits.tokenTtlSeconds,
   authnApiKeyDefault: true,
   usersInRootPolicyOnly: false,
+  passwords: {},
   resourceListLimitMax: limits.resourceListLimit,
   hostFactoriesEnabled: true,
   dynamicSecretsEnabled: false,

@@ -9,7 +9,10 @@ const JSON_404: Answered = [404, { status: 404, error: 'Not Found' }]
 let world: World
 beforeAll(async () => {
   // A zone of its own: times that name none are UTC wherever a node stands.
-  world = await startWorld({ env: { TZ: 'America/New_York' } })
+  world = await startWorld({
+    env: { TZ: 'America/New_York' },
+    leaderEnv: { CONJUR_PASSWORD_BOB_APP: 'SEcret12!!!!' },
+  })
 }, 120_000)
 afterAll(() => world.machine.stop())
 
@@ -129,6 +132,17 @@ test.each([
     body: line,
   })
   expect(set.status).toBe(status)
+})
+
+test('a user whose password stands in the environment logs in with it', async () => {
+  const login = (user: string): Promise<Answered> =>
+    answered(
+      fetch(`${world.machine.leader.url}/authn/acme/login`, {
+        headers: { Authorization: `Basic ${btoa(`${user}:SEcret12!!!!`)}` },
+      }),
+    )
+  expect(await login('bob@app')).toEqual([200, world.keys.get('acme:user:bob@app')])
+  expect(await login('alice@app')).toEqual([401, ''])
 })
 
 test('a report of a dry run keeps its form in V2', async () => {

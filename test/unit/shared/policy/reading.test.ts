@@ -96,3 +96,29 @@ describe('users below root', () => {
     expect(new Account().load('POST', below).status).toBe(201)
   })
 })
+
+test('users get the passwords that the operator names, whenever a policy declares them', () => {
+  const passwords: Record<string, string> = { ALICE_APP: 'first' }
+  const account = new Account({ passwords })
+  const held = () =>
+    Object.fromEntries(account.rows('credentials').map(({ role, password }) => [short(role), password]))
+  const text = '- !policy { id: app, body: [ !user alice, !host alice ] }\n- !user bob\n'
+  expect(account.load('POST', text).status).toBe(201)
+  expect(held()).toEqual({
+    'user admin': null,
+    'user alice@app': 'first',
+    'host app/alice': null,
+    'user bob': null,
+  })
+  passwords.ALICE_APP = 'second'
+  passwords.BOB = 'his'
+  expect(account.load('PATCH', '- !user bob\n').changes).toHaveLength(2)
+  delete passwords.BOB
+  expect(account.load('PUT', text).status).toBe(201)
+  expect(held()).toEqual({
+    'user admin': null,
+    'user alice@app': 'second',
+    'host app/alice': null,
+    'user bob': 'his',
+  })
+})
