@@ -24,6 +24,7 @@ import { openTokenSocket } from '#shared/node/token-socket.ts'
 import { accountChanges, SYSTEM_ROOT, systemChanges } from '#shared/policy/bootstrap.ts'
 import { readLoad } from '#shared/policy/load.ts'
 import { type Keyring, recordId } from '#shared/secret/keyring.ts'
+import { passwordsOf } from '#shared/secret/password.ts'
 import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
 import { drawApiKey } from '#shared/token/api-key.ts'
 import { auditRows } from './audit/query.ts'
@@ -49,7 +50,7 @@ import type { LeaderSettings } from './settings.ts'
 /** Serves until the signal is aborted. */
 export async function runLeader(settings: LeaderSettings, signal: AbortSignal, log: Log): Promise<void> {
   const clock = systemClock
-  const apiSettings = apiSettingsOf(settings)
+  const apiSettings = { ...apiSettingsOf(settings), passwords: await passwordsOf(process.env) }
   const keyring = await loadKeyring(settings.data_key_file)
   const tls = await loadTls(settings)
   const followers = await bearersOf(settings.followers, settings.name)

@@ -10,6 +10,7 @@ import { type PlanTools, plan } from '../policy/plan.ts'
 import type { Resolved, ResolvedRecord } from '../policy/resolve.ts'
 import { definedRows } from '../policy/rows.ts'
 import { recordId } from '../secret/keyring.ts'
+import { passwordName } from '../secret/password.ts'
 import { drawApiKey } from '../token/api-key.ts'
 import type { Context } from './route.ts'
 
@@ -77,6 +78,7 @@ export function emptiedChanges(
 export function planTools({ random, keyring, settings }: Context): PlanTools {
   return {
     secretVersions: settings.secretVersions,
+    passwordOf: (user) => settings.passwords[passwordName(identifierOf(user))],
     newApiKey(role) {
       const key = drawApiKey(random)
       return { key, sealed: keyring.seal(recordId('credentials', role), utf8(key)) }

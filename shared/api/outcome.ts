@@ -6,6 +6,8 @@ import type { Batch, FactsOf } from '../ledger/store.ts'
 
 export type Body =
   | { readonly kind: 'empty' }
+  /** Nothing has this path: said in JSON to whoever accepts that (http-api 1). */
+  | { readonly kind: 'no_route' }
   | { readonly kind: 'json'; readonly value: Json }
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array; readonly type: string }

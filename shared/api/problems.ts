@@ -18,8 +18,8 @@ export const problems = {
   unauthorizedBecause: (message: string): Outcome => problem(401, 'unauthorized', message),
   badRequest: (message?: string): Outcome =>
     message === undefined ? answer(400) : problem(400, 'bad_request', message),
-  /** No such route or kind: empty. */
-  noRoute: (): Outcome => answer(404),
+  /** No such route or kind. */
+  noRoute: (): Outcome => answer(404, { kind: 'no_route' }),
   /** Missing or invisible record. `id` as full as it is known. */
   recordNotFound: (id: string): Outcome => {
     const { account, kind, identifier } = splitId(id)

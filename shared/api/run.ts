@@ -19,8 +19,8 @@ import type { ApiNode, Performed } from './node.ts'
 import { answer, type Outcome, recorded } from './outcome.ts'
 import { problems } from './problems.ts'
 import { type Answer, parseQuery, type RawRequest } from './request.ts'
-import { finish, respond, type Stamps, V2_TYPE } from './respond.ts'
-import type { AnyRoute, Caller, Context } from './route.ts'
+import { finish, respond, type Stamps } from './respond.ts'
+import type { Access, AnyRoute, Caller, Context } from './route.ts'
 
 const noBody = new Uint8Array()
 
@@ -31,14 +31,14 @@ export async function run(
   node: ApiNode,
   requestId: string,
 ): Promise<Answer> {
-  const v2 = request.header('accept') === V2_TYPE
+  const accept = request.header('accept')
   try {
     const now = node.clock.wall()
     const { outcome, stamps } = await decided(match, request, node, requestId, now)
     const finished = finish(outcome, node.tokens, now)
-    return respond(finished instanceof Promise ? await finished : finished, stamps, v2)
+    return respond(finished instanceof Promise ? await finished : finished, stamps, accept)
   } catch (error) {
-    return respond(outcomeOf(error, node, requestId), { requestId }, v2)
+    return respond(outcomeOf(error, node, requestId), { requestId }, accept)
   }
 }
 
@@ -57,7 +57,7 @@ async function decided(
   const identified = identify(access, request, node, requestId, now)
   const caller = identified instanceof Promise ? await identified : identified
   if (isOutcome(caller)) return { outcome: caller, stamps: { requestId } }
-  if (match === undefined) return { outcome: unknownRoute(request), stamps: { requestId } }
+  if (match === undefined) return { outcome: problems.noRoute(), stamps: { requestId } }
   const { route, params } = match
   const body = route.bodyLimit === undefined ? noBody : await request.body(route.bodyLimit)
   if (node.elsewhere !== undefined && body.length > (route.elsewhereBytes ?? Number.POSITIVE_INFINITY))
@@ -223,15 +223,14 @@ function readOnly(node: ApiNode): Outcome {
   return leader === undefined ? outcome : { ...outcome, headers: { 'X-Leader-Url': leader } }
 }
 
-/** Paths under an authenticator look at a token only if there is one; all others want one, known or not (http-api 3). */
-const accessOfUnknown = (path: string): 'optional' | 'token' =>
-  /^\/authn(-[^/]*)?\//.test(path) ? 'optional' : 'token'
+/** Where a token is not looked at, and where only if there is one; all other paths want one, known or not (http-api 3). */
+const OPEN =
+  /^\/(authenticators|host_factories\/hosts|assets\/.*|authn(-[^/]+)?\/.*\/authenticate|authn-oidc\/.*\/providers)?$/
+const OPTIONAL = /^\/(authn(-[^/]+)?|public_keys)\//
 
-export function unknownRoute(request: RawRequest): Outcome {
-  const wantsJson = /\bjson\b/.test(request.header('accept') ?? '')
-  return wantsJson
-    ? answer(404, { kind: 'json', value: { status: 404, error: 'Not Found' } })
-    : problems.noRoute()
+function accessOfUnknown(path: string): Access {
+  if (OPEN.test(path)) return 'open'
+  return OPTIONAL.test(path) ? 'optional' : 'token'
 }
 
 const outcomes: Record<Code, (error: DomainError) => Outcome> = {

@@ -12,6 +12,10 @@ export type ApiSettings = {
   readonly hostTokenTtlSeconds: number
   /** False: policy loads refuse hosts whose annotation authn/api-key is absent or false. */
   readonly authnApiKeyDefault: boolean
+  /** True: policy loads refuse users that the admin does not own. */
+  readonly usersInRootPolicyOnly: boolean
+  /** Hashes of the passwords that users get when a policy declares them, by `passwordName` (policy 3). */
+  readonly passwords: Readonly<Record<string, string>>
   /** 0 means no cap. */
   readonly resourceListLimitMax: number
   readonly hostFactoriesEnabled: boolean
@@ -32,6 +36,8 @@ export const defaultApiSettings: ApiSettings = {
   userTokenTtlSeconds: limits.tokenTtlSeconds,
   hostTokenTtlSeconds: limits.tokenTtlSeconds,
   authnApiKeyDefault: true,
+  usersInRootPolicyOnly: false,
+  passwords: {},
   resourceListLimitMax: limits.resourceListLimit,
   hostFactoriesEnabled: true,
   dynamicSecretsEnabled: false,

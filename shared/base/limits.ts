@@ -23,6 +23,8 @@ export const limits = {
   headersMs: 20_000,
   requestMs: 120_000,
 
+  /** Nesting of JSON that came from outside, for the same reason as of YAML. Above it is no JSON: 400. */
+  jsonDepth: 64,
   /** Nesting of policy bodies and YAML nodes: a recursion of the reader per level. Above: 422. */
   yamlDepth: 64,
   /**

@@ -55,10 +55,10 @@ export function capitalise(kind: string): string {
   return kind.charAt(0).toUpperCase() + kind.slice(1)
 }
 
-/** The words `Variable 'db/pw' not found in account 'acme'`; missing parts print as unknown (http-api 2.1). */
+/** The words `Variable 'db/pw' not found in account 'acme'`; missing parts print as unknown (http-api 2.1), a blank kind as nothing (policy 3.2). */
 export function notFoundWords(id: string): string {
   const { account, kind, identifier } = splitId(id)
-  const name = kind ? capitalise(kind) : 'Unknown kind'
+  const name = kind === undefined ? 'Unknown kind' : capitalise(kind)
   return `${name} '${identifier ?? ''}' not found in account '${account || 'unknown account'}'`
 }
 

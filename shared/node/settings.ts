@@ -29,6 +29,12 @@ const list = z
   .transform((items) => items.filter((item) => item !== ''))
 const flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')])
 const count = z.coerce.number().int().min(0)
+/** Brought into its bounds, not refused: the reference takes any number (http-api 4). */
+const tokenTtl = z.coerce
+  .number()
+  .int()
+  .transform((seconds) => Math.min(Math.max(seconds, 0), limits.tokenTtlSecondsMax))
+  .default(limits.tokenTtlSeconds)
 /** YAML reads some texts as numbers. What is not given stays so: coercion would make a text of it. */
 const text = z.preprocess(
   (value) => (typeof value === 'number' || typeof value === 'boolean' ? String(value) : value),
@@ -57,12 +63,12 @@ export const apiTable = {
   },
   user_authorization_token_ttl: {
     doc: 'Life of users’ access tokens, seconds',
-    form: count.max(limits.tokenTtlSecondsMax).default(limits.tokenTtlSeconds),
+    form: tokenTtl,
     env: ['CONJUR_USER_AUTHORIZATION_TOKEN_TTL'],
   },
   host_authorization_token_ttl: {
     doc: 'Life of hosts’ access tokens, seconds',
-    form: count.max(limits.tokenTtlSecondsMax).default(limits.tokenTtlSeconds),
+    form: tokenTtl,
     env: ['CONJUR_HOST_AUTHORIZATION_TOKEN_TTL'],
   },
   authn_api_key_default: {
@@ -74,6 +80,11 @@ export const apiTable = {
     doc: 'Most resources of one list; 0: no limit',
     form: count.default(limits.resourceListLimit),
     env: ['CONJUR_API_RESOURCE_LIST_LIMIT_MAX'],
+  },
+  users_in_root_policy_only: {
+    doc: 'Whether policies below root may not make users',
+    form: flag.default(false),
+    env: ['CONJUR_USERS_IN_ROOT_POLICY_ONLY'],
   },
   host_factories_enabled: {
     doc: 'Host factory routes',
@@ -140,6 +151,7 @@ export function apiSettingsOf(s: SettingsOf<typeof apiTable>): ApiSettings {
     hostTokenTtlSeconds: s.host_authorization_token_ttl,
     authnApiKeyDefault: s.authn_api_key_default,
     resourceListLimitMax: s.api_resource_list_limit_max,
+    usersInRootPolicyOnly: s.users_in_root_policy_only,
     hostFactoriesEnabled: s.host_factories_enabled,
     dynamicSecretsEnabled: s.dynamic_secrets_enabled,
     dynamicSecretsPerRequestMax: s.dynamic_secrets_per_request_max,

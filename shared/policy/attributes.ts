@@ -95,7 +95,7 @@ export const types = {
   member: {
     name: 'Member',
     ...statement,
-    attributes: { ...one('role', 'role'), ...one('boolean', 'admin') },
+    attributes: { ...many('role', 'role'), ...one('boolean', 'admin') },
   },
 } as const satisfies Record<string, TypeRow>
 

@@ -22,6 +22,8 @@ export type PlanTools = {
   readonly newApiKey: (role: string) => { readonly key: string; readonly sealed: Uint8Array }
   readonly sealSecret: (resource: string, version: number, value: string) => Uint8Array
   readonly openSecret: (resource: string, version: number, sealed: Uint8Array) => string
+  /** Hash of the password that the operator gives a user; undefined: none. */
+  readonly passwordOf: (user: string) => string | undefined
   /** How many values of a public key are kept. */
   readonly secretVersions: number
 }
@@ -164,13 +166,14 @@ function createCredentials(
     if (!role || (kind !== 'user' && kind !== 'host')) continue
     if (after.roles.get(id)?.policy !== policy) continue
     const held = after.credentials.get(id) as RowOf<'credentials'> | undefined
+    const password = (kind === 'user' ? tools.passwordOf(id) : undefined) ?? held?.password ?? null
     if (held === undefined) {
       const { key, sealed } = tools.newApiKey(id)
       created.set(id, key)
       after.credentials.set(id, {
         role: id,
         api_key: sealed,
-        password: null,
+        password,
         restricted_to: JSON.stringify(unique(restrictedTo)),
         expires_at: null,
         rotated_at: null,
@@ -179,7 +182,8 @@ function createCredentials(
     }
     const before = JSON.parse(held.restricted_to) as string[]
     const next = JSON.stringify(mode === 'POST' ? unique([...before, ...restrictedTo]) : unique(restrictedTo))
-    if (next !== held.restricted_to) after.credentials.set(id, { ...held, restricted_to: next })
+    if (next !== held.restricted_to || password !== held.password)
+      after.credentials.set(id, { ...held, restricted_to: next, password })
   }
 }
 

@@ -139,20 +139,19 @@ class Reader {
   }
 
   #members(values: Values): MemberStatement[] {
-    return (values.get('member') ?? []).map((value) => this.#member(value, 'member'))
+    return (values.get('member') ?? []).flatMap((value) => this.#member(value, 'member'))
   }
 
-  #member(value: YamlNode, name: string): MemberStatement {
+  /** A member may name several roles. */
+  #member(value: YamlNode, name: string): MemberStatement[] {
     const isMember = value.tag === undefined ? value.kind === 'mapping' : typeOfTag(value.tag) === 'member'
-    if (!isMember) return { role: this.#reference(value, 'member', name), admin: false }
+    if (!isMember) return [{ role: this.#reference(value, 'member', name), admin: false }]
     const values = this.#values('member', value)
-    const role = values.get('role')?.[0]
+    const roles = this.#records(values, 'role')
     const admin = values.get('admin')?.[0]
-    if (role === undefined) throw expected('Role', 'role', 'NilClass', value.mark)
-    return {
-      role: this.#reference(role, 'role', 'role'),
-      admin: admin?.kind === 'scalar' && scalarClass(admin.text) === 'TrueClass',
-    }
+    if (roles.length === 0) throw expected('Role', 'role', 'NilClass', value.mark)
+    const isAdmin = admin?.kind === 'scalar' && scalarClass(admin.text) === 'TrueClass'
+    return roles.map((role) => ({ role, admin: isAdmin }))
   }
 
   /** A role or resource that is named somewhere; what an untagged value means depends on the attribute. */

@@ -173,14 +173,17 @@ const advice: readonly (readonly [problem: RegExp, advice: string])[] = [
   [/block sequence entries are not allowed/i, "There is an unneeded '-' at the start of a line."],
   [/did not find expected '-' indicator/, 'The indentation of this line does not fit the lines around it.'],
   [
-    /flow (sequence|map|collection)/i,
+    /while parsing a flow (sequence|mapping)/,
     "A list or mapping was begun with '[' or '{' and not ended, or one of its elements cannot be read.",
   ],
   [/while scanning a tag/, `A tag lacks its '!'. The tags are: ${TAGS}`],
-  [/alias|anchor/i, 'A name holds unexpected characters. Put it between quotes if it is meant as text.'],
-  [/tab/i, 'Use spaces for indentation, not tabs.'],
   [
-    /node content/,
+    /while scanning an (alias|anchor)/,
+    'A name holds unexpected characters. Put it between quotes if it is meant as text.',
+  ],
+  [/^found a tab character/, 'Use spaces for indentation, not tabs.'],
+  [
+    /did not find expected node content/,
     'A node begins with an unexpected character. Put it between quotes if it is meant as text.',
   ],
   [/bits set to right of mask/, ''],

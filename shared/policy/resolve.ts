@@ -102,6 +102,8 @@ class Resolver {
   }
 
   #create(record: RecordStatement, namespace: string, defaultOwner: string): void {
+    if (record.kind === '' || record.kind.includes(':'))
+      throw new PolicyError(`${kindWord(record)} '${record.id}' has no kind`)
     const path = this.#path(record, namespace, false)
     if (record.kind === 'user' && path.split('/').includes('..')) throw invalidReference(path)
     const id = this.#id(record, namespace, false)
@@ -165,15 +167,15 @@ class Resolver {
   }
 }
 
-/** UTF-8 needs at most three bytes per UTF-16 unit: short texts are not measured. */
-function bounded(what: string, text: string, limitBytes: number): void {
+/** Throws `PolicyError` for what no store can hold. UTF-8 needs at most three bytes per UTF-16 unit: short texts are not measured. */
+export function bounded(what: string, text: string, limitBytes: number): void {
   if (!isStorable(text)) throw new PolicyError(`The ${what} holds a character that no name may have`)
   if (text.length * 3 <= limitBytes || utf8(text).length <= limitBytes) return
   throw new PolicyError(`The ${what} '${text.slice(0, 60)}…' is longer than ${limitBytes} bytes`)
 }
 
 const kindWord = ({ kind, role }: RecordStatement): string =>
-  kind === '' ? (role ? 'role' : 'resource') : kind.replace('_', ' ')
+  kind === '' || kind.includes(':') ? (role ? 'role' : 'resource') : kind.replace('_', ' ')
 
 /** Takes `..` segments out; too many of them, or nothing left, is an error. */
 function walk(path: string, written: string): string {

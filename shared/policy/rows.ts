@@ -1,8 +1,9 @@
 // Resolved records → the rows that a document defines (policy 1, 3).
+import { limits } from '../base/limits.ts'
 import { kindOf, makeId } from '../id/resource-id.ts'
 import type { RowOf } from '../ledger/tables.ts'
 import { PolicyError } from './errors.ts'
-import type { Resolved, ResolvedRecord } from './resolve.ts'
+import { bounded, type Resolved, type ResolvedRecord } from './resolve.ts'
 
 export type PublicKey = { readonly id: string; readonly owner: string; readonly line: string }
 
@@ -58,6 +59,8 @@ function publicKeysOf({ id, owner, publicKeys }: ResolvedRecord): PublicKey[] {
     const parts = /^\s*\S+\s+\S+\s+(\S.*?)\s*$/.exec(line)
     if (parts === null) throw new PolicyError('Invalid public key format')
     const [account = '', , ...user] = id.split(':')
-    return { id: makeId(account, 'public_key', `${kindOf(id)}/${user.join(':')}/${parts[1]}`), owner, line }
+    const key = makeId(account, 'public_key', `${kindOf(id)}/${user.join(':')}/${parts[1]}`)
+    bounded('id', key, limits.idBytes)
+    return { id: key, owner, line }
   })
 }

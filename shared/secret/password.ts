@@ -1,6 +1,6 @@
 // Passwords: the complexity rule of the API (http-api 9) and their hashes (P8).
 import { fromBase64, toBase64, utf8 } from '../base/bytes.ts'
-import { constantTimeEqual, type ScryptCost, scrypt } from '../base/native-crypto.ts'
+import { constantTimeEqual, randomBytes, type ScryptCost, scrypt } from '../base/native-crypto.ts'
 
 const RULE =
   'CONJ00046E The password you have chosen does not meet the complexity requirements. Choose a password that ' +
@@ -29,6 +29,24 @@ const KEY_BYTES = 32
 export async function hashPassword(password: string, salt: Uint8Array): Promise<string> {
   const key = await scrypt(utf8(password), salt, KEY_BYTES, cost)
   return ['scrypt', cost.N, cost.r, cost.p, toBase64(salt), toBase64(key)].join('$')
+}
+
+const PASSWORD_OF = 'CONJUR_PASSWORD_'
+
+/** How a variable of the environment calls a user: `alice@a-b` → `ALICE_A_B` (policy 3). */
+export const passwordName = (identifier: string): string =>
+  identifier.toUpperCase().replace(/[^A-Z0-9]/g, '_')
+
+/** Hashes of the passwords in variables CONJUR_PASSWORD_*, by the rest of their names. */
+export async function passwordsOf(
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<Record<string, string>> {
+  const hashes: Record<string, string> = {}
+  for (const [name, password] of Object.entries(env)) {
+    if (name.startsWith(PASSWORD_OF) && password)
+      hashes[name.slice(PASSWORD_OF.length)] = await hashPassword(password, randomBytes(16))
+  }
+  return hashes
 }
 
 /** `hash` undefined stands for a role without a password: the work is done all the same, so that time tells nothing. */

@@ -50,13 +50,17 @@ type Facts = {
   readonly [N in keyof ReturnType<typeof facts>]: ReturnType<ReturnType<typeof facts>[N]['read']>
 }
 
+/** As the caller said it. An object of JSON has no text of its own. */
+const said = (value: unknown): string => (typeof value === 'object' ? JSON.stringify(value) : String(value))
+
 /** What is wrong with the names, before anything is looked up. */
 function faultOf({ kind, memberId, member }: Input): string | undefined {
   const missing = [kind === undefined ? 'kind' : '', memberId === undefined ? 'id' : ''].filter(
     (name) => name,
   )
   if (missing.length > 0) return `CONJ00190W Missing required parameter: ${missing.join(', ')}`
-  if (typeof kind !== 'string' || !KINDS.includes(kind)) return `Kind '${kind}' is not a valid member kind`
+  if (typeof kind !== 'string' || !KINDS.includes(kind))
+    return `Kind '${said(kind)}' is not a valid member kind`
   if (typeof memberId !== 'string' || withoutSlash(memberId) === '')
     return `CONJ00192W The 'id' parameter must be of 'type=string'`
   return member === '' ? 'The id holds a character that no name may have' : undefined
@@ -78,7 +82,7 @@ function decide(
   act: () => Done,
 ): Outcome {
   if (!input.wanted) return v2NotWanted()
-  const member = { kind: String(input.kind), id: String(input.memberId) }
+  const member = { kind: said(input.kind), id: said(input.memberId) }
   const event = (error?: string) =>
     v2Event(actorOf(caller), {
       type: 'membership',

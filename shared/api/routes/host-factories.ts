@@ -75,6 +75,14 @@ const createTokens = route({
 
 const ISO_8601 = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[-+]\d\d:?\d\d)?)?$/
 
+/** Milliseconds. Without a zone it is UTC wherever this node stands; NaN for what is no time. */
+function instantOf(text: string): number {
+  const parts = ISO_8601.exec(text)
+  if (parts === null) return Number.NaN
+  const isLocal = parts[1] !== undefined && parts[4] === undefined
+  return Date.parse(isLocal ? `${text}Z` : text)
+}
+
 /** Throws in the order of the specification: expiration, count, form of the time, past, addresses. */
 function tokenParameters(query: Query, now: number): { expiresAt: number; count: number; cidr: string[] } {
   const expiration = textOf(query, 'expiration') ?? ''
@@ -84,7 +92,7 @@ function tokenParameters(query: Query, now: number): { expiresAt: number; count:
   if (count < 1 || count > limits.factoryTokensPerCall) {
     throw new DomainError('argument_error', `Invalid value for parameter 'count': ${countText}`)
   }
-  const expiresAt = ISO_8601.test(expiration) ? Date.parse(expiration) : Number.NaN
+  const expiresAt = instantOf(expiration)
   if (Number.isNaN(expiresAt)) {
     throw new DomainError('argument_error', `Input is invalid ISO8601 datetime string: ${expiration}`)
   }
@@ -157,6 +165,8 @@ const createHost = route({
     if (/^\/?conjur\//.test(id)) return problems.argument(`Invalid id: ${id}`)
     if (utf8(id).length > limits.idBytes - 200)
       return problems.argument(`Invalid id: it is longer than ${limits.idBytes - 200} bytes`)
+    if (annotations.some(([name]) => utf8(name).length > limits.nameBytes))
+      return problems.argument(`Invalid annotation: its name is longer than ${limits.nameBytes} bytes`)
     const held = details.resources[0]
     if (held !== undefined && held.owner !== token.factory) return problems.forbidden()
     const host = makeId(accountOf(token.factory), 'host', id)

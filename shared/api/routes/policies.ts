@@ -8,7 +8,7 @@ import {
 import { need, visible } from '../../authz/decide.ts'
 import { limits } from '../../base/limits.ts'
 import { sha256Hex } from '../../base/native-crypto.ts'
-import { notFoundWords } from '../../id/resource-id.ts'
+import { accountOf, kindOf, makeId, notFoundWords } from '../../id/resource-id.ts'
 import { type Change, put, remove } from '../../ledger/change.ts'
 import { usableIssuersQuery } from '../../ledger/reads/issuer.ts'
 import { type LoadMode, policyBatch } from '../../ledger/reads/policy.ts'
@@ -117,6 +117,7 @@ function loaded(
 ): Outcome {
   const { caller, now, settings } = context
   if (!settings.authnApiKeyDefault) refuseHostsWithoutKeys(read)
+  if (settings.usersInRootPolicyOnly) refuseUsersBelowRoot(read)
   checkDynamic(dynamic, facts.usableIssuers)
   const defined = definedRows(read.resolved, policy, now)
   const planned = plan(mode, policy, read.resolved, defined, facts, planTools(context))
@@ -184,6 +185,12 @@ function refuseHostsWithoutKeys({ resolved }: Loaded): void {
     const value = annotations.find(([name]) => name === 'authn/api-key')?.[1]
     if (value === undefined || value === 'false') throw new PolicyError(NO_API_KEYS + id)
   }
+}
+
+function refuseUsersBelowRoot({ resolved }: Loaded): void {
+  const isBelow = ({ id, owner }: ResolvedRecord): boolean =>
+    kindOf(id) === 'user' && owner !== makeId(accountOf(id), 'user', 'admin')
+  if (resolved.records.some(isBelow)) throw new PolicyError('User creation is disabled.')
 }
 
 function subjectOf({ table, row }: Reported): PolicySubject | undefined {

@@ -91,9 +91,10 @@ const dynamicBatch = (id: string) => ({ access: accessQuery(id), sources: dynami
 
 const attachment = { 'Content-Disposition': 'attachment' } as const
 
-/** Undefined for the newest, and for what is no whole number. */
+/** Undefined for the newest, and for what is no whole number. Versions count from 1: there is none of another number. */
 function versionNumber(text: string | undefined): number | undefined {
-  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined
+  if (text === undefined || !/^-?\d+$/.test(text)) return undefined
+  return Number.isSafeInteger(Number(text)) ? Number(text) : 0
 }
 
 const postSecret = route({
@@ -140,7 +141,7 @@ const isBlank = (value: Uint8Array): boolean =>
   value.every((byte) => byte === 32 || (byte >= 9 && byte <= 13))
 
 const isPublicKey = (value: Uint8Array): boolean =>
-  /^(ssh-(rsa|dss|ed25519|ecdsa)|ecdsa-sha2-\S+|sk-\S+) +[A-Za-z0-9+/=]+( .*)?$/.test(
+  /^(ssh-(rsa|dss|ed25519|ecdsa\S*)|ecdsa-sha2-\S+|sk-\S+) +[A-Za-z0-9+/=]+( .*)?$/.test(
     (fromUtf8(value) ?? '').trim(),
   )
 

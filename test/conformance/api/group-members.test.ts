@@ -99,6 +99,11 @@ test('what is not there, and what may not be: a branch without the right is 404 
   expect(await add(adder, 'data/g', { kind: 'layer', id: 'x' })).toEqual(
     refused(422, "Kind 'layer' is not a valid member kind"),
   )
+  for (const kind of [['x'], { toString: 1 }, { kind: 'user' }]) {
+    expect(await add(adder, 'data/g', { kind, id: 'x' })).toEqual(
+      refused(422, `Kind '${JSON.stringify(kind)}' is not a valid member kind`),
+    )
+  }
   expect(await add(adder, 'data/g', {})).toEqual(
     refused(422, 'CONJ00190W Missing required parameter: kind, id'),
   )

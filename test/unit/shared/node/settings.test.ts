@@ -67,6 +67,24 @@ describe('a setting', () => {
     expect(() => from(sources)).toThrow(expect.objectContaining({ code: 'settings_invalid' }))
   })
 
+  test.each([
+    ['-5', 0],
+    ['0', 0],
+    ['60', 60],
+    ['86400', 18_000],
+  ])('of the life of a token is brought into its bounds: %s', (given, seconds) => {
+    const env = { CONJUR_USER_AUTHORIZATION_TOKEN_TTL: given, CONJUR_HOST_AUTHORIZATION_TOKEN_TTL: given }
+    const { user_authorization_token_ttl: user, host_authorization_token_ttl: host } = readSettings(
+      apiTable,
+      {
+        flags: {},
+        env,
+        file: undefined,
+      },
+    )
+    expect([user, host]).toEqual([seconds, seconds])
+  })
+
   test('that nobody knows, and a file that is none, stop the start', () => {
     expect(() => from({ file: fileOf('nmae: x\n') })).toThrow(/^nmae \(.*holdfast.yml\): there is no such/)
     expect(() => from({ file: fileOf('- a\n') })).toThrow('is not a mapping of settings')
