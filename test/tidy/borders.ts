@@ -47,6 +47,11 @@ export const borders: readonly Border[] = [
     except: ['control-plane/cli/commands/nodes.ts'],
   },
   {
+    from: 'control-plane/failover/',
+    never: ['node:', 'pg', '#control-plane/', '../ledger/', '../postgres/', '../publish/', '#shared/node/'],
+    instead: 'ask for it with an effect, and be told with an event',
+  },
+  {
     from: 'edge-follower/',
     never: ['#control-plane/'],
     instead: 'meet in shared/replication, shared/ledger or shared/api',
@@ -83,6 +88,19 @@ export const borders: readonly Border[] = [
 
 /** Words that must not stand in the rules: time and chance are arguments there. */
 export const forbiddenWords: readonly Border[] = [
+  {
+    from: 'control-plane/failover/',
+    never: [
+      'Date.now(',
+      'Math.random(',
+      'setTimeout(',
+      'setInterval(',
+      'performance.now(',
+      'await ',
+      'async ',
+    ],
+    instead: 'the machine is told of time and answers by events',
+  },
   {
     from: 'shared/',
     never: ['Date.now(', 'Math.random(', 'setTimeout(', 'setInterval(', 'performance.now('],

@@ -1,0 +1,183 @@
+// What the control nodes agree on, as keys of the coordination store: their forms, the view that is read from them, and
+// every transaction there is (cluster 7.2). The store decides by these conditions and by nothing else.
+
+/** Bytes of write-ahead log. */
+export type Lsn = number
+
+/** Who leads, bound to his lease. */
+export type Leadership = {
+  readonly node: string
+  readonly epoch: number
+  /** Of his Postgres; unknown until it is promoted. */
+  readonly timeline: number
+}
+
+/** Who may hold the last acknowledged write. `standby` null: nobody but the Leader. */
+export type SyncDuty = {
+  readonly epoch: number
+  readonly leader: string
+  readonly standby: string | null
+}
+
+/** A Standby that hears nothing from the old Leader any more, and what it has. */
+export type Candidate = {
+  readonly epochSeen: number
+  readonly timeline: number
+  readonly received: Lsn
+}
+
+export type Promotion = { readonly node: string; readonly nextEpoch: number }
+
+/** Why a node was chosen, for people; `possibleLoss`: acknowledged writes may be missing. */
+export type Reason = { readonly because: string; readonly possibleLoss: boolean }
+
+/** Who led in an epoch; `timeline` 0 until it is known. Never changed afterwards, and never removed. */
+export type Reign = Reason & { readonly node: string; readonly timeline: number }
+
+/** Everything under the cluster's prefix, as of one revision. */
+export type View = {
+  readonly revision: number
+  /** 0 before the first Leader. */
+  readonly epoch: number
+  readonly leader: Leadership | undefined
+  readonly sync: SyncDuty | undefined
+  readonly promotion: Promotion | undefined
+  readonly candidates: ReadonlyMap<string, Candidate>
+  readonly evicted: ReadonlySet<string>
+  readonly reigns: ReadonlyMap<number, Reign>
+  /** Nodes whose lease is alive. */
+  readonly present: ReadonlySet<string>
+  readonly paused: boolean
+}
+
+export type Entry = { readonly key: string; readonly value: string }
+
+const keys = {
+  epoch: 'epoch',
+  leader: 'leader',
+  sync: 'sync',
+  promotion: 'promotion',
+  paused: 'paused',
+  candidate: (node: string): string => `candidates/${node}`,
+  evicted: (node: string): string => `evicted/${node}`,
+  reign: (epoch: number): string => `history/${epoch}`,
+  present: (node: string): string => `members/${node}`,
+}
+
+export function viewOf(entries: Iterable<Entry>, revision: number): View {
+  const held = new Map([...entries].map(({ key, value }) => [key, value]))
+  const one = <T>(key: string): T | undefined => {
+    const text = held.get(key)
+    return text === undefined ? undefined : (JSON.parse(text) as T)
+  }
+  const below = <T>(prefix: string): [string, T][] =>
+    [...held]
+      .filter(([key]) => key.startsWith(prefix))
+      .map(([key, value]) => [key.slice(prefix.length), JSON.parse(value) as T])
+  return {
+    revision,
+    epoch: one(keys.epoch) ?? 0,
+    leader: one(keys.leader),
+    sync: one(keys.sync),
+    promotion: one(keys.promotion),
+    candidates: new Map(below<Candidate>('candidates/')),
+    evicted: new Set(below('evicted/').map(([node]) => node)),
+    reigns: new Map(below<Reign>('history/').map(([epoch, reign]) => [Number(epoch), reign])),
+    present: new Set(below('members/').map(([node]) => node)),
+    paused: held.has(keys.paused),
+  }
+}
+
+/** The key must hold exactly this, or must not be there. */
+export type Condition = { readonly key: string; readonly equals: string | undefined }
+
+/** `node`: alive as long as the node says so. `leader`: as long as its leadership is renewed. */
+export type LeaseName = 'node' | 'leader'
+
+export type Write =
+  | { readonly op: 'put'; readonly key: string; readonly value: string; readonly lease?: LeaseName }
+  | { readonly op: 'delete'; readonly key: string }
+
+/** All of it when every condition holds, otherwise nothing. */
+export type Transaction = {
+  readonly name: keyof typeof transactions
+  readonly when: readonly Condition[]
+  readonly writes: readonly Write[]
+}
+
+const put = (key: string, value: unknown, lease?: LeaseName): Write => ({
+  op: 'put',
+  key,
+  value: JSON.stringify(value),
+  ...(lease === undefined ? {} : { lease }),
+})
+const is = (key: string, value: unknown): Condition => ({ key, equals: JSON.stringify(value) })
+const absent = (key: string): Condition => ({ key, equals: undefined })
+const epochIs = (epoch: number): Condition => (epoch === 0 ? absent(keys.epoch) : is(keys.epoch, epoch))
+
+export const transactions = {
+  /** Shows that the node is there; an evicted one is not let in. */
+  attend: (node: string): Transaction => ({
+    name: 'attend',
+    when: [absent(keys.evicted(node))],
+    writes: [put(keys.present(node), {}, 'node')],
+  }),
+
+  stand: (node: string, candidate: Candidate): Transaction => ({
+    name: 'stand',
+    when: [absent(keys.evicted(node)), absent(keys.leader)],
+    writes: [put(keys.candidate(node), candidate, 'node')],
+  }),
+
+  withdraw: (node: string): Transaction => ({
+    name: 'withdraw',
+    when: [],
+    writes: [{ op: 'delete', key: keys.candidate(node) }],
+  }),
+
+  /**
+   * One candidate at a time may go on. Only a Leader changes the sync duty, so who chose by a view of this epoch without
+   * one chose by the duty as it is. It goes with the node's lease: a node that dies here blocks nobody for long.
+   */
+  lock: (node: string, epoch: number): Transaction => ({
+    name: 'lock',
+    when: [absent(keys.leader), absent(keys.promotion), absent(keys.evicted(node)), epochIs(epoch)],
+    writes: [put(keys.promotion, { node, nextEpoch: epoch + 1 } satisfies Promotion, 'node')],
+  }),
+
+  /** The leadership itself. `old`: who led before, out from here on until an operator lets it in again. */
+  take: (node: string, epoch: number, old: string | undefined, reason: Reason): Transaction => ({
+    name: 'take',
+    when: [
+      is(keys.promotion, { node, nextEpoch: epoch + 1 } satisfies Promotion),
+      absent(keys.leader),
+      absent(keys.evicted(node)),
+      epochIs(epoch),
+    ],
+    writes: [
+      put(keys.epoch, epoch + 1),
+      put(keys.leader, { node, epoch: epoch + 1, timeline: 0 } satisfies Leadership, 'leader'),
+      put(keys.reign(epoch + 1), { node, timeline: 0, ...reason } satisfies Reign),
+      { op: 'delete', key: keys.promotion },
+      { op: 'delete', key: keys.candidate(node) },
+      ...(old === undefined || old === node ? [] : [put(keys.evicted(old), { epoch: epoch + 1 })]),
+    ],
+  }),
+
+  /** What is known once Postgres is promoted. */
+  open: (leader: Leadership, timeline: number, reason: Reason): Transaction => ({
+    name: 'open',
+    when: [is(keys.leader, leader)],
+    writes: [
+      put(keys.leader, { ...leader, timeline }, 'leader'),
+      put(keys.reign(leader.epoch), { node: leader.node, timeline, ...reason } satisfies Reign),
+    ],
+  }),
+
+  /** Whoever is named has every acknowledged write from now on: to be said only when that is so. */
+  nameSync: (leader: Leadership, standby: string | null): Transaction => ({
+    name: 'nameSync',
+    when: [is(keys.leader, leader)],
+    writes: [put(keys.sync, { epoch: leader.epoch, leader: leader.node, standby } satisfies SyncDuty)],
+  }),
+} as const

@@ -1,0 +1,94 @@
+// The table: every phase and what becomes of every event in it. A phase's own file says how.
+import { unreachable } from '#shared/base/assert.ts'
+import type { View } from '../coordination/keys.ts'
+import { chosen, followed, frozen, locked, taken, triggered, waited } from './election.ts'
+import { fenced, lead } from './leader.ts'
+import { after } from './lease.ts'
+import type { Config, Effect, Event, Node, Step } from './types.ts'
+
+export const begin = (config: Config): Node => ({
+  config,
+  role: { phase: 'standby', leader: undefined },
+  view: undefined,
+  own: undefined,
+  nodeLeaseSentAt: undefined,
+  blocked: undefined,
+})
+
+/** What every phase hears of; then the phase's own. */
+export function step(node: Node, event: Event): Step {
+  const [heard, kept] = hear(node, event)
+  if (heard.view !== undefined && isEvicted(heard) && heard.role.phase !== 'evicted') {
+    const led = heard.role.phase === 'leading'
+    const effects: Effect[] = led
+      ? [{ kind: 'close', why: 'this node was removed from the cluster' }, { kind: 'demote' }]
+      : []
+    return [{ ...heard, role: { phase: 'evicted' } }, [...kept, ...effects]]
+  }
+  const [next, effects] = inPhase(heard, event)
+  return [next, [...kept, ...effects]]
+}
+
+const isEvicted = ({ config, view }: Node): boolean => view?.evicted.has(config.node) ?? false
+
+/** Facts are kept, and the node's own lease is renewed, whatever the phase. */
+function hear(node: Node, event: Event): Step {
+  const { config } = node
+  switch (event.kind) {
+    case 'viewed':
+      return [{ ...node, view: newer(node.view, event.view) }, []]
+    case 'probed':
+      return [{ ...node, own: event.own }, []]
+    case 'tick': {
+      const effects: Effect[] = [{ kind: 'probe' }]
+      if (node.role.phase === 'evicted') return [node, effects]
+      const due =
+        node.nodeLeaseSentAt === undefined || event.at >= after(node.nodeLeaseSentAt, config.renewEveryMs)
+      if (!due) return [node, effects]
+      effects.push({ kind: 'renew', lease: 'node' })
+      return [{ ...node, nodeLeaseSentAt: event.at }, effects]
+    }
+    default:
+      return [node, []]
+  }
+}
+
+const newer = (held: View | undefined, view: View): View =>
+  held === undefined || view.revision >= held.revision ? view : held
+
+function inPhase(node: Node, event: Event): Step {
+  const { role } = node
+  switch (role.phase) {
+    case 'standby':
+      return event.kind === 'viewed' || event.kind === 'tick'
+        ? (followed(node) ?? triggered(node, event))
+        : stay(node)
+    case 'waiting':
+      return event.kind === 'viewed' || event.kind === 'tick'
+        ? (followed(node) ?? waited(node, role, event))
+        : stay(node)
+    case 'freezing':
+      return event.kind === 'frozen' ? frozen(node, event) : (whenHeard(node, event, followed) ?? stay(node))
+    case 'standing':
+      return (
+        whenHeard(node, event, followed) ?? (event.kind === 'tick' ? chosen(node, role, event) : stay(node))
+      )
+    case 'locking':
+      return locked(node, role, event)
+    case 'taking':
+      return taken(node, role, event)
+    case 'leading':
+      return lead(node, role, event)
+    case 'fenced':
+      return fenced(node, role, event)
+    case 'evicted':
+      return stay(node)
+    default:
+      return unreachable(role)
+  }
+}
+
+const whenHeard = (node: Node, event: Event, then: (node: Node) => Step | undefined): Step | undefined =>
+  event.kind === 'viewed' ? then(node) : undefined
+
+const stay = (node: Node): Step => [node, []]

@@ -1,0 +1,178 @@
+// The machine that every control node runs (cluster 7): what it knows, what it is told, what it asks for. Everything in
+// this folder but the driver is pure: time is a member of each event.
+import type { Monotonic } from '#shared/base/time.ts'
+import type {
+  Candidate,
+  Leadership,
+  LeaseName,
+  Lsn,
+  Reason,
+  Transaction,
+  View,
+} from '../coordination/keys.ts'
+
+export type Member = {
+  readonly name: string
+  /** A DR Standby is never promoted but by hand (I13). */
+  readonly dr: boolean
+  /** Of two that are equal, the one with the higher one. */
+  readonly priority: number
+}
+
+export type Config = {
+  readonly node: string
+  readonly members: readonly Member[]
+  /** Who leads when nobody ever did. */
+  readonly first: string
+  /** Life of a lease in the store. */
+  readonly ttlMs: number
+  /** How long before its lease ends a Leader stops: for clocks that run differently, and slow hands. */
+  readonly fenceMarginMs: number
+  readonly renewEveryMs: number
+  /** How long a Standby waits that still gets log from a Leader whose lease is gone. */
+  readonly raceBackoffMs: number
+  readonly electionWindowMs: number
+  /** How long the sync Standby may be away before the duty moves. */
+  readonly syncGraceMs: number
+  /** False: without a Standby the Leader goes on alone, and says so. */
+  readonly syncRequired: boolean
+  /** `available`: when nobody who has every acknowledged write is left, the furthest of the others leads. */
+  readonly mode: 'safe' | 'available'
+}
+
+/** What this node's own Postgres and processes say. */
+export type Own = {
+  /** API, database, audit and keys answer, and the disk has room. */
+  readonly well: boolean
+  /** Log comes from the Leader that it follows. */
+  readonly receiving: boolean
+  /** Of a Leader: who streams from it, and how far each has flushed. */
+  readonly replicas: ReadonlyMap<string, Lsn>
+}
+
+/** How the duty of the one synchronous Standby stands (cluster 6.1). */
+export type Duty =
+  /** Nobody has it in this epoch; with `published`, the store says so and writes go on. */
+  | { readonly kind: 'nobody'; readonly published: boolean; readonly asked: Transaction | undefined }
+  /** Postgres waits for `to`, from `noted` on. `asked`: what the store is being told. `alone`: it says that nobody has it. */
+  | {
+      readonly kind: 'adding'
+      readonly to: string
+      readonly noted: Lsn | undefined
+      readonly asked: Transaction | undefined
+      readonly alone: boolean
+    }
+  | { readonly kind: 'held'; readonly by: string; readonly lostAt: Monotonic | undefined }
+  /** Postgres waits for both; `from` is published until the store says `to`. */
+  | {
+      readonly kind: 'moving'
+      readonly from: string
+      readonly to: string
+      readonly noted: Lsn | undefined
+      readonly asked: Transaction | undefined
+    }
+  /** The store is being told that nobody has it; Postgres still waits for `from`. */
+  | { readonly kind: 'dropping'; readonly from: string; readonly asked: Transaction | undefined }
+
+/** What a new Leader has still to do before it serves. */
+export type Stage = 'promoting' | 'raising' | 'naming' | 'open'
+
+/** The choice fell on this node; `asked`: what the store has not answered yet. */
+type Chosen<Phase> = {
+  readonly phase: Phase
+  readonly candidate: Candidate
+  readonly reason: Reason
+  readonly asked: Transaction
+}
+
+export type Role =
+  /** Follows `leader`; undefined when nobody leads that it knows of. */
+  | { readonly phase: 'standby'; readonly leader: string | undefined }
+  /** Nobody leads, but log still comes: perhaps only the Leader's supervisor is dead. */
+  | { readonly phase: 'waiting'; readonly until: Monotonic }
+  | { readonly phase: 'freezing' }
+  /** Frozen and published; chooses at `until`. */
+  | {
+      readonly phase: 'standing'
+      readonly candidate: Candidate
+      readonly since: Monotonic
+      readonly until: Monotonic
+    }
+  | Chosen<'locking'>
+  | Chosen<'taking'>
+  | {
+      readonly phase: 'leading'
+      readonly leadership: Leadership
+      readonly reason: Reason
+      readonly stage: Stage
+      /** Nothing is acknowledged after it (I3). */
+      readonly deadline: Monotonic
+      readonly renewalSentAt: Monotonic
+      /** Of the two things that `raising` waits for. */
+      readonly announced: boolean
+      readonly raised: boolean
+      readonly duty: Duty
+    }
+  /** Led, and stopped; its Postgres goes back into recovery. */
+  | { readonly phase: 'fenced'; readonly epoch: number; readonly why: string }
+  /** Out of the cluster until an operator lets it in (I11). */
+  | { readonly phase: 'evicted' }
+
+export type Node = {
+  readonly config: Config
+  readonly role: Role
+  readonly view: View | undefined
+  readonly own: Own | undefined
+  readonly nodeLeaseSentAt: Monotonic | undefined
+  /** Why nobody is promoted, for `/health` (cluster 7.4, 5e). */
+  readonly blocked: string | undefined
+}
+
+export type Event = { readonly at: Monotonic } & (
+  | { readonly kind: 'tick' }
+  /** From a watch or a read; older ones than the newest are ignored. */
+  | { readonly kind: 'viewed'; readonly view: View }
+  | { readonly kind: 'probed'; readonly own: Own }
+  /**
+   * `transaction`: the very one that was asked for, because answers may be late. `ok` undefined: nobody knows whether it
+   * was done. `sentAt`: taken before it was sent, with its lease.
+   */
+  | {
+      readonly kind: 'transacted'
+      readonly transaction: Transaction
+      readonly ok: boolean | undefined
+      readonly sentAt: Monotonic
+    }
+  | { readonly kind: 'renewed'; readonly lease: LeaseName; readonly sentAt: Monotonic }
+  | { readonly kind: 'leaseLost'; readonly lease: LeaseName }
+  /** No log is taken from anybody any more. */
+  | { readonly kind: 'frozen'; readonly timeline: number; readonly received: Lsn }
+  | { readonly kind: 'promoted'; readonly timeline: number }
+  | { readonly kind: 'epochRaised'; readonly epoch: number }
+  /** Postgres waits for exactly these from `end` on. */
+  | { readonly kind: 'syncSet'; readonly names: readonly string[]; readonly end: Lsn }
+  /** In recovery again. */
+  | { readonly kind: 'demoted' }
+)
+
+export type Effect =
+  | { readonly kind: 'probe' }
+  | { readonly kind: 'renew'; readonly lease: LeaseName }
+  | { readonly kind: 'transact'; readonly transaction: Transaction }
+  | { readonly kind: 'freeze' }
+  /** Take log from this node, however that is to be done: go on, rewind, copy. */
+  | { readonly kind: 'follow'; readonly leader: string }
+  /** Onto a timeline above this one, which somebody may have begun. */
+  | { readonly kind: 'promote'; readonly above: number }
+  | { readonly kind: 'raiseEpoch'; readonly epoch: number }
+  /** A commit waits for all of them; none: for nobody. */
+  | { readonly kind: 'setSync'; readonly names: readonly string[] }
+  /** Told to the API and the watchdog: later than this nothing is answered. */
+  | { readonly kind: 'setDeadline'; readonly deadline: Monotonic }
+  | { readonly kind: 'open'; readonly epoch: number }
+  /** No writes, no reads, no connection that could write. */
+  | { readonly kind: 'close'; readonly why: string }
+  /** Postgres stops and starts in recovery. */
+  | { readonly kind: 'demote' }
+
+export type Step = readonly [Node, readonly Effect[]]

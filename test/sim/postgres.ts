@@ -1,0 +1,103 @@
+// A model of Postgres that knows only what failover is about: a log of entries, timelines, who takes log from whom, and
+// for whom a commit waits. It lives on when its node's processes die, as a disk does.
+
+export type LogEntry = {
+  readonly id: number
+  readonly epoch: number
+  /** On which it was written. */
+  readonly timeline: number
+}
+
+type Waiting = { readonly position: number; readonly done: () => void }
+
+export class Postgres {
+  readonly name: string
+  log: LogEntry[] = []
+  primary = false
+  /** Whose log it takes; undefined: nobody's. */
+  following: string | undefined
+  /** When log or a sign of life came last. */
+  heardAt = Number.NEGATIVE_INFINITY
+  syncNames: readonly string[] = []
+  /** Broken on purpose: it waits for nobody. */
+  waits = true
+  /** Of a primary: how far others have flushed, as they told it. */
+  readonly flushed = new Map<string, { readonly end: number; readonly at: number }>()
+  #waiting: Waiting[] = []
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  get end(): number {
+    return this.log.length
+  }
+
+  /** Of what it holds: one that takes log from a Leader is on his timeline only when it has come that far. */
+  get timeline(): number {
+    return this.log.at(-1)?.timeline ?? 1
+  }
+
+  /** A commit: in the log at once, done when everybody it waits for has it. */
+  write(entry: Omit<LogEntry, 'timeline'>, done: () => void): void {
+    this.log.push({ ...entry, timeline: this.timeline })
+    this.#waiting.push({ position: this.end, done })
+    this.#release()
+  }
+
+  setSync(names: readonly string[]): void {
+    this.syncNames = names
+    // The sender of one that is not waited for any more is ended: its late word counts for nothing.
+    for (const name of this.flushed.keys())
+      if (!names.includes(name) && names.length > 0) this.flushed.delete(name)
+    this.#release()
+  }
+
+  told(name: string, end: number, at: number): void {
+    this.flushed.set(name, { end, at })
+    this.#release()
+  }
+
+  #release(): void {
+    const level = Math.min(...this.syncNames.map((name) => this.flushed.get(name)?.end ?? -1))
+    const released = this.#waiting.filter(
+      ({ position }) => this.syncNames.length === 0 || position <= level || !this.waits,
+    )
+    this.#waiting = this.#waiting.filter((waiting) => !released.includes(waiting))
+    for (const { done } of released) done()
+  }
+
+  /** `marker`: the record that ends recovery, the first on the new timeline. */
+  promote(above: number, marker: number): void {
+    this.primary = true
+    this.following = undefined
+    this.log.push({ id: marker, epoch: 0, timeline: Math.max(this.timeline, above) + 1 })
+    this.syncNames = [NOBODY]
+    this.flushed.clear()
+    this.#waiting = []
+  }
+
+  /** Stopped, and started in recovery: who waited is never answered. */
+  recover(): void {
+    this.primary = false
+    this.following = undefined
+    this.flushed.clear()
+    this.#waiting = []
+  }
+
+  /** One step of taking log; false when it holds what the other has not. */
+  take(from: Postgres, most: number): boolean {
+    // Logs share a beginning and part for good: equal at its own end means equal up to there.
+    const isPrefix = this.end === 0 || from.log[this.end - 1]?.id === this.log[this.end - 1]!.id
+    if (!isPrefix) return false
+    this.log.push(...from.log.slice(this.end, this.end + most))
+    return true
+  }
+
+  copy(from: Postgres): void {
+    this.log = [...from.log]
+  }
+}
+
+/** Nobody has this name: until a Standby is named, a commit waits. */
+const NOBODY = '(nobody yet)'

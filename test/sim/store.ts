@@ -1,0 +1,65 @@
+// A model of the coordination store: keys with leases, transactions on conditions, one order of everything. It counts
+// leases by its own clock from the moment it hears of them.
+import { type Entry, type Transaction, type View, viewOf } from '#control-plane/coordination/keys.ts'
+
+type Held = { readonly value: string; readonly lease: string | undefined }
+
+export class Store {
+  readonly #keys = new Map<string, Held>()
+  readonly #leases = new Map<string, number>()
+  revision = 0
+  onChange: () => void = () => undefined
+
+  /** Lease ids are `node/name/n`: every grant is a lease of its own. */
+  grant(id: string, expiresAt: number): void {
+    this.#leases.set(id, expiresAt)
+  }
+
+  /** False when it is gone. */
+  keep(id: string, expiresAt: number): boolean {
+    if (!this.#leases.has(id)) return false
+    this.#leases.set(id, expiresAt)
+    return true
+  }
+
+  expire(now: number): void {
+    for (const [id, expiresAt] of this.#leases) {
+      if (expiresAt > now) continue
+      this.#leases.delete(id)
+      const gone = [...this.#keys].filter(([, { lease }]) => lease === id)
+      for (const [key] of gone) this.#keys.delete(key)
+      if (gone.length > 0) this.#changed()
+    }
+  }
+
+  /** `leases`: of the writer, by name. */
+  transact({ when, writes }: Transaction, leases: Readonly<Record<string, string | undefined>>): boolean {
+    if (!when.every(({ key, equals }) => this.#keys.get(key)?.value === equals)) return false
+    const wanted = writes.flatMap((write) =>
+      write.op === 'put' && write.lease !== undefined ? [leases[write.lease]] : [],
+    )
+    // A lease that is gone cannot hold a key.
+    if (wanted.some((id) => id === undefined || !this.#leases.has(id))) return false
+    for (const write of writes) {
+      if (write.op === 'delete') this.#keys.delete(write.key)
+      else this.#keys.set(write.key, { value: write.value, lease: write.lease && leases[write.lease] })
+    }
+    this.#changed()
+    return true
+  }
+
+  #view: View | undefined
+
+  view(): View {
+    if (this.#view?.revision !== this.revision) {
+      const entries: Entry[] = [...this.#keys].map(([key, { value }]) => ({ key, value }))
+      this.#view = viewOf(entries, this.revision)
+    }
+    return this.#view!
+  }
+
+  #changed(): void {
+    this.revision++
+    this.onChange()
+  }
+}
