@@ -6,7 +6,7 @@ import { transactions } from '#control-plane/coordination/keys.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { certificatesFor } from '../support/certificates.ts'
 import { type CutProxy, cutProxy } from '../support/cut-proxy.ts'
-import { type Etcd, findEtcd, startEtcd } from '../support/etcd.ts'
+import { type Etcd, findEtcd, startEtcd, startMembers } from '../support/etcd.ts'
 import { manualClock } from '../support/manual-clock.ts'
 import { coordinationCases } from './coordination.cases.ts'
 
@@ -74,13 +74,15 @@ else {
 
   describe('coordination store: etcd alone', () => {
     test('clusters do not see each other, also where one name begins with the other', async () => {
-      const one = createEtcdStore(settings('apart'))
-      const other = createEtcdStore(settings('apart-2'))
-      await one.grant('node')
-      expect(await one.transact(transactions.attend('a'))).toBe('done')
-      expect((await one.read())!.present).toEqual(new Set(['a']))
-      expect((await other.read())!.present).toEqual(new Set())
-      await Promise.all([one.close(), other.close()])
+      const stores = ['apart', 'apart-2'].map((id) => createEtcdStore(settings(id)))
+      for (const [i, store] of stores.entries()) {
+        await store.grant('node')
+        expect(await store.transact(transactions.attend(`node-${i}`))).toBe('done')
+      }
+      for (const [i, store] of stores.entries()) {
+        expect((await store.read())!.present).toEqual(new Set([`node-${i}`]))
+        await store.close()
+      }
       expect(() => createEtcdStore(settings('a/b'))).toThrow('no name of a cluster')
     })
 
@@ -157,5 +159,44 @@ else {
       expect(reports).toHaveLength(1)
       await store.close()
     })
+
+    test('without a majority nobody is told anything, and with it again all goes on', async () => {
+      const members = await startMembers(binary, 3)
+      const reports: string[] = []
+      const store = createEtcdStore({
+        ...settings('majority'),
+        tls: members[0]!.tls,
+        ttlMs: 60_000,
+        endpoints: members.map(({ port }) => `https://localhost:${port}`),
+        report: (message) => void reports.push(message),
+      })
+      try {
+        const present: boolean[] = []
+        store.watch((view) => void present.push(view.present.has('a')))
+        await until(() => present.length > 0)
+        await until(async () => (await store.grant('node')).outcome === 'granted')
+        await members[0]!.kill()
+        await until(async () => (await store.transact(transactions.attend('a'))) === 'done')
+        await until(() => present.at(-1) === true)
+        await members[1]!.kill()
+        // The last one answers, but not for the others; it ends its watch rather than be silent.
+        await until(() => reports.some((report) => report.includes('watch') && report.includes('no leader')))
+        expect(await store.read()).toBeUndefined()
+        expect(await store.transact(transactions.withdraw('a'))).toBe('unknown')
+        expect((await store.grant('leader')).outcome).toBe('unknown')
+        await members[1]!.start()
+        await until(async () => (await store.keep('node')).outcome === 'kept')
+        await until(async () => (await store.transact(transactions.attend('a'))) === 'done')
+        await until(() => present.length >= 3)
+        expect(present.slice(1)).toEqual(present.slice(1).map(() => true))
+      } finally {
+        await store.close()
+        await Promise.all(members.map((member) => member.close()))
+      }
+    })
   })
+}
+
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise((resolve) => setImmediate(resolve))
 }

@@ -1,4 +1,4 @@
-// A real etcd for tests, one member, which only those with a certificate reach. It can be killed, stopped and started again.
+// A real etcd for tests, which only those with a certificate reach. Its members can be killed, stopped and started again.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -36,39 +36,55 @@ export function findEtcd(): string | undefined {
     })
 }
 
-export async function startEtcd(binary: string): Promise<Etcd> {
-  const folder = mkdtempSync(join(tmpdir(), 'holdfast-etcd-'))
+/** A store of one member. */
+export const startEtcd = async (binary: string): Promise<Etcd> => (await startMembers(binary, 1))[0]!
+
+/** Members of one store, under one certificate. */
+export async function startMembers(binary: string, count: number): Promise<Etcd[]> {
   const tls = await certificatesFor('localhost', '127.0.0.1')
-  const [port, peerPort] = (await freePorts(2)) as [number, number]
-  const file = (name: string, text: string): string => {
-    const path = join(folder, name)
-    writeFileSync(path, text, { mode: 0o600 })
-    return path
-  }
-  const flags = {
-    name: 'one',
-    'data-dir': join(folder, 'data'),
-    'listen-client-urls': `https://127.0.0.1:${port}`,
-    'advertise-client-urls': `https://localhost:${port}`,
-    'listen-peer-urls': `http://127.0.0.1:${peerPort}`,
-    'initial-advertise-peer-urls': `http://127.0.0.1:${peerPort}`,
-    'initial-cluster': `one=http://127.0.0.1:${peerPort}`,
-    'cert-file': file('cert.pem', tls.cert),
-    'key-file': file('key.pem', tls.key),
-    'trusted-ca-file': file('ca.pem', tls.ca),
-    'client-cert-auth': 'true',
-    // The shortest life of a lease is one and a half times the election.
-    'heartbeat-interval': '50',
-    'election-timeout': '500',
-    logger: 'zap',
-  }
+  const ports = await freePorts(2 * count)
+  const peers = ports
+    .splice(count)
+    .map((port, i) => ({ name: `member-${i}`, url: `http://127.0.0.1:${port}` }))
+  const cluster = peers.map(({ name, url }) => `${name}=${url}`).join()
+  const members = ports.map((port, i) => {
+    const folder = mkdtempSync(join(tmpdir(), 'holdfast-etcd-'))
+    const file = (name: string, text: string): string => {
+      const path = join(folder, name)
+      writeFileSync(path, text, { mode: 0o600 })
+      return path
+    }
+    const flags = {
+      name: peers[i]!.name,
+      'data-dir': join(folder, 'data'),
+      'listen-client-urls': `https://127.0.0.1:${port}`,
+      'advertise-client-urls': `https://localhost:${port}`,
+      'listen-peer-urls': peers[i]!.url,
+      'initial-advertise-peer-urls': peers[i]!.url,
+      'initial-cluster': cluster,
+      'cert-file': file('cert.pem', tls.cert),
+      'key-file': file('key.pem', tls.key),
+      'trusted-ca-file': file('ca.pem', tls.ca),
+      'client-cert-auth': 'true',
+      // The shortest life of a lease is one and a half times the election.
+      'heartbeat-interval': '50',
+      'election-timeout': '500',
+      logger: 'zap',
+    }
+    const args = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`)
+    return { ...memberOf(binary, args, port, folder), tls }
+  })
+  await Promise.all(members.map((member) => member.start()))
+  return members
+}
+
+function memberOf(binary: string, args: readonly string[], port: number, folder: string) {
   let child: ChildProcess | undefined
   let log = ''
   const die = (): void => void child?.kill('SIGKILL')
   process.once('exit', die)
 
   async function start(): Promise<void> {
-    const args = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`)
     const started = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'] })
     child = started
     const keep = (chunk: Buffer): void => {
@@ -86,11 +102,8 @@ export async function startEtcd(binary: string): Promise<Etcd> {
     child.kill('SIGKILL')
     await gone
   }
-
-  await start()
   return {
     port,
-    tls,
     start,
     kill,
     pause: () => void child?.kill('SIGSTOP'),
