@@ -46,7 +46,10 @@ export async function certificatesFor(...names: readonly string[]): Promise<Cert
       new x509.SubjectAlternativeNameExtension(
         names.map((value) => ({ type: /^[\d.]+$/.test(value) ? ('ip' as const) : ('dns' as const), value })),
       ),
-      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+      new x509.ExtendedKeyUsageExtension([
+        x509.ExtendedKeyUsage.serverAuth,
+        x509.ExtendedKeyUsage.clientAuth,
+      ]),
     ],
   })
   const pem = async ({ privateKey }: CryptoKeyPair): Promise<string> =>

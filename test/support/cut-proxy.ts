@@ -6,6 +6,8 @@ export type CutProxy = {
   /** Asked at every new connection: bytes to let through before it is cut; `undefined` lets all through. */
   bytesUntilCut: () => number | undefined
   readonly connections: () => number
+  /** From now on nothing comes to the clients, also over new connections; what they send goes through. Until `cut`. */
+  hold(): void
   /** Cuts what is connected now. */
   cut(): void
   close(): Promise<void>
@@ -14,6 +16,8 @@ export type CutProxy = {
 export async function cutProxy(targetPort: number): Promise<CutProxy> {
   const open = new Set<Socket>()
   let connections = 0
+  let holding = false
+  const targets = new Set<Socket>()
   const server = createServer((client) => {
     connections++
     let left = proxy.bytesUntilCut() ?? Number.POSITIVE_INFINITY
@@ -24,7 +28,9 @@ export async function cutProxy(targetPort: number): Promise<CutProxy> {
         socket.destroy()
         open.delete(socket)
       }
+      targets.delete(target)
     }
+    targets.add(target)
     for (const socket of both) {
       open.add(socket)
       socket.on('error', end)
@@ -38,20 +44,26 @@ export async function cutProxy(targetPort: number): Promise<CutProxy> {
       if (left <= 0) client.end(end)
       else if (!more) {
         target.pause()
-        client.once('drain', () => target.resume())
+        client.once('drain', () => holding || target.resume())
       }
     })
+    if (holding) target.pause()
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('the proxy has no port')
   const cut = (): void => {
+    holding = false
     for (const socket of open) socket.destroy()
   }
   const proxy: CutProxy = {
     url: `http://127.0.0.1:${address.port}`,
     bytesUntilCut: () => undefined,
     connections: () => connections,
+    hold() {
+      holding = true
+      for (const target of targets) target.pause()
+    },
     cut,
     async close() {
       cut()

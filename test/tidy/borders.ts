@@ -78,6 +78,12 @@ export const borders: readonly Border[] = [
     instead: 'use the Sqlite port',
     except: ['edge-follower/node/sqlite.ts'],
   },
+  {
+    from: '',
+    never: ['etcd3'],
+    instead: 'use the CoordinationStore of control-plane/coordination/store.ts',
+    except: ['control-plane/coordination/etcd.ts'],
+  },
   { from: '', never: ['jose'], instead: 'use shared/token', except: ['shared/token/'] },
   {
     from: 'control-plane/cli/',

@@ -1,0 +1,292 @@
+// What every coordination store promises to the machine that finds a Leader (cluster 7.2, 7.3): the model that the
+// machine is proved on, and etcd.
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import {
+  type Leadership,
+  type Transaction,
+  transactions,
+  type View,
+} from '#control-plane/coordination/keys.ts'
+import type { CoordinationStore, Transacted } from '#control-plane/coordination/store.ts'
+
+/** One node's way to the store. */
+export type Reaching = {
+  readonly store: CoordinationStore
+  /** Requests go through, answers do not, until `cut`. */
+  hold(): void
+  /** Ends the connections there are; new ones work. */
+  cut(): void
+}
+
+export type Cluster = {
+  node(name: string): Promise<Reaching>
+  /** Lets time go by where it does not by itself. */
+  pass(ms: number): void
+  /** Forgets every revision but the newest. */
+  compact(): Promise<void>
+  kill(): Promise<void>
+  restart(): Promise<void>
+  close(): Promise<void>
+}
+
+const reason = { because: 'nobody led before', possibleLoss: false }
+const candidate = { epochSeen: 0, timeline: 1, received: 700 }
+const led = (node: string, epoch: number, timeline: number): Leadership => ({ node, epoch, timeline })
+const { attend, stand, withdraw, lock, take, open, nameSync } = transactions
+
+export function coordinationCases(name: string, start: () => Promise<Cluster>): void {
+  describe(`coordination store: ${name}`, () => {
+    let cluster: Cluster
+    let a: Reaching
+    let b: Reaching
+
+    beforeEach(async () => {
+      cluster = await start()
+      a = await cluster.node('a')
+      b = await cluster.node('b')
+    })
+    afterEach(() => cluster.close())
+
+    async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+      while (!(await holds())) {
+        cluster.pass(50)
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+    }
+
+    const viewed = async (node: Reaching): Promise<View> => (await node.store.read())!
+
+    async function each(node: Reaching, ...given: readonly Transaction[]): Promise<Transacted[]> {
+      const outcomes: Transacted[] = []
+      for (const transaction of given) outcomes.push(await node.store.transact(transaction))
+      return outcomes
+    }
+
+    async function lead(node: Reaching, self: string, epoch: number, old?: string): Promise<void> {
+      await node.store.grant('node')
+      await node.store.grant('leader')
+      expect(await each(node, lock(self, epoch), take(self, epoch, old, reason))).toEqual(['done', 'done'])
+    }
+
+    test('an empty store is a view of nothing', async () => {
+      expect(await viewed(a)).toMatchObject({
+        epoch: 0,
+        leader: undefined,
+        promotion: undefined,
+        paused: false,
+      })
+    })
+
+    test('a transaction is done when its conditions hold, and otherwise nothing of it', async () => {
+      await a.store.grant('node')
+      await b.store.grant('node')
+      expect(await a.store.transact(lock('a', 0))).toBe('done')
+      expect(await b.store.transact(lock('b', 0))).toBe('refused')
+      expect(await viewed(b)).toMatchObject({ promotion: { node: 'a', nextEpoch: 1 } })
+      // Another value than the one that is there, and another epoch.
+      expect(await b.store.transact(take('b', 0, undefined, reason))).toBe('refused')
+      expect(await a.store.transact(take('a', 1, undefined, reason))).toBe('refused')
+      expect(await viewed(a)).toMatchObject({ epoch: 0, leader: undefined, reigns: new Map() })
+    })
+
+    test('of many who lock at once, one does', async () => {
+      await a.store.grant('node')
+      await b.store.grant('node')
+      const asked = [a, b].flatMap(({ store }, i) =>
+        Array.from({ length: 8 }, () => store.transact(lock(i === 0 ? 'a' : 'b', 0))),
+      )
+      expect((await Promise.all(asked)).filter((outcome) => outcome === 'done')).toHaveLength(1)
+    })
+
+    test('a whole reign, and the next: lock, take, open, name a Standby', async () => {
+      await a.store.grant('node')
+      expect(await each(a, attend('a'), stand('a', candidate))).toEqual(['done', 'done'])
+      expect((await viewed(b)).candidates).toEqual(new Map([['a', candidate]]))
+      await a.store.grant('leader')
+      expect(await each(a, lock('a', 0), take('a', 0, undefined, reason))).toEqual(['done', 'done'])
+      expect(await viewed(b)).toMatchObject({
+        epoch: 1,
+        leader: led('a', 1, 0),
+        promotion: undefined,
+        candidates: new Map(),
+        present: new Set(['a']),
+        evicted: new Set(),
+      })
+      expect(await each(a, open(led('a', 1, 0), 7, reason), open(led('a', 1, 0), 8, reason))).toEqual([
+        'done',
+        'refused',
+      ])
+      expect(await a.store.transact(nameSync(led('a', 1, 7), 'b'))).toBe('done')
+      // While somebody leads nobody stands or locks.
+      await b.store.grant('node')
+      expect(await each(b, attend('b'), stand('b', candidate), lock('b', 1))).toEqual([
+        'done',
+        'refused',
+        'refused',
+      ])
+      // Not renewed: it ends by itself.
+      await until(async () => (await viewed(b)).leader === undefined)
+      expect(await a.store.transact(nameSync(led('a', 1, 7), null))).toBe('refused')
+      await lead(b, 'b', 1, 'a')
+      expect(await viewed(a)).toMatchObject({
+        epoch: 2,
+        leader: led('b', 2, 0),
+        sync: { epoch: 1, leader: 'a', standby: 'b' },
+        evicted: new Set(['a']),
+        reigns: new Map([
+          [1, { node: 'a', timeline: 7, ...reason }],
+          [2, { node: 'b', timeline: 0, ...reason }],
+        ]),
+      })
+      await a.store.grant('node')
+      expect(await a.store.transact(attend('a'))).toBe('refused')
+    })
+
+    test('what was written under a lease ends with it, and only that', async () => {
+      await lead(a, 'a', 0)
+      await each(a, attend('a'), nameSync(led('a', 1, 0), null))
+      await until(async () => {
+        expect((await a.store.keep('node')).outcome).toBe('kept')
+        return (await viewed(b)).leader === undefined
+      })
+      expect(await viewed(b)).toMatchObject({
+        epoch: 1,
+        present: new Set(['a']),
+        sync: { epoch: 1, leader: 'a', standby: null },
+      })
+    })
+
+    test('a lost lease is said to be lost, carries no write, and another takes its place', async () => {
+      expect((await a.store.keep('node')).outcome).toBe('lost')
+      expect(await a.store.transact(attend('a'))).toBe('refused')
+      await a.store.grant('node')
+      await a.store.transact(attend('a'))
+      expect((await a.store.keep('node')).outcome).toBe('kept')
+      await until(async () => (await viewed(b)).present.size === 0)
+      expect(await a.store.transact(attend('a'))).toBe('refused')
+      expect((await a.store.keep('node')).outcome).toBe('lost')
+      expect((await a.store.keep('node')).outcome).toBe('lost')
+      expect(await a.store.transact(attend('a'))).toBe('refused')
+      expect(await a.store.transact(withdraw('a'))).toBe('done')
+      expect((await a.store.grant('node')).outcome).toBe('granted')
+      expect(await a.store.transact(attend('a'))).toBe('done')
+    })
+
+    test('a leadership goes with the lease that was granted for it, not with one before', async () => {
+      await a.store.grant('leader')
+      await lead(a, 'a', 0)
+      expect((await a.store.keep('leader')).outcome).toBe('kept')
+      expect((await viewed(b)).leader).toEqual(led('a', 1, 0))
+    })
+
+    test('a connection that is cut after sending: nobody knows, and it may be done', async () => {
+      await a.store.grant('node')
+      a.hold()
+      const asked = a.store.transact(attend('a'))
+      await until(async () => (await viewed(b)).present.has('a'))
+      a.cut()
+      expect(await asked).toBe('unknown')
+      await until(async () => (await a.store.transact(lock('a', 0))) === 'done')
+      expect(await viewed(a)).toMatchObject({ present: new Set(['a']), promotion: { node: 'a' } })
+    })
+
+    test('a renewal that is not answered is unknown, not lost', async () => {
+      await a.store.grant('node')
+      a.hold()
+      const asked = [a.store.keep('node'), a.store.grant('leader'), a.store.read()] as const
+      a.cut()
+      const [kept, granted, view] = await Promise.all(asked)
+      expect([kept.outcome, granted.outcome, view]).toEqual(['unknown', 'unknown', undefined])
+      await until(async () => (await a.store.keep('node')).outcome === 'kept')
+    })
+
+    test('a watch begins with the view as it is and sees every change, in order, also across a cut', async () => {
+      const leaders: (number | undefined)[] = []
+      await b.store.grant('node')
+      await b.store.transact(attend('b'))
+      await lead(b, 'b', 0)
+      const seen: View[] = []
+      a.store.watch((view) => {
+        seen.push(view)
+        leaders.push(view.leader?.timeline)
+      })
+      await until(() => seen.length > 0)
+      expect(seen[0]).toMatchObject({ epoch: 1, present: new Set(['b']) })
+      const step = (timeline: number) => b.store.transact(open(led('b', 1, timeline), timeline + 1, reason))
+      for (const timeline of [0, 1, 2]) await step(timeline)
+      await until(() => leaders.at(-1) === 3)
+      a.hold()
+      for (const timeline of [3, 4, 5]) await step(timeline)
+      a.cut()
+      for (const timeline of [6, 7, 8]) await step(timeline)
+      await until(() => leaders.at(-1) === 9)
+      expect(leaders).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+      // A transaction is one change: each view has both of its writes.
+      expect(seen.map(({ reigns }) => reigns.get(1)?.timeline)).toEqual(leaders)
+      const revisions = seen.map(({ revision }) => revision)
+      expect(revisions).toEqual([...new Set(revisions)].sort((x, y) => x - y))
+    })
+
+    test('a watch sees what ends with a lease', async () => {
+      const present: number[] = []
+      a.store.watch((view) => void present.push(view.present.size))
+      await b.store.grant('node')
+      await b.store.transact(attend('b'))
+      await until(() => present.at(-1) === 1)
+      await until(() => present.at(-1) === 0)
+    })
+
+    test('where the changes are forgotten a watch goes on with the view as it is', async () => {
+      await lead(b, 'b', 0)
+      const seen: (number | undefined)[] = []
+      a.store.watch((view) => void seen.push(view.leader?.timeline))
+      await until(() => seen.length > 0)
+      a.hold()
+      for (const timeline of [0, 1, 2])
+        await b.store.transact(open(led('b', 1, timeline), timeline + 1, reason))
+      await cluster.compact()
+      a.cut()
+      await until(() => seen.at(-1) === 3)
+      expect(seen).toEqual([0, 3])
+      await b.store.transact(open(led('b', 1, 3), 4, reason))
+      await until(() => seen.at(-1) === 4)
+    })
+
+    test('a watch that is closed tells nothing more', async () => {
+      const seen: number[] = []
+      const watch = a.store.watch(({ epoch }) => void seen.push(epoch))
+      await until(() => seen.length > 0)
+      await watch.close()
+      await lead(b, 'b', 0)
+      expect(await viewed(a)).toMatchObject({ epoch: 1 })
+      expect(seen).toEqual([0])
+    })
+
+    test('a killed store: everything is unknown; started again, it goes on where it was', async () => {
+      const seen: (Leadership | undefined)[] = []
+      a.store.watch(({ leader }) => void seen.push(leader))
+      await lead(b, 'b', 0)
+      await until(() => seen.at(-1) !== undefined)
+      await cluster.kill()
+      expect(await b.store.transact(nameSync(led('b', 1, 0), 'a'))).toBe('unknown')
+      expect((await b.store.keep('leader')).outcome).toBe('unknown')
+      expect((await b.store.grant('node')).outcome).toBe('unknown')
+      expect(await b.store.read()).toBeUndefined()
+      await cluster.restart()
+      await until(async () => (await b.store.keep('leader')).outcome === 'kept')
+      await until(async () => (await b.store.transact(open(led('b', 1, 0), 5, reason))) === 'done')
+      await until(() => seen.at(-1)?.timeline === 5)
+      // A transaction that was never sent is not done later.
+      expect((await viewed(b)).sync).toBeUndefined()
+    })
+
+    test('a store that is closed answers unknown', async () => {
+      await a.store.grant('node')
+      a.hold()
+      const asked = a.store.transact(attend('a'))
+      await a.store.close()
+      expect(await asked).toBe('unknown')
+      expect(await a.store.read()).toBeUndefined()
+    })
+  })
+}
