@@ -1,6 +1,6 @@
 // Leading: promote, raise the epoch, name a synchronous Standby, serve; renew the lease or stop (cluster 7.3, 7.4, 8–11).
-import { type Candidate, type Leadership, type Reason, transactions } from '../coordination/keys.ts'
-import { dutyOf, noDuty } from './duty.ts'
+import { transactions } from '../coordination/keys.ts'
+import { dutyOf, noDuty, saidBy } from './duty.ts'
 import { after, deadlineAfter, later } from './lease.ts'
 import type { Effect, Event, Node, Role, Step } from './types.ts'
 
@@ -10,11 +10,13 @@ type Leading = In<'leading'>
 
 const become = (node: Node, role: Role, ...effects: readonly Effect[]): Step => [{ ...node, role }, effects]
 
-export function promoting(node: Node, candidate: Candidate, reason: Reason, event: On<'transacted'>): Step {
+export function promoting(node: Node, taken: In<'taking'>, event: On<'transacted'>): Step {
+  const { candidate, reason, leadership, sync } = taken
   const { config, view } = node
-  const leadership: Leadership = { node: config.node, epoch: candidate.epochSeen + 1, timeline: 0 }
   const deadline = deadlineAfter(event.sentAt, config)
-  const begun = [...(view?.reigns.values() ?? [])].map(({ timeline }) => timeline)
+  // Not its own, which one view knows of and another does not.
+  const earlier = [...(view?.reigns ?? [])].filter(([epoch]) => epoch < leadership.epoch)
+  const begun = earlier.map(([, { timeline }]) => timeline)
   // Whose timeline is not known may have begun the next one.
   const above = Math.max(candidate.timeline, ...begun) + begun.filter((timeline) => timeline === 0).length
   const role: Leading = {
@@ -26,6 +28,7 @@ export function promoting(node: Node, candidate: Candidate, reason: Reason, even
     renewalSentAt: event.sentAt,
     announced: false,
     raised: false,
+    published: sync,
     duty: noDuty,
   }
   return become(node, role, { kind: 'setDeadline', deadline }, { kind: 'promote', above })
@@ -49,6 +52,12 @@ export function lead(node: Node, role: Leading, event: Event): Step {
       const raising: Leading = { ...role, stage: 'raising', leadership }
       return become(node, raising, ...unheard(raising))
     }
+    // What its log has become is for the next election to see: it stands in it like any other.
+    case 'promotionFailed':
+      return fence(node, role, 'its Postgres could not be promoted')
+    // Commits that waited have become visible without their Standby.
+    case 'stopped':
+      return fence(node, role, 'its Postgres has stopped')
     case 'epochRaised':
       return event.epoch === role.leadership.epoch
         ? ready(node, { ...role, raised: true }, event)
@@ -105,12 +114,13 @@ function ready(node: Node, role: Leading, event: Event): Step {
 
 function duty(node: Node, role: Leading, effects: readonly Effect[], event: Event): Step {
   if (role.stage === 'promoting' || role.stage === 'raising') return become(node, role, ...effects)
-  const [next, asked] = dutyOf(node, role.duty, role.leadership, event)
+  const published = saidBy(role.duty, event) ?? role.published
+  const [next, asked] = dutyOf(node, { ...role, published }, event)
   const serves = next.kind === 'held' || (next.kind === 'nobody' && next.published)
   const opens = role.stage === 'naming' && serves
   return become(
     node,
-    { ...role, duty: next, stage: opens ? 'open' : role.stage },
+    { ...role, published, duty: next, stage: opens ? 'open' : role.stage },
     ...effects,
     ...asked,
     ...(opens ? [{ kind: 'open', epoch: role.leadership.epoch } as const] : []),
