@@ -46,8 +46,11 @@ export type Promotion = { readonly node: string; readonly disk: string; readonly
 /** Why a node was chosen, for people; `possibleLoss`: acknowledged writes may be missing. */
 export type Reason = { readonly because: string; readonly possibleLoss: boolean }
 
-/** Who led in an epoch; `timeline` 0 until it is known. Never changed afterwards, and never removed. */
-export type Reign = Reason & { readonly node: string; readonly timeline: number }
+/**
+ * Who led in an epoch; `timeline` 0 until it is known. Never changed afterwards, and never removed. `above`: the timeline
+ * is the next one, if it was begun: known before anybody could begin it.
+ */
+export type Reign = Reason & { readonly node: string; readonly timeline: number; readonly above: number }
 
 /** Everything under the cluster's prefix, as of one revision. */
 export type View = {
@@ -175,7 +178,7 @@ export const transactions = {
   }),
 
   /** The leadership itself. `old`: who led before, out from here on until an operator lets it in again. */
-  take: (leader: Leadership, sync: SyncDuty, old: string | undefined, reason: Reason): Transaction => ({
+  take: (leader: Leadership, sync: SyncDuty, old: string | undefined, reign: Reign): Transaction => ({
     name: 'take',
     when: [
       is(keys.promotion, promotionOf(leader.node, leader.disk, leader.epoch)),
@@ -187,7 +190,7 @@ export const transactions = {
       put(keys.epoch, leader.epoch),
       put(keys.leader, leader, 'leader'),
       put(keys.sync, sync),
-      put(keys.reign(leader.epoch), { node: leader.node, timeline: 0, ...reason } satisfies Reign),
+      put(keys.reign(leader.epoch), reign),
       { op: 'delete', key: keys.promotion },
       { op: 'delete', key: keys.candidate(leader.node) },
       ...(old === undefined || old === leader.node ? [] : [put(keys.evicted(old), { epoch: leader.epoch })]),
@@ -195,12 +198,12 @@ export const transactions = {
   }),
 
   /** What is known once Postgres is promoted. */
-  open: (leader: Leadership, timeline: number, reason: Reason): Transaction => ({
+  open: (leader: Leadership, timeline: number, reign: Reign): Transaction => ({
     name: 'open',
     when: [is(keys.leader, leader)],
     writes: [
       put(keys.leader, { ...leader, timeline }, 'leader'),
-      put(keys.reign(leader.epoch), { node: leader.node, timeline, ...reason } satisfies Reign),
+      put(keys.reign(leader.epoch), { ...reign, timeline }),
     ],
   }),
 

@@ -164,13 +164,18 @@ function taking(node: Node, candidate: Candidate, { because, possibleLoss }: Rea
     timeline: 0,
   }
   const sync = inherited(view?.sync, leadership, possibleLoss)
-  const take = transactions.take(leadership, sync, old, reason)
+  const reign = { node: config.node, timeline: 0, above: begun(view, candidate), ...reason }
+  const take = transactions.take(leadership, sync, old, reign)
   return become(
     node,
-    { phase: 'taking', candidate, reason, leadership, sync, asked: take },
+    { phase: 'taking', candidate, reason, leadership, sync, reign, asked: take },
     { kind: 'transact', transaction: take },
   )
 }
+
+/** The highest timeline that anybody may have begun: of two that are numbered alike nobody could tell what they hold. */
+const begun = (view: View | undefined, { timeline }: Candidate): number =>
+  Math.max(timeline, ...[...(view?.reigns.values() ?? [])].map(({ above }) => above + 1))
 
 /**
  * Who has every acknowledged write until the new Leader names somebody: itself, and who had the duty before. Otherwise

@@ -11,18 +11,12 @@ type Leading = In<'leading'>
 const become = (node: Node, role: Role, ...effects: readonly Effect[]): Step => [{ ...node, role }, effects]
 
 export function promoting(node: Node, taken: In<'taking'>, event: On<'transacted'>): Step {
-  const { candidate, reason, leadership, sync } = taken
-  const { config, view } = node
-  const deadline = deadlineAfter(event.sentAt, config)
-  // Not its own, which one view knows of and another does not.
-  const earlier = [...(view?.reigns ?? [])].filter(([epoch]) => epoch < leadership.epoch)
-  const begun = earlier.map(([, { timeline }]) => timeline)
-  // Whose timeline is not known may have begun the next one.
-  const above = Math.max(candidate.timeline, ...begun) + begun.filter((timeline) => timeline === 0).length
+  const { reign, leadership, sync } = taken
+  const deadline = deadlineAfter(event.sentAt, node.config)
   const role: Leading = {
     phase: 'leading',
     leadership,
-    reason,
+    reign,
     stage: 'promoting',
     deadline,
     renewalSentAt: event.sentAt,
@@ -31,7 +25,7 @@ export function promoting(node: Node, taken: In<'taking'>, event: On<'transacted
     published: sync,
     duty: noDuty,
   }
-  return become(node, role, { kind: 'setDeadline', deadline }, { kind: 'promote', above })
+  return become(node, role, { kind: 'setDeadline', deadline }, { kind: 'promote', above: reign.above })
 }
 
 export function lead(node: Node, role: Leading, event: Event): Step {
@@ -81,13 +75,13 @@ function renewed(node: Node, role: Leading, event: On<'tick'>): [Leading, Effect
 }
 
 /** What `raising` waits for is asked again: both change nothing when they are done. */
-function unheard({ stage, leadership, reason, announced, raised }: Leading): Effect[] {
+function unheard({ stage, leadership, reign, announced, raised }: Leading): Effect[] {
   if (stage !== 'raising') return []
   const before = { ...leadership, timeline: 0 }
   return [
     ...(announced
       ? []
-      : [{ kind: 'transact', transaction: transactions.open(before, leadership.timeline, reason) } as const]),
+      : [{ kind: 'transact', transaction: transactions.open(before, leadership.timeline, reign) } as const]),
     ...(raised ? [] : [{ kind: 'raiseEpoch', epoch: leadership.epoch } as const]),
   ]
 }

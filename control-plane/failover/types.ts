@@ -8,6 +8,7 @@ import type {
   LeaseName,
   Lsn,
   Reason,
+  Reign,
   SyncDuty,
   Transaction,
   View,
@@ -110,11 +111,15 @@ export type Role =
       readonly until: Monotonic
     }
   | Chosen<'locking'>
-  | (Chosen<'taking'> & { readonly leadership: Leadership; readonly sync: SyncDuty })
+  | (Chosen<'taking'> & {
+      readonly leadership: Leadership
+      readonly sync: SyncDuty
+      readonly reign: Reign
+    })
   | {
       readonly phase: 'leading'
       readonly leadership: Leadership
-      readonly reason: Reason
+      readonly reign: Reign
       readonly stage: Stage
       /** Nothing is acknowledged after it (I3). */
       readonly deadline: Monotonic

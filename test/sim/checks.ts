@@ -34,9 +34,7 @@ export class Checks {
     if (before !== node && !evicted.has(before)) this.#fail('I11', `${before} led before and is not out`)
     const held = new Set(machine.postgres.log.map(({ id }) => id))
     this.#newestHeld = held
-    // What was said to be lost perhaps is nobody's any more.
-    if (reigns.get(epoch)!.possibleLoss)
-      this.acknowledgedIds = this.acknowledgedIds.filter(({ id }) => held.has(id))
+    this.#giveUp(node)
     const lost = this.acknowledgedIds.find(({ id }) => !held.has(id))
     if (lost !== undefined)
       this.#fail('I2', `${node} opens epoch ${epoch} without write ${lost.id} of epoch ${lost.epoch}`)
@@ -46,6 +44,16 @@ export class Checks {
   began(node: string, timeline: number): void {
     if (this.#timelines.has(timeline)) this.#fail('I2', `${node} begins timeline ${timeline} anew`)
     this.#timelines.add(timeline)
+    this.#giveUp(node)
+  }
+
+  /** What was said to be lost perhaps is nobody's any more. */
+  #giveUp(node: string): void {
+    const { epoch, reigns } = this.#world.store.view()
+    const reign = reigns.get(epoch)
+    if (reign?.node !== node || !reign.possibleLoss) return
+    const held = new Set(this.#world.machines.get(node)!.postgres.log.map(({ id }) => id))
+    this.acknowledgedIds = this.acknowledgedIds.filter(({ id }) => held.has(id))
   }
 
   /**

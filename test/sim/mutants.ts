@@ -106,7 +106,7 @@ export const mutants: Readonly<Record<string, Broken>> = {
     ),
   },
   'a leadership is taken without the lock': {
-    step: withoutConditions(['take'], 'promotion', 'epoch', 'leader'),
+    step: withoutConditions(['lock', 'take'], 'promotion', 'epoch', 'leader'),
   },
   'a Standby counts as level as soon as it streams': {
     step: events((event) => {

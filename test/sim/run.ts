@@ -19,7 +19,9 @@ export function runSchedule(seed: number, broken: Partial<Shape> = {}): World {
   const dr = random.next() < 0.3 ? ['z'] : []
   const syncRequired = random.next() < 0.8
   const loss = random.pick([0, 0.01, 0.1])
-  const shape: Shape = { names: [...names, ...dr], dr, loss, rough: ROUGH, config: { syncRequired } }
+  const mode = random.next() < 0.15 ? 'available' : 'safe'
+  const config = { syncRequired, mode } as const
+  const shape: Shape = { names: [...names, ...dr], dr, loss, rough: ROUGH, config }
   const world = new World(random, { ...shape, ...broken })
   const story = misfortunes(world, random, TROUBLE)
   try {

@@ -26,7 +26,7 @@ function acknowledges(world: World, ms = 2_000): number {
   return world.checks.acknowledgedIds.length - before
 }
 
-const reason = { because: 'a test', possibleLoss: false }
+const reign = { node: 'a', timeline: 0, above: 1, because: 'a test', possibleLoss: false }
 
 describe('stories', () => {
   test('a new cluster finds its first Leader, names a Standby and acknowledges writes', () => {
@@ -125,7 +125,7 @@ describe('stories', () => {
       const epoch = before + 1
       const leadership = { node: 'a', disk: '1', epoch, timeline: 0 }
       const sync = { epoch, change: 0, leader: 'a#1', standby: null }
-      return store.transact(transactions.take(leadership, sync, undefined, reason), leases)
+      return store.transact(transactions.take(leadership, sync, undefined, reign), leases)
     }
     const candidate = (epochSeen: number) => ({ epochSeen, disk: '1', timeline: 1, received: 0 })
     expect(store.transact(transactions.stand('a', candidate(0)), leases)).toBe(true)
@@ -254,7 +254,7 @@ describe('stories', () => {
     for (const transaction of [
       transactions.stand('a', candidate),
       transactions.lock('a', candidate),
-      transactions.take(leader, sync(0, null), undefined, reason),
+      transactions.take(leader, sync(0, null), undefined, reign),
     ])
       expect(store.transact(transaction, leases)).toBe(true)
     const b = transactions.nameSync(leader, sync(0, null), sync(1, 'b#1'))
@@ -279,7 +279,7 @@ describe('stories', () => {
     expect(store.transact(transactions.lock('b', { ...candidate, disk: '2' }), leases)).toBe(false)
     expect(store.transact(transactions.lock('b', candidate), leases)).toBe(true)
     const empty = { node: 'b', disk: '2', epoch: 1, timeline: 0 }
-    expect(store.transact(transactions.take(empty, sync, undefined, reason), leases)).toBe(false)
+    expect(store.transact(transactions.take(empty, sync, undefined, reign), leases)).toBe(false)
   })
 })
 

@@ -2,10 +2,10 @@
 // client that writes wherever a node says that it leads.
 import { begin, step as realStep } from '#control-plane/failover/step.ts'
 import type { Config, Effect, Event, Node, Own, Step } from '#control-plane/failover/types.ts'
-import { type Monotonic, monotonic } from '#shared/base/time.ts'
+import type { Monotonic } from '#shared/base/time.ts'
 import type { Random } from '../support/random.ts'
 import { Checks } from './checks.ts'
-import { Postgres } from './postgres.ts'
+import { type EventBody, Machine } from './machine.ts'
 import { Schedule } from './schedule.ts'
 import { Store } from './store.ts'
 
@@ -40,48 +40,6 @@ export type Shape = {
 const TTL = 5_000
 const STORE_TIMEOUT = 1_000
 const TICK = 100
-
-type EventBody = Event extends infer E ? (E extends Event ? Omit<E, 'at'> : never) : never
-
-/** One node's processes: gone when it crashes, unlike its Postgres's log. */
-export class Machine {
-  readonly name: string
-  readonly config: Config
-  node: Node
-  postgres: Postgres
-  /** Own clock: `offset + rate × real`. */
-  readonly offset: number
-  readonly rate: number
-  up = true
-  /** The supervisor hears and does nothing. */
-  paused = false
-  backlog: EventBody[] = []
-  /** The whole node stands still, its clock does not. What came meanwhile, in order. */
-  stopped = false
-  asleep: (() => void)[] = []
-  /** Until when its Postgres is busy with what was asked of it, and how often it has ended by itself. */
-  busyUntil = 0
-  restarts = 0
-  deadline = Number.NEGATIVE_INFINITY
-  /** What the deadline may be at most, by what the store has answered. */
-  safeUntil = Number.NEGATIVE_INFINITY
-  openEpoch: number | undefined
-  leases: Record<string, string | undefined> = {}
-  life = 0
-
-  constructor(config: Config, random: Random) {
-    this.name = config.node
-    this.config = config
-    this.node = begin(config)
-    this.postgres = new Postgres(config.node)
-    this.offset = random.int(0, 1_000_000)
-    this.rate = 0.98 + random.next() * 0.04
-  }
-
-  clock(now: number): Monotonic {
-    return monotonic(this.offset + this.rate * now)
-  }
-}
 
 export class World {
   readonly schedule = new Schedule()
@@ -261,7 +219,7 @@ export class World {
   }
 
   reaches(a: string, b: string): boolean {
-    return !this.#cut.has(`${a} ${b}`)
+    return this.#cut.size === 0 || !this.#cut.has(`${a} ${b}`)
   }
 
   // The life of a node.
