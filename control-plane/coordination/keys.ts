@@ -40,11 +40,12 @@ export type Candidate = {
   readonly received: Lsn
 }
 
-/** Who may go on, with the disk for which it was chosen: with another one the lock is not its own. */
-export type Promotion = { readonly node: string; readonly disk: string; readonly nextEpoch: number }
-
-/** Why a node was chosen, for people; `possibleLoss`: acknowledged writes may be missing. */
-export type Reason = { readonly because: string; readonly possibleLoss: boolean }
+/** Who may go on, with the disk for which it was chosen and why: with another one the lock is not its own. */
+export type Promotion = Reason & {
+  readonly node: string
+  readonly disk: string
+  readonly nextEpoch: number
+}
 
 /**
  * Who led in an epoch; `timeline` 0 until it is known. Never changed afterwards, and never removed. `above`: the timeline
@@ -137,7 +138,13 @@ const is = (key: string, value: unknown): Condition => ({ key, equals: JSON.stri
 const absent = (key: string): Condition => ({ key, equals: undefined })
 const epochIs = (epoch: number): Condition => (epoch === 0 ? absent(keys.epoch) : is(keys.epoch, epoch))
 
-const promotionOf = (node: string, disk: string, nextEpoch: number): Promotion => ({ node, disk, nextEpoch })
+const promotionOf = (node: string, disk: string, nextEpoch: number, reason: Reason): Promotion => ({
+  node,
+  disk,
+  nextEpoch,
+  because: reason.because,
+  possibleLoss: reason.possibleLoss,
+})
 
 export const transactions = {
   /** Shows that the node is there; an evicted one is not let in. */
@@ -165,7 +172,7 @@ export const transactions = {
    * one chose by the duty as it is; and it was chosen for what it has, not for what it had when it stood before. It goes
    * with the node's lease: a node that dies here blocks nobody for long.
    */
-  lock: (node: string, candidate: Candidate): Transaction => ({
+  lock: (node: string, candidate: Candidate, reason: Reason): Transaction => ({
     name: 'lock',
     when: [
       absent(keys.leader),
@@ -174,14 +181,14 @@ export const transactions = {
       epochIs(candidate.epochSeen),
       is(keys.candidate(node), candidate),
     ],
-    writes: [put(keys.promotion, promotionOf(node, candidate.disk, candidate.epochSeen + 1), 'node')],
+    writes: [put(keys.promotion, promotionOf(node, candidate.disk, candidate.epochSeen + 1, reason), 'node')],
   }),
 
   /** The leadership itself. `old`: who led before, out from here on until an operator lets it in again. */
   take: (leader: Leadership, sync: SyncDuty, old: string | undefined, reign: Reign): Transaction => ({
     name: 'take',
     when: [
-      is(keys.promotion, promotionOf(leader.node, leader.disk, leader.epoch)),
+      is(keys.promotion, promotionOf(leader.node, leader.disk, leader.epoch, reign)),
       absent(keys.leader),
       absent(keys.evicted(leader.node)),
       epochIs(leader.epoch - 1),

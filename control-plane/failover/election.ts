@@ -96,7 +96,7 @@ export function chosen(node: Node, role: In<'standing'>, event: On<'tick'>): Ste
     // The lock was given, and the answer was not heard.
     const { node: holder, disk, nextEpoch } = view.promotion
     const mine = holder === config.node && disk === candidate.disk && nextEpoch === candidate.epochSeen + 1
-    return mine ? taking(node, candidate, choose(view, config)) : stay(node)
+    return mine ? taking(node, candidate, view.promotion) : stay(node)
   }
   const again = after(event.at, config.electionWindowMs)
   // The store let a round pass without this node, or knows what it had before, or the epoch is another: it stands again.
@@ -119,7 +119,7 @@ export function chosen(node: Node, role: In<'standing'>, event: On<'tick'>): Ste
       { ...node, blocked: choice.winner === undefined ? choice.because : undefined },
       { ...role, until: again },
     )
-  const lock = transactions.lock(config.node, candidate)
+  const lock = transactions.lock(config.node, candidate, choice)
   return become(
     { ...node, blocked: undefined },
     { phase: 'locking', candidate, reason: choice, asked: lock },

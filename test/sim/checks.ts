@@ -9,6 +9,7 @@ export class Violation extends Error {}
 export class Checks {
   readonly #world: World
   #sync: View['sync']
+  #leader: View['leader']
   #newest = 0
   readonly #openedAt = new Map<number, number>()
   readonly #timelines = new Set<number>()
@@ -92,7 +93,11 @@ export class Checks {
   }
 
   storeChanged(): void {
-    const { sync } = this.#world.store.view()
+    const { sync, leader } = this.#world.store.view()
+    const before = this.#leader
+    if (before !== undefined && leader !== undefined && before.epoch !== leader.epoch)
+      this.#fail('I1', `${leader.node} takes the leadership from ${before.node}, whose lease is alive`)
+    this.#leader = leader
     if (sync === this.#sync) return
     this.#sync = sync
     this.#syncHasAll()

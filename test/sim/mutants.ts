@@ -107,6 +107,7 @@ export const mutants: Readonly<Record<string, Broken>> = {
   },
   'a leadership is taken without the lock': {
     step: withoutConditions(['lock', 'take'], 'promotion', 'epoch', 'leader'),
+    rough: { ...ROUGH, lateRequest: 0.05 },
   },
   'a Standby counts as level as soon as it streams': {
     step: events((event) => {

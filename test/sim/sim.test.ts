@@ -129,18 +129,18 @@ describe('stories', () => {
     }
     const candidate = (epochSeen: number) => ({ epochSeen, disk: '1', timeline: 1, received: 0 })
     expect(store.transact(transactions.stand('a', candidate(0)), leases)).toBe(true)
-    expect(store.transact(transactions.lock('a', candidate(0)), leases)).toBe(true)
+    expect(store.transact(transactions.lock('a', candidate(0), reign), leases)).toBe(true)
     expect(take(1)).toBe(false)
     expect(take(0)).toBe(true)
-    expect(store.transact(transactions.lock('b', candidate(1)), leases)).toBe(false)
+    expect(store.transact(transactions.lock('b', candidate(1), reign), leases)).toBe(false)
     store.expire(2_000)
     expect(store.view()).toMatchObject({ epoch: 1, leader: undefined })
     store.grant('b/node/1', 9_000)
     const others = { node: 'b/node/1', leader: undefined }
     expect(store.transact(transactions.stand('b', candidate(0)), others)).toBe(false)
     expect(store.transact(transactions.stand('b', candidate(1)), others)).toBe(true)
-    expect(store.transact(transactions.lock('b', candidate(0)), others)).toBe(false)
-    expect(store.transact(transactions.lock('b', candidate(1)), others)).toBe(true)
+    expect(store.transact(transactions.lock('b', candidate(0), reign), others)).toBe(false)
+    expect(store.transact(transactions.lock('b', candidate(1), reign), others)).toBe(true)
   })
 
   // Its name is in the store, and what was acknowledged is only with the dead Leader: the third does not lead on its word.
@@ -253,7 +253,7 @@ describe('stories', () => {
     const candidate = { epochSeen: 0, disk: '1', timeline: 1, received: 0 }
     for (const transaction of [
       transactions.stand('a', candidate),
-      transactions.lock('a', candidate),
+      transactions.lock('a', candidate, reign),
       transactions.take(leader, sync(0, null), undefined, reign),
     ])
       expect(store.transact(transaction, leases)).toBe(true)
@@ -276,8 +276,8 @@ describe('stories', () => {
     const candidate = { epochSeen: 0, disk: '1', timeline: 1, received: 100 }
     const sync = { epoch: 1, change: 0, leader: 'b#2', standby: null }
     store.transact(transactions.stand('b', candidate), leases)
-    expect(store.transact(transactions.lock('b', { ...candidate, disk: '2' }), leases)).toBe(false)
-    expect(store.transact(transactions.lock('b', candidate), leases)).toBe(true)
+    expect(store.transact(transactions.lock('b', { ...candidate, disk: '2' }, reign), leases)).toBe(false)
+    expect(store.transact(transactions.lock('b', candidate, reign), leases)).toBe(true)
     const empty = { node: 'b', disk: '2', epoch: 1, timeline: 0 }
     expect(store.transact(transactions.take(empty, sync, undefined, reign), leases)).toBe(false)
   })
