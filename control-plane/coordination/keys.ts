@@ -40,6 +40,9 @@ export type Candidate = {
   readonly received: Lsn
 }
 
+/** Why a node was chosen, for people; `possibleLoss`: acknowledged writes may be missing. */
+export type Reason = { readonly because: string; readonly possibleLoss: boolean }
+
 /** Who may go on, with the disk for which it was chosen and why: with another one the lock is not its own. */
 export type Promotion = Reason & {
   readonly node: string
