@@ -11,6 +11,7 @@ export class Checks {
   #sync: View['sync']
   #leader: View['leader']
   #newest = 0
+  #epoch = 0
   readonly #openedAt = new Map<number, number>()
   readonly #timelines = new Set<number>()
   /** What the Leader had that opened last. */
@@ -35,7 +36,6 @@ export class Checks {
     if (before !== node && !evicted.has(before)) this.#fail('I11', `${before} led before and is not out`)
     const held = new Set(machine.postgres.log.map(({ id }) => id))
     this.#newestHeld = held
-    this.#giveUp(node)
     const lost = this.acknowledgedIds.find(({ id }) => !held.has(id))
     if (lost !== undefined)
       this.#fail('I2', `${node} opens epoch ${epoch} without write ${lost.id} of epoch ${lost.epoch}`)
@@ -45,14 +45,15 @@ export class Checks {
   began(node: string, timeline: number): void {
     if (this.#timelines.has(timeline)) this.#fail('I2', `${node} begins timeline ${timeline} anew`)
     this.#timelines.add(timeline)
-    this.#giveUp(node)
   }
 
-  /** What was said to be lost perhaps is nobody's any more. */
-  #giveUp(node: string): void {
+  /** What was said to be lost perhaps, when the leadership was taken, is nobody's any more. */
+  #giveUp(): void {
     const { epoch, reigns } = this.#world.store.view()
-    const reign = reigns.get(epoch)
-    if (reign?.node !== node || !reign.possibleLoss) return
+    if (epoch === this.#epoch) return
+    this.#epoch = epoch
+    const { node, possibleLoss } = reigns.get(epoch)!
+    if (!possibleLoss) return
     const held = new Set(this.#world.machines.get(node)!.postgres.log.map(({ id }) => id))
     this.acknowledgedIds = this.acknowledgedIds.filter(({ id }) => held.has(id))
   }
@@ -77,12 +78,10 @@ export class Checks {
 
   acknowledged(entry: Written): void {
     const { id, epoch } = entry
-    if (this.#newest > epoch && !this.#newestHeld.has(id)) {
-      const { reigns } = this.#world.store.view()
-      const lossy = [...reigns].some(([n, { possibleLoss }]) => n > epoch && possibleLoss)
-      if (lossy) return
+    const { reigns } = this.#world.store.view()
+    if ([...reigns].some(([n, { possibleLoss }]) => n > epoch && possibleLoss)) return
+    if (this.#newest > epoch && !this.#newestHeld.has(id))
       this.#fail('I2', `write ${id} of epoch ${epoch} is acknowledged, and epoch ${this.#newest} has it not`)
-    }
     this.acknowledgedIds.push(entry)
   }
 
@@ -93,6 +92,7 @@ export class Checks {
   }
 
   storeChanged(): void {
+    this.#giveUp()
     const { sync, leader } = this.#world.store.view()
     const before = this.#leader
     if (before !== undefined && leader !== undefined && before.epoch !== leader.epoch)
