@@ -95,14 +95,18 @@ export function createEtcdStore(options: EtcdOptions): CoordinationStore {
     return { outcome: 'lost', sentAt }
   }
 
-  async function transact({ name, when, writes }: Transaction): Promise<Transacted> {
+  async function transact({ name, when, done, writes }: Transaction): Promise<Transacted> {
     const success = writes.map((write) => operation(prefix, write, leases))
     if (!success.every((each) => each !== undefined)) return 'refused'
     const compare = when.map((condition) => comparison(prefix, condition))
+    // Refused, it tells what would show that it was done before.
+    const failure = done === undefined ? [] : [{ request_range: { key: Buffer.from(prefix + done.key) } }]
     try {
-      const answer = await ask(name, (client, call) => client.kv.txn({ compare, success }, call))
+      const answer = await ask(name, (client, call) => client.kv.txn({ compare, success, failure }, call))
       if (answer === undefined) return 'unknown'
-      return answer.succeeded ? 'done' : 'refused'
+      if (answer.succeeded) return 'done'
+      const held = answer.responses[0]?.response_range?.kvs[0]?.value.toString()
+      return done !== undefined && held === done.equals ? 'done' : 'refused'
     } catch {
       // A lease is gone. etcd looks at that before it writes anything.
       return 'refused'

@@ -4,9 +4,20 @@
 /** Bytes of write-ahead log. */
 export type Lsn = number
 
+/**
+ * One copy of the data: a node and its disk. A node whose disk is new holds another one, under the name it had; a log that
+ * is rewound or copied anew counts as a new disk from before its first change.
+ */
+export type Copy = string
+
+export const copyOf = (node: string, disk: string): Copy => `${node}#${disk}`
+
+export const nodeOf = (copy: Copy): string => copy.slice(0, copy.lastIndexOf('#'))
+
 /** Who leads, bound to his lease. */
 export type Leadership = {
   readonly node: string
+  readonly disk: string
   readonly epoch: number
   /** Of his Postgres; unknown until it is promoted. */
   readonly timeline: number
@@ -15,24 +26,35 @@ export type Leadership = {
 /** Who may hold the last acknowledged write. `standby` null: nobody but the Leader. */
 export type SyncDuty = {
   readonly epoch: number
-  readonly leader: string
-  readonly standby: string | null
+  /** Counts its changes in this epoch: a request that was under way for long finds another one, and is refused. */
+  readonly change: number
+  readonly leader: Copy
+  readonly standby: Copy | null
 }
 
 /** A Standby that hears nothing from the old Leader any more, and what it has. */
 export type Candidate = {
   readonly epochSeen: number
+  readonly disk: string
   readonly timeline: number
   readonly received: Lsn
 }
 
-export type Promotion = { readonly node: string; readonly nextEpoch: number }
-
 /** Why a node was chosen, for people; `possibleLoss`: acknowledged writes may be missing. */
 export type Reason = { readonly because: string; readonly possibleLoss: boolean }
 
-/** Who led in an epoch; `timeline` 0 until it is known. Never changed afterwards, and never removed. */
-export type Reign = Reason & { readonly node: string; readonly timeline: number }
+/** Who may go on, with the disk for which it was chosen and why: with another one the lock is not its own. */
+export type Promotion = Reason & {
+  readonly node: string
+  readonly disk: string
+  readonly nextEpoch: number
+}
+
+/**
+ * Who led in an epoch; `timeline` 0 until it is known. Never changed afterwards, and never removed. `above`: the timeline
+ * is the next one, if it was begun: known before anybody could begin it.
+ */
+export type Reign = Reason & { readonly node: string; readonly timeline: number; readonly above: number }
 
 /** Everything under the cluster's prefix, as of one revision. */
 export type View = {
@@ -98,10 +120,14 @@ export type Write =
   | { readonly op: 'put'; readonly key: string; readonly value: string; readonly lease?: LeaseName }
   | { readonly op: 'delete'; readonly key: string }
 
-/** All of it when every condition holds, otherwise nothing. */
+/**
+ * All of it when every condition holds, otherwise nothing. `done`: refused where this holds, it was done before, and that
+ * is the answer.
+ */
 export type Transaction = {
   readonly name: keyof typeof transactions
   readonly when: readonly Condition[]
+  readonly done?: Condition
   readonly writes: readonly Write[]
 }
 
@@ -115,6 +141,14 @@ const is = (key: string, value: unknown): Condition => ({ key, equals: JSON.stri
 const absent = (key: string): Condition => ({ key, equals: undefined })
 const epochIs = (epoch: number): Condition => (epoch === 0 ? absent(keys.epoch) : is(keys.epoch, epoch))
 
+const promotionOf = (node: string, disk: string, nextEpoch: number, reason: Reason): Promotion => ({
+  node,
+  disk,
+  nextEpoch,
+  because: reason.because,
+  possibleLoss: reason.possibleLoss,
+})
+
 export const transactions = {
   /** Shows that the node is there; an evicted one is not let in. */
   attend: (node: string): Transaction => ({
@@ -123,9 +157,10 @@ export const transactions = {
     writes: [put(keys.present(node), {}, 'node')],
   }),
 
+  /** The epoch is a condition, so that one that comes late says nothing of a node that has followed somebody since. */
   stand: (node: string, candidate: Candidate): Transaction => ({
     name: 'stand',
-    when: [absent(keys.evicted(node)), absent(keys.leader)],
+    when: [absent(keys.evicted(node)), absent(keys.leader), epochIs(candidate.epochSeen)],
     writes: [put(keys.candidate(node), candidate, 'node')],
   }),
 
@@ -137,47 +172,56 @@ export const transactions = {
 
   /**
    * One candidate at a time may go on. Only a Leader changes the sync duty, so who chose by a view of this epoch without
-   * one chose by the duty as it is. It goes with the node's lease: a node that dies here blocks nobody for long.
+   * one chose by the duty as it is; and it was chosen for what it has, not for what it had when it stood before. It goes
+   * with the node's lease: a node that dies here blocks nobody for long.
    */
-  lock: (node: string, epoch: number): Transaction => ({
+  lock: (node: string, candidate: Candidate, reason: Reason): Transaction => ({
     name: 'lock',
-    when: [absent(keys.leader), absent(keys.promotion), absent(keys.evicted(node)), epochIs(epoch)],
-    writes: [put(keys.promotion, { node, nextEpoch: epoch + 1 } satisfies Promotion, 'node')],
+    when: [
+      absent(keys.leader),
+      absent(keys.promotion),
+      absent(keys.evicted(node)),
+      epochIs(candidate.epochSeen),
+      is(keys.candidate(node), candidate),
+    ],
+    writes: [put(keys.promotion, promotionOf(node, candidate.disk, candidate.epochSeen + 1, reason), 'node')],
   }),
 
   /** The leadership itself. `old`: who led before, out from here on until an operator lets it in again. */
-  take: (node: string, epoch: number, old: string | undefined, reason: Reason): Transaction => ({
+  take: (leader: Leadership, sync: SyncDuty, old: string | undefined, reign: Reign): Transaction => ({
     name: 'take',
     when: [
-      is(keys.promotion, { node, nextEpoch: epoch + 1 } satisfies Promotion),
+      is(keys.promotion, promotionOf(leader.node, leader.disk, leader.epoch, reign)),
       absent(keys.leader),
-      absent(keys.evicted(node)),
-      epochIs(epoch),
+      absent(keys.evicted(leader.node)),
+      epochIs(leader.epoch - 1),
     ],
     writes: [
-      put(keys.epoch, epoch + 1),
-      put(keys.leader, { node, epoch: epoch + 1, timeline: 0 } satisfies Leadership, 'leader'),
-      put(keys.reign(epoch + 1), { node, timeline: 0, ...reason } satisfies Reign),
+      put(keys.epoch, leader.epoch),
+      put(keys.leader, leader, 'leader'),
+      put(keys.sync, sync),
+      put(keys.reign(leader.epoch), reign),
       { op: 'delete', key: keys.promotion },
-      { op: 'delete', key: keys.candidate(node) },
-      ...(old === undefined || old === node ? [] : [put(keys.evicted(old), { epoch: epoch + 1 })]),
+      { op: 'delete', key: keys.candidate(leader.node) },
+      ...(old === undefined || old === leader.node ? [] : [put(keys.evicted(old), { epoch: leader.epoch })]),
     ],
   }),
 
   /** What is known once Postgres is promoted. */
-  open: (leader: Leadership, timeline: number, reason: Reason): Transaction => ({
+  open: (leader: Leadership, timeline: number, reign: Reign): Transaction => ({
     name: 'open',
     when: [is(keys.leader, leader)],
     writes: [
       put(keys.leader, { ...leader, timeline }, 'leader'),
-      put(keys.reign(leader.epoch), { node: leader.node, timeline, ...reason } satisfies Reign),
+      put(keys.reign(leader.epoch), { ...reign, timeline }),
     ],
   }),
 
   /** Whoever is named has every acknowledged write from now on: to be said only when that is so. */
-  nameSync: (leader: Leadership, standby: string | null): Transaction => ({
+  nameSync: (leader: Leadership, before: SyncDuty, sync: SyncDuty): Transaction => ({
     name: 'nameSync',
-    when: [is(keys.leader, leader)],
-    writes: [put(keys.sync, { epoch: leader.epoch, leader: leader.node, standby } satisfies SyncDuty)],
+    when: [is(keys.leader, leader), is(keys.sync, before)],
+    done: is(keys.sync, sync),
+    writes: [put(keys.sync, sync)],
   }),
 } as const

@@ -1,70 +1,69 @@
 // The one synchronous Standby: named, moved and dropped so that whoever the store names has every acknowledged write at
-// every moment (cluster 6.1, I5).
-import { type Leadership, type Transaction, transactions } from '../coordination/keys.ts'
+// every moment (cluster 6.1, I5). A Standby is meant by the copy it holds, for Postgres as for the store.
+import type { Monotonic } from '#shared/base/time.ts'
+import { type Copy, nodeOf, type SyncDuty, transactions } from '../coordination/keys.ts'
 import { after } from './lease.ts'
-import type { Duty, Effect, Event, Node } from './types.ts'
+import type { Asked, Duty, Effect, Event, Mark, Node, Role } from './types.ts'
 
 type DutyStep = readonly [Duty, readonly Effect[]]
+type Leading = Pick<Extract<Role, { phase: 'leading' }>, 'leadership' | 'published' | 'duty'>
+type Of<K extends Duty['kind']> = Extract<Duty, { kind: K }>
 
-export const noDuty: Duty = { kind: 'nobody', published: false, asked: undefined }
+export const noDuty: Duty = { kind: 'nobody', published: false, mark: undefined }
 
-const unpublished: Duty = { kind: 'nobody', published: true, asked: undefined }
+const unpublished: Duty = { kind: 'nobody', published: true, mark: undefined }
 
-export function dutyOf(node: Node, duty: Duty, leadership: Leadership, event: Event): DutyStep {
+export function dutyOf(node: Node, leading: Leading, event: Event): DutyStep {
+  const { duty } = leading
   switch (duty.kind) {
     case 'nobody':
-      return nobody(node, duty, leadership, event)
+      return nobody(node, duty, leading, event)
     case 'adding':
-      return adding(node, duty, leadership, event)
+      return adding(node, duty, leading, event)
     case 'held':
-      return held(node, duty, leadership, event)
+      return held(node, duty, leading, event)
     case 'moving':
-      return moving(node, duty, leadership, event)
+      return moving(node, duty, leading, event)
     case 'dropping':
-      return dropping(node, duty, leadership, event)
+      return dropping(duty, event)
   }
 }
 
-type Of<K extends Duty['kind']> = Extract<Duty, { kind: K }>
-
-/** The furthest that streams and may be promoted; not `but`. */
-function nextOf({ config, own, view }: Node, but?: string): string | undefined {
-  const able = config.members.filter(
-    ({ name, dr }) => !dr && name !== but && own?.replicas.has(name) && !view?.evicted.has(name),
-  )
-  const end = (name: string): number => own!.replicas.get(name)!
-  return able.sort((a, b) => end(b.name) - end(a.name) || b.priority - a.priority)[0]?.name
+/** What the store says since this event. */
+export function saidBy(duty: Duty, event: Event): SyncDuty | undefined {
+  const asked = 'asked' in duty ? duty.asked : undefined
+  return answerTo(asked, event)?.ok === true ? asked?.sync : undefined
 }
 
-const streams = ({ own }: Node, name: string): boolean => own?.replicas.has(name) ?? false
+/** The furthest that streams and may be promoted; not `but`. */
+function nextOf({ config, own, view }: Node, but?: Copy): Copy | undefined {
+  const able = [...(own?.replicas ?? [])].flatMap(([copy, end]) => {
+    const member = config.members.find(({ name }) => name === nodeOf(copy))
+    const may = member?.dr === false && copy !== but && !view?.evicted.has(member.name)
+    return may ? [{ copy, end, priority: member.priority }] : []
+  })
+  return able.sort((a, b) => b.end - a.end || b.priority - a.priority || (a.copy < b.copy ? -1 : 1))[0]?.copy
+}
 
-const has = ({ own }: Node, name: string, noted: number): boolean => (own?.replicas.get(name) ?? -1) >= noted
+const has = ({ own }: Node, copy: Copy, { end }: Mark): boolean => (own?.replicas.get(copy) ?? -1) >= end
 
-const setSync = (...names: readonly string[]): Effect => ({ kind: 'setSync', names })
+const setSync = (...names: readonly Copy[]): Effect => ({ kind: 'setSync', names })
 
 /** What was asked of the store, and how it was answered. */
 const answerTo = (
-  asked: Transaction | undefined,
+  asked: Asked | undefined,
   event: Event,
 ): { readonly ok: boolean | undefined } | undefined =>
-  event.kind === 'transacted' && event.transaction === asked ? event : undefined
+  event.kind === 'transacted' && event.transaction === asked?.transaction ? event : undefined
 
-const tell = (transaction: Transaction): Effect => ({ kind: 'transact', transaction })
+const tell = ({ transaction }: Asked): Effect => ({ kind: 'transact', transaction })
 
-function nobody(node: Node, duty: Of<'nobody'>, leadership: Leadership, event: Event): DutyStep {
-  const answer = answerTo(duty.asked, event)
-  if (answer?.ok === true) return [unpublished, [setSync()]]
-  // What may have been done is asked for until it is known: meanwhile nobody can be named.
-  if (answer !== undefined) return answer.ok === undefined ? [duty, [tell(duty.asked!)]] : [noDuty, []]
-  if (duty.asked !== undefined || (event.kind !== 'probed' && event.kind !== 'tick')) return [duty, []]
-  const to = nextOf(node)
-  if (to !== undefined) return [addingOf(to, duty.published), [setSync(to)]]
-  if (node.config.syncRequired || duty.published || event.kind !== 'tick') return [duty, []]
-  const asked = transactions.nameSync(leadership, null)
-  return [{ ...duty, asked }, [tell(asked)]]
+function askFor({ leadership, published }: Leading, standby: Copy | null): Asked {
+  const sync = { ...published, change: published.change + 1, standby }
+  return { transaction: transactions.nameSync(leadership, published, sync), sync }
 }
 
-const addingOf = (to: string, alone: boolean): Of<'adding'> => ({
+const addingOf = (to: Copy, alone: boolean): Of<'adding'> => ({
   kind: 'adding',
   to,
   noted: undefined,
@@ -72,69 +71,100 @@ const addingOf = (to: string, alone: boolean): Of<'adding'> => ({
   alone,
 })
 
-/** First Postgres waits for it, then it is level, then the store is told. */
-function adding(node: Node, duty: Of<'adding'>, leadership: Leadership, event: Event): DutyStep {
-  const { to, noted, asked, alone } = duty
-  if (event.kind === 'syncSet' && sameNames(event.names, [to])) return [{ ...duty, noted: event.end }, []]
-  const answer = answerTo(asked, event)
-  if (answer?.ok === true) return [{ kind: 'held', by: to, lostAt: undefined }, []]
-  if (answer !== undefined)
-    return answer.ok === undefined ? [duty, [tell(asked!)]] : [{ ...duty, asked: undefined }, []]
-  if (event.kind !== 'probed' || noted === undefined || asked !== undefined) return [duty, []]
-  if (streams(node, to)) return has(node, to, noted) ? naming(duty, leadership) : [duty, []]
-  const other = nextOf(node, to)
-  if (other !== undefined) return [addingOf(other, alone), [setSync(other)]]
-  return alone ? [unpublished, [setSync()]] : [duty, []]
+function nobody(node: Node, duty: Of<'nobody'>, leading: Leading, event: Event): DutyStep {
+  if (event.kind !== 'probed' && event.kind !== 'tick') return [duty, []]
+  const to = nextOf(node)
+  if (!duty.published) {
+    if (to !== undefined) return [addingOf(to, false), [setSync(to)]]
+    return node.config.syncRequired || event.kind !== 'tick' ? [duty, []] : drop(leading)
+  }
+  if (event.kind !== 'probed') return [duty, []]
+  // Writes would wait for one that is far behind.
+  if (to !== undefined && duty.mark !== undefined && has(node, to, duty.mark))
+    return [addingOf(to, true), [setSync(to)]]
+  return [{ ...duty, mark: { end: event.own.end, at: event.at } }, []]
 }
 
-function naming(duty: Of<'adding'> | Of<'moving'>, leadership: Leadership): DutyStep {
-  const asked = transactions.nameSync(leadership, duty.to)
+/** First Postgres waits for it, then it is level, then the store is told. */
+function adding(node: Node, duty: Of<'adding'>, leading: Leading, event: Event): DutyStep {
+  const { to, noted, asked, alone } = duty
+  if (event.kind === 'syncSet' && sameNames(event.names, [to]))
+    return [{ ...duty, noted: { end: event.end, at: event.at } }, []]
+  if (asked !== undefined) return answered(asked, event, duty, heldBy(to))
+  if (event.kind !== 'probed' || noted === undefined) return [duty, []]
+  if (has(node, to, noted)) return naming(duty, leading)
+  if (!isOver(noted, event.at, node)) return [duty, []]
+  const other = nextOf(node)
+  if (other !== undefined && other !== to) return [addingOf(other, alone), [setSync(other)]]
+  if (alone) return [unpublished, [setSync()]]
+  return node.config.syncRequired ? [duty, []] : drop(leading)
+}
+
+const heldBy = (by: Copy): Of<'held'> => ({ kind: 'held', by, mark: undefined })
+
+const isOver = ({ at }: Mark, now: Monotonic, { config }: Node): boolean =>
+  now >= after(at, config.syncGraceMs)
+
+/**
+ * What may have been done is asked for until it is known, and nothing else meanwhile. Refused is only who leads no more,
+ * and hears of that otherwise.
+ */
+function answered(
+  asked: Asked,
+  event: Event,
+  duty: Duty,
+  then: Duty,
+  ...effects: readonly Effect[]
+): DutyStep {
+  const answer = answerTo(asked, event)
+  if (answer?.ok === true) return [then, effects]
+  return [duty, answer !== undefined && answer.ok === undefined ? [tell(asked)] : []]
+}
+
+function naming(duty: Of<'adding'> | Of<'moving'>, leading: Leading): DutyStep {
+  const asked = askFor(leading, duty.to)
   return [{ ...duty, asked }, [tell(asked)]]
 }
 
-function held(node: Node, duty: Of<'held'>, leadership: Leadership, event: Event): DutyStep {
-  const { by, lostAt } = duty
-  const published = node.view?.sync
-  // Something that was said earlier came later.
-  if (event.kind === 'viewed' && published?.epoch === leadership.epoch && published.standby === null)
-    return [addingOf(by, false), [setSync(by)]]
+/** One that streams and does not flush, or says nothing of it, is as good as gone: commits wait for it. */
+function held(node: Node, duty: Of<'held'>, leading: Leading, event: Event): DutyStep {
   if (event.kind !== 'probed') return [duty, []]
-  if (streams(node, by)) return [lostAt === undefined ? duty : { ...duty, lostAt: undefined }, []]
-  if (lostAt === undefined) return [{ ...duty, lostAt: event.at }, []]
-  if (event.at < after(lostAt, node.config.syncGraceMs)) return [duty, []]
+  const { by, mark } = duty
+  if (mark === undefined || has(node, by, mark))
+    return [{ ...duty, mark: { end: event.own.end, at: event.at } }, []]
+  if (!isOver(mark, event.at, node)) return [duty, []]
   const to = nextOf(node, by)
-  if (to !== undefined)
-    return [{ kind: 'moving', from: by, to, noted: undefined, asked: undefined }, [setSync(by, to)]]
-  return node.config.syncRequired ? [duty, []] : [{ kind: 'dropping', from: by, asked: undefined }, []]
+  if (to !== undefined) return move(by, to)
+  return node.config.syncRequired ? [duty, []] : drop(leading)
 }
 
+const move = (from: Copy, to: Copy): DutyStep => [
+  { kind: 'moving', from, to, noted: undefined, asked: undefined },
+  [setSync(from, to)],
+]
+
 /** Postgres waits for both until the store names the new one: whichever is named has everything. */
-function moving(node: Node, duty: Of<'moving'>, leadership: Leadership, event: Event): DutyStep {
+function moving(node: Node, duty: Of<'moving'>, leading: Leading, event: Event): DutyStep {
   const { from, to, noted, asked } = duty
   if (event.kind === 'syncSet' && sameNames(event.names, [from, to]))
-    return [{ ...duty, noted: event.end }, []]
-  const answer = answerTo(asked, event)
-  if (answer?.ok === true) return [{ kind: 'held', by: to, lostAt: undefined }, [setSync(to)]]
-  if (answer !== undefined)
-    return answer.ok === undefined ? [duty, [tell(asked!)]] : [{ ...duty, asked: undefined }, []]
-  if (event.kind !== 'probed' || noted === undefined || asked !== undefined) return [duty, []]
-  if (streams(node, to)) return has(node, to, noted) ? naming(duty, leadership) : [duty, []]
-  if (streams(node, from)) return [{ kind: 'held', by: from, lostAt: undefined }, [setSync(from)]]
+    return [{ ...duty, noted: { end: event.end, at: event.at } }, []]
+  if (asked !== undefined) return answered(asked, event, duty, heldBy(to), setSync(to))
+  if (event.kind !== 'probed' || noted === undefined) return [duty, []]
+  if (has(node, to, noted)) return naming(duty, leading)
+  if (has(node, from, noted)) return [heldBy(from), [setSync(from)]]
+  if (!isOver(noted, event.at, node)) return [duty, []]
   const other = nextOf(node, from)
-  if (other === undefined) return [duty, []]
-  return [{ kind: 'moving', from, to: other, noted: undefined, asked: undefined }, [setSync(from, other)]]
+  if (other !== undefined && other !== to) return move(from, other)
+  return other !== undefined || node.config.syncRequired ? [duty, []] : drop(leading)
 }
 
 /** To remove, first the store, then Postgres. */
-function dropping(node: Node, duty: Of<'dropping'>, leadership: Leadership, event: Event): DutyStep {
-  const answer = answerTo(duty.asked, event)
-  if (answer?.ok === true) return [unpublished, [setSync()]]
-  if (answer !== undefined)
-    return answer.ok === undefined ? [duty, [tell(duty.asked!)]] : [{ ...duty, asked: undefined }, []]
-  if (event.kind !== 'tick' || duty.asked !== undefined) return [duty, []]
-  if (streams(node, duty.from)) return [addingOf(duty.from, false), [setSync(duty.from)]]
-  const asked = transactions.nameSync(leadership, null)
-  return [{ ...duty, asked }, [tell(asked)]]
+function drop(leading: Leading): DutyStep {
+  const asked = askFor(leading, null)
+  return [{ kind: 'dropping', asked }, [tell(asked)]]
 }
 
-const sameNames = (a: readonly string[], b: readonly string[]): boolean => a.join(' ') === b.join(' ')
+const dropping = (duty: Of<'dropping'>, event: Event): DutyStep =>
+  answered(duty.asked, event, duty, unpublished, setSync())
+
+const sameNames = (a: readonly Copy[], b: readonly Copy[]): boolean => a.join(' ') === b.join(' ')

@@ -1,5 +1,13 @@
 // From a lost Leader to the next one (cluster 7.4, 0–7): trigger, backoff, freeze, stand, choose, lock, take.
-import { type Candidate, type Reason, transactions } from '../coordination/keys.ts'
+import {
+  type Candidate,
+  copyOf,
+  type Leadership,
+  type Reason,
+  type SyncDuty,
+  transactions,
+  type View,
+} from '../coordination/keys.ts'
 import { choose } from './choose.ts'
 import { promoting } from './leader.ts'
 import { after } from './lease.ts'
@@ -34,8 +42,11 @@ export function triggered(node: Node, event: Event): Step {
   const { own, config } = node
   if (!mayStand(node)) return attended(node, event)
   if (own!.receiving) return become(node, { phase: 'waiting', until: after(event.at, config.raceBackoffMs) })
-  return become(node, { phase: 'freezing' }, { kind: 'freeze' })
+  return freezing(node, event)
 }
+
+const freezing = (node: Node, { at }: Event): Step =>
+  become(node, { phase: 'freezing', asked: at }, { kind: 'freeze', asked: at })
 
 /** Seen by the others, so that they wait for it. */
 function attended(node: Node, event: Event): Step {
@@ -58,17 +69,21 @@ function mayStand({ view, own, config }: Node): boolean {
 
 export function waited(node: Node, { until }: In<'waiting'>, event: Event): Step {
   if (!mayStand(node)) return become(node, { phase: 'standby', leader: undefined })
-  return event.at < until ? stay(node) : become(node, { phase: 'freezing' }, { kind: 'freeze' })
+  return event.at < until ? stay(node) : freezing(node, event)
 }
 
 /** From here the old Leader gets no acknowledgement from this node (cluster 7.4, 3). */
 export function frozen(node: Node, event: On<'frozen'>): Step {
   const { view, config } = node
-  const candidate = { epochSeen: view?.epoch ?? 0, timeline: event.timeline, received: event.received }
+  const { disk, timeline, received } = event
+  const candidate = { epochSeen: view?.epoch ?? 0, disk, timeline, received }
   return become(
     node,
     { phase: 'standing', candidate, since: event.at, until: after(event.at, config.electionWindowMs) },
-    { kind: 'transact', transaction: transactions.stand(config.node, candidate) },
+    // With a Leader there it would be refused, or come when this node has followed him and has more.
+    ...(view?.leader === undefined
+      ? [{ kind: 'transact', transaction: transactions.stand(config.node, candidate) } as const]
+      : []),
   )
 }
 
@@ -79,14 +94,13 @@ export function chosen(node: Node, role: In<'standing'>, event: On<'tick'>): Ste
   const { candidate } = role
   if (view.promotion !== undefined) {
     // The lock was given, and the answer was not heard.
-    const { node: holder, nextEpoch } = view.promotion
-    const mine = holder === config.node && nextEpoch === candidate.epochSeen + 1
-    return mine ? taking(node, candidate, choose(view, config)) : stay(node)
+    const { node: holder, disk, nextEpoch } = view.promotion
+    const mine = holder === config.node && disk === candidate.disk && nextEpoch === candidate.epochSeen + 1
+    return mine ? taking(node, candidate, view.promotion) : stay(node)
   }
   const again = after(event.at, config.electionWindowMs)
-  // The store let a round pass without this node, or the epoch is another one: it stands again.
-  const stands = view.candidates.get(config.node)?.epochSeen === view.epoch
-  if (!stands || candidate.epochSeen !== view.epoch) {
+  // The store let a round pass without this node, or knows what it had before, or the epoch is another: it stands again.
+  if (!stands(view, config.node, candidate)) {
     const renewed = { ...candidate, epochSeen: view.epoch }
     return become(
       node,
@@ -105,11 +119,23 @@ export function chosen(node: Node, role: In<'standing'>, event: On<'tick'>): Ste
       { ...node, blocked: choice.winner === undefined ? choice.because : undefined },
       { ...role, until: again },
     )
-  const lock = transactions.lock(config.node, view.epoch)
+  const lock = transactions.lock(config.node, candidate, choice)
   return become(
     { ...node, blocked: undefined },
     { phase: 'locking', candidate, reason: choice, asked: lock },
     { kind: 'transact', transaction: lock },
+  )
+}
+
+/** The store says of this node what is so, in this epoch. */
+function stands(view: View, node: string, { epochSeen, disk, timeline, received }: Candidate): boolean {
+  const said = view.candidates.get(node)
+  return (
+    epochSeen === view.epoch &&
+    said?.epochSeen === epochSeen &&
+    said.disk === disk &&
+    said.timeline === timeline &&
+    said.received === received
   )
 }
 
@@ -131,16 +157,42 @@ function taking(node: Node, candidate: Candidate, { because, possibleLoss }: Rea
   const { config, view } = node
   const reason = { because, possibleLoss }
   const old = view?.reigns.get(candidate.epochSeen)?.node
-  const take = transactions.take(config.node, candidate.epochSeen, old, reason)
+  const leadership = {
+    node: config.node,
+    disk: candidate.disk,
+    epoch: candidate.epochSeen + 1,
+    timeline: 0,
+  }
+  const sync = inherited(view?.sync, leadership, possibleLoss)
+  const reign = { node: config.node, timeline: 0, above: begun(view, candidate), ...reason }
+  const take = transactions.take(leadership, sync, old, reign)
   return become(
     node,
-    { phase: 'taking', candidate, reason, asked: take },
+    { phase: 'taking', candidate, reason, leadership, sync, reign, asked: take },
     { kind: 'transact', transaction: take },
   )
 }
 
+/** The highest timeline that anybody may have begun: of two that are numbered alike nobody could tell what they hold. */
+const begun = (view: View | undefined, { timeline }: Candidate): number =>
+  Math.max(timeline, ...[...(view?.reigns.values() ?? [])].map(({ above }) => above + 1))
+
+/**
+ * Who has every acknowledged write until the new Leader names somebody: itself, and who had the duty before. Otherwise
+ * two Leaders that end before they name anybody would leave a store that asks for two that are out.
+ */
+function inherited(
+  sync: SyncDuty | undefined,
+  { node, disk, epoch }: Leadership,
+  possibleLoss: boolean,
+): SyncDuty {
+  const leader = copyOf(node, disk)
+  const kept = possibleLoss || sync?.standby === leader ? null : (sync?.standby ?? null)
+  return { epoch, change: 0, leader, standby: kept }
+}
+
 /** A leadership that was taken unheard is left to lapse: nobody knows when its lease began. */
-export function taken(node: Node, { candidate, reason, asked }: In<'taking'>, event: Event): Step {
-  if (event.kind !== 'transacted' || event.transaction !== asked) return stay(node)
-  return event.ok === true ? promoting(node, candidate, reason, event) : standAgain(node, candidate, event)
+export function taken(node: Node, role: In<'taking'>, event: Event): Step {
+  if (event.kind !== 'transacted' || event.transaction !== role.asked) return stay(node)
+  return event.ok === true ? promoting(node, role, event) : standAgain(node, role.candidate, event)
 }

@@ -1,6 +1,6 @@
 // Leading: promote, raise the epoch, name a synchronous Standby, serve; renew the lease or stop (cluster 7.3, 7.4, 8–11).
-import { type Candidate, type Leadership, type Reason, transactions } from '../coordination/keys.ts'
-import { dutyOf, noDuty } from './duty.ts'
+import { transactions } from '../coordination/keys.ts'
+import { dutyOf, noDuty, saidBy } from './duty.ts'
 import { after, deadlineAfter, later } from './lease.ts'
 import type { Effect, Event, Node, Role, Step } from './types.ts'
 
@@ -10,25 +10,22 @@ type Leading = In<'leading'>
 
 const become = (node: Node, role: Role, ...effects: readonly Effect[]): Step => [{ ...node, role }, effects]
 
-export function promoting(node: Node, candidate: Candidate, reason: Reason, event: On<'transacted'>): Step {
-  const { config, view } = node
-  const leadership: Leadership = { node: config.node, epoch: candidate.epochSeen + 1, timeline: 0 }
-  const deadline = deadlineAfter(event.sentAt, config)
-  const begun = [...(view?.reigns.values() ?? [])].map(({ timeline }) => timeline)
-  // Whose timeline is not known may have begun the next one.
-  const above = Math.max(candidate.timeline, ...begun) + begun.filter((timeline) => timeline === 0).length
+export function promoting(node: Node, taken: In<'taking'>, event: On<'transacted'>): Step {
+  const { reign, leadership, sync } = taken
+  const deadline = deadlineAfter(event.sentAt, node.config)
   const role: Leading = {
     phase: 'leading',
     leadership,
-    reason,
+    reign,
     stage: 'promoting',
     deadline,
     renewalSentAt: event.sentAt,
     announced: false,
     raised: false,
+    published: sync,
     duty: noDuty,
   }
-  return become(node, role, { kind: 'setDeadline', deadline }, { kind: 'promote', above })
+  return become(node, role, { kind: 'setDeadline', deadline }, { kind: 'promote', above: reign.above })
 }
 
 export function lead(node: Node, role: Leading, event: Event): Step {
@@ -49,6 +46,12 @@ export function lead(node: Node, role: Leading, event: Event): Step {
       const raising: Leading = { ...role, stage: 'raising', leadership }
       return become(node, raising, ...unheard(raising))
     }
+    // What its log has become is for the next election to see: it stands in it like any other.
+    case 'promotionFailed':
+      return fence(node, role, 'its Postgres could not be promoted')
+    // Commits that waited have become visible without their Standby.
+    case 'stopped':
+      return fence(node, role, 'its Postgres has stopped')
     case 'epochRaised':
       return event.epoch === role.leadership.epoch
         ? ready(node, { ...role, raised: true }, event)
@@ -72,13 +75,13 @@ function renewed(node: Node, role: Leading, event: On<'tick'>): [Leading, Effect
 }
 
 /** What `raising` waits for is asked again: both change nothing when they are done. */
-function unheard({ stage, leadership, reason, announced, raised }: Leading): Effect[] {
+function unheard({ stage, leadership, reign, announced, raised }: Leading): Effect[] {
   if (stage !== 'raising') return []
   const before = { ...leadership, timeline: 0 }
   return [
     ...(announced
       ? []
-      : [{ kind: 'transact', transaction: transactions.open(before, leadership.timeline, reason) } as const]),
+      : [{ kind: 'transact', transaction: transactions.open(before, leadership.timeline, reign) } as const]),
     ...(raised ? [] : [{ kind: 'raiseEpoch', epoch: leadership.epoch } as const]),
   ]
 }
@@ -105,12 +108,13 @@ function ready(node: Node, role: Leading, event: Event): Step {
 
 function duty(node: Node, role: Leading, effects: readonly Effect[], event: Event): Step {
   if (role.stage === 'promoting' || role.stage === 'raising') return become(node, role, ...effects)
-  const [next, asked] = dutyOf(node, role.duty, role.leadership, event)
+  const published = saidBy(role.duty, event) ?? role.published
+  const [next, asked] = dutyOf(node, { ...role, published }, event)
   const serves = next.kind === 'held' || (next.kind === 'nobody' && next.published)
   const opens = role.stage === 'naming' && serves
   return become(
     node,
-    { ...role, duty: next, stage: opens ? 'open' : role.stage },
+    { ...role, published, duty: next, stage: opens ? 'open' : role.stage },
     ...effects,
     ...asked,
     ...(opens ? [{ kind: 'open', epoch: role.leadership.epoch } as const] : []),

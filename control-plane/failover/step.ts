@@ -60,15 +60,15 @@ function inPhase(node: Node, event: Event): Step {
   const { role } = node
   switch (role.phase) {
     case 'standby':
-      return event.kind === 'viewed' || event.kind === 'tick'
-        ? (followed(node) ?? triggered(node, event))
-        : stay(node)
+      return standby(node, event)
     case 'waiting':
       return event.kind === 'viewed' || event.kind === 'tick'
         ? (followed(node) ?? waited(node, role, event))
         : stay(node)
     case 'freezing':
-      return event.kind === 'frozen' ? frozen(node, event) : (whenHeard(node, event, followed) ?? stay(node))
+      return event.kind === 'frozen' && event.asked === role.asked
+        ? frozen(node, event)
+        : (whenHeard(node, event, followed) ?? stay(node))
     case 'standing':
       return (
         whenHeard(node, event, followed) ?? (event.kind === 'tick' ? chosen(node, role, event) : stay(node))
@@ -86,6 +86,14 @@ function inPhase(node: Node, event: Event): Step {
     default:
       return unreachable(role)
   }
+}
+
+function standby(node: Node, event: Event): Step {
+  // It is told again whom to follow.
+  if (event.kind === 'stopped') return [{ ...node, role: { phase: 'standby', leader: undefined } }, []]
+  return event.kind === 'viewed' || event.kind === 'tick'
+    ? (followed(node) ?? triggered(node, event))
+    : stay(node)
 }
 
 const whenHeard = (node: Node, event: Event, then: (node: Node) => Step | undefined): Step | undefined =>

@@ -3,10 +3,13 @@
 import type { Monotonic } from '#shared/base/time.ts'
 import type {
   Candidate,
+  Copy,
   Leadership,
   LeaseName,
   Lsn,
   Reason,
+  Reign,
+  SyncDuty,
   Transaction,
   View,
 } from '../coordination/keys.ts'
@@ -32,7 +35,7 @@ export type Config = {
   /** How long a Standby waits that still gets log from a Leader whose lease is gone. */
   readonly raceBackoffMs: number
   readonly electionWindowMs: number
-  /** How long the sync Standby may be away before the duty moves. */
+  /** How long the sync Standby may owe what it has been sent before the duty moves. */
   readonly syncGraceMs: number
   /** False: without a Standby the Leader goes on alone, and says so. */
   readonly syncRequired: boolean
@@ -46,33 +49,42 @@ export type Own = {
   readonly well: boolean
   /** Log comes from the Leader that it follows. */
   readonly receiving: boolean
-  /** Of a Leader: who streams from it, and how far each has flushed. */
-  readonly replicas: ReadonlyMap<string, Lsn>
+  /** Of its own log. */
+  readonly end: Lsn
+  /** Of a Leader: which copies stream from it, and how far each has flushed. */
+  readonly replicas: ReadonlyMap<Copy, Lsn>
 }
+
+/** An end of the Leader's log, and when it was there. */
+export type Mark = { readonly end: Lsn; readonly at: Monotonic }
+
+/** What the store is being told about the duty. */
+export type Asked = { readonly transaction: Transaction; readonly sync: SyncDuty }
 
 /** How the duty of the one synchronous Standby stands (cluster 6.1). */
 export type Duty =
-  /** Nobody has it in this epoch; with `published`, the store says so and writes go on. */
-  | { readonly kind: 'nobody'; readonly published: boolean; readonly asked: Transaction | undefined }
-  /** Postgres waits for `to`, from `noted` on. `asked`: what the store is being told. `alone`: it says that nobody has it. */
+  /** Nobody has it in this epoch. With `published` the store says so and writes go on: only who has all of `mark` is named. */
+  | { readonly kind: 'nobody'; readonly published: boolean; readonly mark: Mark | undefined }
+  /** Postgres waits for `to`, from `noted` on. `alone`: the store says that nobody has it. */
   | {
       readonly kind: 'adding'
-      readonly to: string
-      readonly noted: Lsn | undefined
-      readonly asked: Transaction | undefined
+      readonly to: Copy
+      readonly noted: Mark | undefined
+      readonly asked: Asked | undefined
       readonly alone: boolean
     }
-  | { readonly kind: 'held'; readonly by: string; readonly lostAt: Monotonic | undefined }
+  /** `mark`: what it still owes, if it does. */
+  | { readonly kind: 'held'; readonly by: Copy; readonly mark: Mark | undefined }
   /** Postgres waits for both; `from` is published until the store says `to`. */
   | {
       readonly kind: 'moving'
-      readonly from: string
-      readonly to: string
-      readonly noted: Lsn | undefined
-      readonly asked: Transaction | undefined
+      readonly from: Copy
+      readonly to: Copy
+      readonly noted: Mark | undefined
+      readonly asked: Asked | undefined
     }
-  /** The store is being told that nobody has it; Postgres still waits for `from`. */
-  | { readonly kind: 'dropping'; readonly from: string; readonly asked: Transaction | undefined }
+  /** The store is being told that nobody has it; Postgres still waits for whom it waited. */
+  | { readonly kind: 'dropping'; readonly asked: Asked }
 
 /** What a new Leader has still to do before it serves. */
 export type Stage = 'promoting' | 'raising' | 'naming' | 'open'
@@ -90,7 +102,7 @@ export type Role =
   | { readonly phase: 'standby'; readonly leader: string | undefined }
   /** Nobody leads, but log still comes: perhaps only the Leader's supervisor is dead. */
   | { readonly phase: 'waiting'; readonly until: Monotonic }
-  | { readonly phase: 'freezing' }
+  | { readonly phase: 'freezing'; readonly asked: Monotonic }
   /** Frozen and published; chooses at `until`. */
   | {
       readonly phase: 'standing'
@@ -99,11 +111,15 @@ export type Role =
       readonly until: Monotonic
     }
   | Chosen<'locking'>
-  | Chosen<'taking'>
+  | (Chosen<'taking'> & {
+      readonly leadership: Leadership
+      readonly sync: SyncDuty
+      readonly reign: Reign
+    })
   | {
       readonly phase: 'leading'
       readonly leadership: Leadership
-      readonly reason: Reason
+      readonly reign: Reign
       readonly stage: Stage
       /** Nothing is acknowledged after it (I3). */
       readonly deadline: Monotonic
@@ -111,6 +127,8 @@ export type Role =
       /** Of the two things that `raising` waits for. */
       readonly announced: boolean
       readonly raised: boolean
+      /** What the store says of the duty. */
+      readonly published: SyncDuty
       readonly duty: Duty
     }
   /** Led, and stopped; its Postgres goes back into recovery. */
@@ -145,28 +163,40 @@ export type Event = { readonly at: Monotonic } & (
     }
   | { readonly kind: 'renewed'; readonly lease: LeaseName; readonly sentAt: Monotonic }
   | { readonly kind: 'leaseLost'; readonly lease: LeaseName }
-  /** No log is taken from anybody any more. */
-  | { readonly kind: 'frozen'; readonly timeline: number; readonly received: Lsn }
+  /** No log is taken from anybody any more. `received`: flushed. `asked`: of the very freeze, because answers may be late. */
+  | {
+      readonly kind: 'frozen'
+      readonly asked: Monotonic
+      readonly disk: string
+      readonly timeline: number
+      readonly received: Lsn
+    }
   | { readonly kind: 'promoted'; readonly timeline: number }
+  /** Postgres refused, or took longer than its driver gives it. */
+  | { readonly kind: 'promotionFailed' }
+  /** Postgres has ended by itself; it is in recovery again, and follows nobody. */
+  | { readonly kind: 'stopped' }
   | { readonly kind: 'epochRaised'; readonly epoch: number }
   /** Postgres waits for exactly these from `end` on. */
-  | { readonly kind: 'syncSet'; readonly names: readonly string[]; readonly end: Lsn }
+  | { readonly kind: 'syncSet'; readonly names: readonly Copy[]; readonly end: Lsn }
   /** In recovery again. */
   | { readonly kind: 'demoted' }
 )
 
+/** What is asked of Postgres is done one after the other, and answered in that order. */
 export type Effect =
   | { readonly kind: 'probe' }
   | { readonly kind: 'renew'; readonly lease: LeaseName }
   | { readonly kind: 'transact'; readonly transaction: Transaction }
-  | { readonly kind: 'freeze' }
+  /** Take log from nobody, also after a restart of Postgres. */
+  | { readonly kind: 'freeze'; readonly asked: Monotonic }
   /** Take log from this node, however that is to be done: go on, rewind, copy. */
   | { readonly kind: 'follow'; readonly leader: string }
   /** Onto a timeline above this one, which somebody may have begun. */
   | { readonly kind: 'promote'; readonly above: number }
   | { readonly kind: 'raiseEpoch'; readonly epoch: number }
   /** A commit waits for all of them; none: for nobody. */
-  | { readonly kind: 'setSync'; readonly names: readonly string[] }
+  | { readonly kind: 'setSync'; readonly names: readonly Copy[] }
   /** Told to the API and the watchdog: later than this nothing is answered. */
   | { readonly kind: 'setDeadline'; readonly deadline: Monotonic }
   | { readonly kind: 'open'; readonly epoch: number }

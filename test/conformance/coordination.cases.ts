@@ -2,7 +2,11 @@
 // machine is proved on, and etcd.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import {
+  type Candidate,
+  copyOf,
   type Leadership,
+  type Reign,
+  type SyncDuty,
   type Transaction,
   transactions,
   type View,
@@ -30,9 +34,23 @@ export type Cluster = {
 }
 
 const reason = { because: 'nobody led before', possibleLoss: false }
-const candidate = { epochSeen: 0, timeline: 1, received: 700 }
-const led = (node: string, epoch: number, timeline: number): Leadership => ({ node, epoch, timeline })
-const { attend, stand, withdraw, lock, take, open, nameSync } = transactions
+const disk = 'one'
+const standing = (epochSeen: number): Candidate => ({ epochSeen, disk, timeline: 1, received: 700 })
+const led = (node: string, epoch: number, timeline: number): Leadership => ({ node, disk, epoch, timeline })
+const reign = (node: string, timeline: number): Reign => ({ ...reason, node, timeline, above: 1 })
+const duty = (node: string, epoch: number, change: number, standby: string | null): SyncDuty => ({
+  epoch,
+  change,
+  leader: copyOf(node, disk),
+  standby: standby === null ? null : copyOf(standby, disk),
+})
+const { attend, withdraw, nameSync } = transactions
+const stand = (node: string, epoch: number) => transactions.stand(node, standing(epoch))
+const lock = (node: string, epoch: number) => transactions.lock(node, standing(epoch), reason)
+const take = (node: string, epoch: number, old?: string) =>
+  transactions.take(led(node, epoch + 1, 0), duty(node, epoch + 1, 0, null), old, reign(node, 0))
+const open = (leader: Leadership, timeline: number) =>
+  transactions.open(leader, timeline, reign(leader.node, 0))
 
 export function coordinationCases(name: string, start: () => Promise<Cluster>): void {
   describe(`coordination store: ${name}`, () => {
@@ -65,7 +83,8 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
     async function lead(node: Reaching, self: string, epoch: number, old?: string): Promise<void> {
       await node.store.grant('node')
       await node.store.grant('leader')
-      expect(await each(node, lock(self, epoch), take(self, epoch, old, reason))).toEqual(['done', 'done'])
+      const steps = [stand(self, epoch), lock(self, epoch), take(self, epoch, old)]
+      expect(await each(node, ...steps)).toEqual(['done', 'done', 'done'])
     }
 
     test('an empty store is a view of nothing', async () => {
@@ -80,18 +99,22 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
     test('a transaction is done when its conditions hold, and otherwise nothing of it', async () => {
       await a.store.grant('node')
       await b.store.grant('node')
-      expect(await a.store.transact(lock('a', 0))).toBe('done')
+      // Nobody is locked for what it does not stand with.
+      expect(await each(a, lock('a', 0), stand('a', 0), lock('a', 0))).toEqual(['refused', 'done', 'done'])
+      await b.store.transact(stand('b', 0))
       expect(await b.store.transact(lock('b', 0))).toBe('refused')
       expect(await viewed(b)).toMatchObject({ promotion: { node: 'a', nextEpoch: 1 } })
       // Another value than the one that is there, and another epoch.
-      expect(await b.store.transact(take('b', 0, undefined, reason))).toBe('refused')
-      expect(await a.store.transact(take('a', 1, undefined, reason))).toBe('refused')
+      expect(await b.store.transact(take('b', 0))).toBe('refused')
+      expect(await a.store.transact(take('a', 1))).toBe('refused')
       expect(await viewed(a)).toMatchObject({ epoch: 0, leader: undefined, reigns: new Map() })
     })
 
     test('of many who lock at once, one does', async () => {
       await a.store.grant('node')
       await b.store.grant('node')
+      await a.store.transact(stand('a', 0))
+      await b.store.transact(stand('b', 0))
       const asked = [a, b].flatMap(({ store }, i) =>
         Array.from({ length: 8 }, () => store.transact(lock(i === 0 ? 'a' : 'b', 0))),
       )
@@ -100,10 +123,10 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
 
     test('a whole reign, and the next: lock, take, open, name a Standby', async () => {
       await a.store.grant('node')
-      expect(await each(a, attend('a'), stand('a', candidate))).toEqual(['done', 'done'])
-      expect((await viewed(b)).candidates).toEqual(new Map([['a', candidate]]))
+      expect(await each(a, attend('a'), stand('a', 0))).toEqual(['done', 'done'])
+      expect((await viewed(b)).candidates).toEqual(new Map([['a', standing(0)]]))
       await a.store.grant('leader')
-      expect(await each(a, lock('a', 0), take('a', 0, undefined, reason))).toEqual(['done', 'done'])
+      expect(await each(a, lock('a', 0), take('a', 0))).toEqual(['done', 'done'])
       expect(await viewed(b)).toMatchObject({
         epoch: 1,
         leader: led('a', 1, 0),
@@ -112,30 +135,27 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
         present: new Set(['a']),
         evicted: new Set(),
       })
-      expect(await each(a, open(led('a', 1, 0), 7, reason), open(led('a', 1, 0), 8, reason))).toEqual([
-        'done',
-        'refused',
-      ])
-      expect(await a.store.transact(nameSync(led('a', 1, 7), 'b'))).toBe('done')
+      expect(await each(a, open(led('a', 1, 0), 7), open(led('a', 1, 0), 8))).toEqual(['done', 'refused'])
+      const [nobody, standby] = [duty('a', 1, 0, null), duty('a', 1, 1, 'b')]
+      const named = nameSync(led('a', 1, 7), nobody, standby)
+      // Said again, it was done; one that was under way since before is refused.
+      const late = nameSync(led('a', 1, 7), nobody, duty('a', 1, 1, null))
+      expect(await each(a, named, named, late)).toEqual(['done', 'done', 'refused'])
       // While somebody leads nobody stands or locks.
       await b.store.grant('node')
-      expect(await each(b, attend('b'), stand('b', candidate), lock('b', 1))).toEqual([
-        'done',
-        'refused',
-        'refused',
-      ])
+      expect(await each(b, attend('b'), stand('b', 1), lock('b', 1))).toEqual(['done', 'refused', 'refused'])
       // Not renewed: it ends by itself.
       await until(async () => (await viewed(b)).leader === undefined)
-      expect(await a.store.transact(nameSync(led('a', 1, 7), null))).toBe('refused')
+      expect(await a.store.transact(nameSync(led('a', 1, 7), standby, duty('a', 1, 2, null)))).toBe('refused')
       await lead(b, 'b', 1, 'a')
       expect(await viewed(a)).toMatchObject({
         epoch: 2,
         leader: led('b', 2, 0),
-        sync: { epoch: 1, leader: 'a', standby: 'b' },
+        sync: duty('b', 2, 0, null),
         evicted: new Set(['a']),
         reigns: new Map([
-          [1, { node: 'a', timeline: 7, ...reason }],
-          [2, { node: 'b', timeline: 0, ...reason }],
+          [1, reign('a', 7)],
+          [2, reign('b', 0)],
         ]),
       })
       await a.store.grant('node')
@@ -144,7 +164,7 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
 
     test('what was written under a lease ends with it, and only that', async () => {
       await lead(a, 'a', 0)
-      await each(a, attend('a'), nameSync(led('a', 1, 0), null))
+      await a.store.transact(attend('a'))
       await until(async () => {
         expect((await a.store.keep('node')).outcome).toBe('kept')
         return (await viewed(b)).leader === undefined
@@ -152,7 +172,7 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
       expect(await viewed(b)).toMatchObject({
         epoch: 1,
         present: new Set(['a']),
-        sync: { epoch: 1, leader: 'a', standby: null },
+        sync: duty('a', 1, 0, null),
       })
     })
 
@@ -186,6 +206,7 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
       await until(async () => (await viewed(b)).present.has('a'))
       a.cut()
       expect(await asked).toBe('unknown')
+      await until(async () => (await a.store.transact(stand('a', 0))) === 'done')
       await until(async () => (await a.store.transact(lock('a', 0))) === 'done')
       expect(await viewed(a)).toMatchObject({ present: new Set(['a']), promotion: { node: 'a' } })
     })
@@ -214,7 +235,7 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
       })
       await until(() => seen.length > 0)
       expect(seen[0]).toMatchObject({ epoch: 1, present: new Set(['b']) })
-      const step = (timeline: number) => b.store.transact(open(led('b', 1, timeline), timeline + 1, reason))
+      const step = (timeline: number) => b.store.transact(open(led('b', 1, timeline), timeline + 1))
       for (const timeline of [0, 1, 2]) await step(timeline)
       await until(() => leaders.at(-1) === 3)
       a.hold()
@@ -244,13 +265,12 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
       a.store.watch((view) => void seen.push(view.leader?.timeline))
       await until(() => seen.length > 0)
       a.hold()
-      for (const timeline of [0, 1, 2])
-        await b.store.transact(open(led('b', 1, timeline), timeline + 1, reason))
+      for (const timeline of [0, 1, 2]) await b.store.transact(open(led('b', 1, timeline), timeline + 1))
       await cluster.compact()
       a.cut()
       await until(() => seen.at(-1) === 3)
       expect(seen).toEqual([0, 3])
-      await b.store.transact(open(led('b', 1, 3), 4, reason))
+      await b.store.transact(open(led('b', 1, 3), 4))
       await until(() => seen.at(-1) === 4)
     })
 
@@ -270,16 +290,17 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
       await lead(b, 'b', 0)
       await until(() => seen.at(-1) !== undefined)
       await cluster.kill()
-      expect(await b.store.transact(nameSync(led('b', 1, 0), 'a'))).toBe('unknown')
+      const named = nameSync(led('b', 1, 0), duty('b', 1, 0, null), duty('b', 1, 1, 'a'))
+      expect(await b.store.transact(named)).toBe('unknown')
       expect((await b.store.keep('leader')).outcome).toBe('unknown')
       expect((await b.store.grant('node')).outcome).toBe('unknown')
       expect(await b.store.read()).toBeUndefined()
       await cluster.restart()
       await until(async () => (await b.store.keep('leader')).outcome === 'kept')
-      await until(async () => (await b.store.transact(open(led('b', 1, 0), 5, reason))) === 'done')
+      await until(async () => (await b.store.transact(open(led('b', 1, 0), 5))) === 'done')
       await until(() => seen.at(-1)?.timeline === 5)
       // A transaction that was never sent is not done later.
-      expect((await viewed(b)).sync).toBeUndefined()
+      expect((await viewed(b)).sync).toEqual(duty('b', 1, 0, null))
     })
 
     test('a store that is closed answers unknown', async () => {

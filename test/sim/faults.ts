@@ -45,6 +45,41 @@ const faults: readonly Fault[] = [
     })
     return 'the store is away'
   },
+  (world, random, names) => {
+    const name = random.pick(names)
+    world.stop(name)
+    world.schedule.plan(random.int(500, 16_000), () => world.go(name))
+    return `stop ${name}`
+  },
+  (world, random, names) => {
+    const [a, b] = [random.pick(names), random.pick([...names, 'store'])]
+    const [from, to] = random.next() < 0.5 ? [a, b] : [b, a]
+    world.cutOneWay(from, to)
+    world.schedule.plan(random.int(500, 16_000), () => world.mend(from, to))
+    return `${from} is not heard by ${to}`
+  },
+  (world, random) => {
+    world.lose(0.7)
+    world.schedule.plan(random.int(500, 8_000), () => world.lose(0))
+    return 'the store loses most of what is said'
+  },
+  (world, random, names) => {
+    const name = random.pick(names)
+    world.endPostgres(name)
+    return `Postgres of ${name} ends`
+  },
+  (world, random, names) => {
+    const name = random.pick(names)
+    world.hang(name, true)
+    world.schedule.plan(random.int(500, 16_000), () => world.hang(name, false))
+    return `${name} flushes nothing`
+  },
+  (world, random, names) => {
+    const name = random.pick(names)
+    world.loseDisk(name)
+    world.schedule.plan(random.int(500, 8_000), () => world.restart(name))
+    return `${name} loses its disk`
+  },
 ]
 
 /** Until `end`, of virtual time; the story of what was done. */

@@ -4,9 +4,12 @@ import { transactions } from '#control-plane/coordination/keys.ts'
 import { step } from '#control-plane/failover/step.ts'
 import type { Effect, Event, Node, Step } from '#control-plane/failover/types.ts'
 import { monotonic } from '#shared/base/time.ts'
-import type { Shape } from './world.ts'
+import { ROUGH, type Shape } from './world.ts'
 
-type Broken = Pick<Shape, 'step' | 'heedsDeadline' | 'waitsForSync'>
+type Broken = Pick<
+  Shape,
+  'step' | 'heedsDeadline' | 'waitsForSync' | 'tellsDisks' | 'rough' | 'tellsTimelines'
+>
 
 /** What a transaction was before it was broken: its answer is about that one. */
 const originals = new WeakMap<Transaction, Transaction>()
@@ -47,9 +50,11 @@ export const mutants: Readonly<Record<string, Broken>> = {
   'a commit is acknowledged before the sync Standby has it': { waitsForSync: false },
   'the duty is published before the Standby is level': {
     step: effects((effect, node) => {
-      const leadership = leadershipOf(node)
-      if (effect.kind !== 'setSync' || effect.names.length !== 1 || leadership === undefined) return [effect]
-      return [effect, { kind: 'transact', transaction: transactions.nameSync(leadership, effect.names[0]!) }]
+      if (effect.kind !== 'setSync' || effect.names.length !== 1 || node.role.phase !== 'leading')
+        return [effect]
+      const { leadership, published } = node.role
+      const sync = { ...published, change: published.change + 1, standby: effect.names[0]! }
+      return [effect, { kind: 'transact', transaction: transactions.nameSync(leadership, published, sync) }]
     }),
   },
   'while the duty moves, Postgres waits for the new one only': {
@@ -59,11 +64,36 @@ export const mutants: Readonly<Record<string, Broken>> = {
         : [effect],
     ),
   },
-  'an unheard answer about the duty is taken for a no': {
+  'an unheard answer about the duty is taken for a yes': {
     step: events((event) =>
       event.kind === 'transacted' && event.transaction.name === 'nameSync' && event.ok === undefined
-        ? { ...event, ok: false }
+        ? { ...event, ok: true }
         : event,
+    ),
+  },
+  'the duty is changed whatever it was before': {
+    step: withoutConditions(['nameSync'], 'sync'),
+    rough: { ...ROUGH, lateRequest: 0.05 },
+  },
+  'Postgres waits for nobody any more before the store says so': {
+    step: effects((effect) =>
+      effect.kind === 'transact' && isDropped(effect.transaction)
+        ? [{ kind: 'setSync', names: [] }, effect]
+        : [effect],
+    ),
+  },
+  'a node whose disk is new is taken for the one it was': { tellsDisks: false },
+  'a timeline is begun whatever others have begun': { tellsTimelines: false },
+  'nobody is put out': {
+    step: effects((effect) => {
+      if (effect.kind !== 'transact' || effect.transaction.name !== 'take') return [effect]
+      const writes = effect.transaction.writes.filter(({ key }) => !key.startsWith('evicted'))
+      return [{ ...effect, transaction: broken({ ...effect.transaction, writes }, effect.transaction) }]
+    }),
+  },
+  'a Leader whose Postgres has ended goes on': {
+    step: events((event, { role }) =>
+      event.kind === 'stopped' && role.phase === 'leading' ? { at: event.at, kind: 'tick' } : event,
     ),
   },
   'the deadline is counted from the answer': {
@@ -76,7 +106,8 @@ export const mutants: Readonly<Record<string, Broken>> = {
     ),
   },
   'a leadership is taken without the lock': {
-    step: withoutConditions(['take'], 'promotion', 'epoch', 'leader'),
+    step: withoutConditions(['lock', 'take'], 'promotion', 'epoch', 'leader'),
+    rough: { ...ROUGH, lateRequest: 0.05 },
   },
   'a Standby counts as level as soon as it streams': {
     step: events((event) => {
@@ -86,13 +117,7 @@ export const mutants: Readonly<Record<string, Broken>> = {
     }),
   },
   'whoever is least far is chosen': {
-    step: events((event) => {
-      if (event.kind !== 'viewed') return event
-      const turned = [...event.view.candidates].map(
-        ([name, c]) => [name, { ...c, received: -c.received }] as const,
-      )
-      return { ...event, view: { ...event.view, candidates: new Map(turned) } }
-    }),
+    step: events((event) => (event.kind === 'frozen' ? { ...event, received: -event.received } : event)),
   },
   'whoever is furthest is chosen, whoever had the duty': {
     step: (node, event) => {
@@ -132,6 +157,9 @@ export const mutants: Readonly<Record<string, Broken>> = {
     },
   },
 }
+
+const isDropped = ({ name, writes }: Transaction): boolean =>
+  name === 'nameSync' && writes.some((write) => write.op === 'put' && write.value.endsWith('"standby":null}'))
 
 /** And nothing is said of it. */
 function withoutLoss(effect: Effect): Effect {

@@ -1,6 +1,8 @@
 // A model of Postgres that knows only what failover is about: a log of entries, timelines, who takes log from whom, and
 // for whom a commit waits. It lives on when its node's processes die, as a disk does.
 
+import { type Copy, copyOf } from '#control-plane/coordination/keys.ts'
+
 export type LogEntry = {
   readonly id: number
   readonly epoch: number
@@ -13,20 +15,30 @@ type Waiting = { readonly position: number; readonly done: () => void }
 export class Postgres {
   readonly name: string
   log: LogEntry[] = []
+  /** Another one whenever something that was on it is not there any more. */
+  disk = 'disk 1'
+  /** It is there for others, and flushes nothing. */
+  hangs = false
+  /** Broken on purpose: a new disk is taken for the old one. */
+  tellsDisks = true
   primary = false
   /** Whose log it takes; undefined: nobody's. */
   following: string | undefined
   /** When log or a sign of life came last. */
   heardAt = Number.NEGATIVE_INFINITY
-  syncNames: readonly string[] = []
+  syncNames: readonly Copy[] = []
   /** Broken on purpose: it waits for nobody. */
   waits = true
   /** Of a primary: how far others have flushed, as they told it. */
-  readonly flushed = new Map<string, { readonly end: number; readonly at: number }>()
+  readonly flushed = new Map<Copy, { readonly end: number; readonly at: number }>()
   #waiting: Waiting[] = []
 
   constructor(name: string) {
     this.name = name
+  }
+
+  get copy(): Copy {
+    return copyOf(this.name, this.disk)
   }
 
   get end(): number {
@@ -45,7 +57,7 @@ export class Postgres {
     this.#release()
   }
 
-  setSync(names: readonly string[]): void {
+  setSync(names: readonly Copy[]): void {
     this.syncNames = names
     // The sender of one that is not waited for any more is ended: its late word counts for nothing.
     for (const name of this.flushed.keys())
@@ -53,7 +65,7 @@ export class Postgres {
     this.#release()
   }
 
-  told(name: string, end: number, at: number): void {
+  told(name: Copy, end: number, at: number): void {
     this.flushed.set(name, { end, at })
     this.#release()
   }
@@ -94,10 +106,14 @@ export class Postgres {
     return true
   }
 
-  copy(from: Postgres): void {
-    this.log = [...from.log]
+  /** An empty disk: new, or about to be copied anew. */
+  empty(): void {
+    this.log = []
+    if (this.tellsDisks) this.disk = `disk ${++disks}`
   }
 }
+
+let disks = 1
 
 /** Nobody has this name: until a Standby is named, a commit waits. */
 const NOBODY = '(nobody yet)'

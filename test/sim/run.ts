@@ -1,16 +1,15 @@
 // One random schedule: a cluster of some shape, misfortunes for a while, and then time to recover.
 import { seeded } from '../support/random.ts'
+import { Violation } from './checks.ts'
 import { misfortunes } from './faults.ts'
-import { type Shape, World } from './world.ts'
+import { ROUGH, type Shape, World } from './world.ts'
 
 const TROUBLE = 30_000
 /** Longer than an election and the copy of a database. */
 const QUIET = 20_000
 
-export type Run = { readonly world: World; readonly story: readonly string[] }
-
 /** Throws `Violation` with the story of what was done before. */
-export function runSchedule(seed: number, broken: Partial<Shape> = {}): Run {
+export function runSchedule(seed: number, broken: Partial<Shape> = {}): World {
   const random = seeded(seed)
   const names = random.pick([
     ['a', 'b', 'c'],
@@ -20,15 +19,31 @@ export function runSchedule(seed: number, broken: Partial<Shape> = {}): Run {
   const dr = random.next() < 0.3 ? ['z'] : []
   const syncRequired = random.next() < 0.8
   const loss = random.pick([0, 0.01, 0.1])
-  const world = new World(random, { names: [...names, ...dr], dr, loss, config: { syncRequired }, ...broken })
+  const mode = random.next() < 0.15 ? 'available' : 'safe'
+  const config = { syncRequired, mode } as const
+  const shape: Shape = { names: [...names, ...dr], dr, loss, rough: ROUGH, config }
+  const world = new World(random, { ...shape, ...broken })
   const story = misfortunes(world, random, TROUBLE)
   try {
     world.run(TROUBLE)
     world.heal()
     world.run(QUIET)
+    if (mayLead(world) && world.leader?.postgres.primary !== true) throw new Violation('nobody leads')
   } catch (error) {
     if (error instanceof Error) error.message += `\nschedule ${seed}\n${story.join('\n')}`
     throw error
   }
-  return { world, story }
+  return world
+}
+
+/** Two are left that may lead, and of what was acknowledged a copy is with one of them. */
+function mayLead({ machines, store }: World): boolean {
+  const { evicted, sync } = store.view()
+  const left = [...machines.values()].filter(
+    ({ name, config }) => !evicted.has(name) && !config.members.find((member) => member.name === name)!.dr,
+  )
+  const holders = sync === undefined ? [] : [sync.leader, sync.standby]
+  return (
+    left.length > 1 && (sync === undefined || left.some(({ postgres }) => holders.includes(postgres.copy)))
+  )
 }

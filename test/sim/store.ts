@@ -1,6 +1,12 @@
 // A model of the coordination store: keys with leases, transactions on conditions, one order of everything. It counts
 // leases by its own clock from the moment it hears of them.
-import { type Entry, type Transaction, type View, viewOf } from '#control-plane/coordination/keys.ts'
+import {
+  type Condition,
+  type Entry,
+  type Transaction,
+  type View,
+  viewOf,
+} from '#control-plane/coordination/keys.ts'
 
 type Held = { readonly value: string; readonly lease: string | undefined }
 
@@ -33,8 +39,12 @@ export class Store {
   }
 
   /** `leases`: of the writer, by name. */
-  transact({ when, writes }: Transaction, leases: Readonly<Record<string, string | undefined>>): boolean {
-    if (!when.every(({ key, equals }) => this.#keys.get(key)?.value === equals)) return false
+  transact(
+    { when, done, writes }: Transaction,
+    leases: Readonly<Record<string, string | undefined>>,
+  ): boolean {
+    const holds = ({ key, equals }: Condition): boolean => this.#keys.get(key)?.value === equals
+    if (!when.every(holds)) return done !== undefined && holds(done)
     const wanted = writes.flatMap((write) =>
       write.op === 'put' && write.lease !== undefined ? [leases[write.lease]] : [],
     )

@@ -2,12 +2,24 @@
 // client that writes wherever a node says that it leads.
 import { begin, step as realStep } from '#control-plane/failover/step.ts'
 import type { Config, Effect, Event, Node, Own, Step } from '#control-plane/failover/types.ts'
-import { type Monotonic, monotonic } from '#shared/base/time.ts'
+import type { Monotonic } from '#shared/base/time.ts'
 import type { Random } from '../support/random.ts'
 import { Checks } from './checks.ts'
-import { Postgres } from './postgres.ts'
+import { type EventBody, Machine } from './machine.ts'
 import { Schedule } from './schedule.ts'
 import { Store } from './store.ts'
+
+/** Of what a node asks of Postgres and of the store and answers its clients, which part is slow, late or fails. */
+type Rough = {
+  readonly slowHands: number
+  readonly failedPromotion: number
+  readonly lateRequest: number
+  readonly lateAnswer: number
+}
+
+export const ROUGH: Rough = { slowHands: 0.02, failedPromotion: 0.03, lateRequest: 0.01, lateAnswer: 0.01 }
+
+const SMOOTH: Rough = { slowHands: 0, failedPromotion: 0, lateRequest: 0, lateAnswer: 0 }
 
 export type Shape = {
   readonly names: readonly string[]
@@ -15,52 +27,19 @@ export type Shape = {
   readonly config?: Partial<Config>
   /** Which part of the requests to the store is lost, and of the answers. */
   readonly loss?: number
+  readonly rough?: Rough
   /** A variant that is broken on purpose. */
   readonly step?: (node: Node, event: Event) => Step
   /** What else may be broken on purpose: the API's look at its deadline, Postgres's wait. */
   readonly heedsDeadline?: boolean
   readonly waitsForSync?: boolean
+  readonly tellsDisks?: boolean
+  readonly tellsTimelines?: boolean
 }
 
 const TTL = 5_000
 const STORE_TIMEOUT = 1_000
 const TICK = 100
-
-type EventBody = Event extends infer E ? (E extends Event ? Omit<E, 'at'> : never) : never
-
-/** One node's processes: gone when it crashes, unlike its Postgres's log. */
-export class Machine {
-  readonly name: string
-  readonly config: Config
-  node: Node
-  postgres: Postgres
-  /** Own clock: `offset + rate × real`. */
-  readonly offset: number
-  readonly rate: number
-  up = true
-  /** The supervisor hears and does nothing. */
-  paused = false
-  backlog: EventBody[] = []
-  deadline = Number.NEGATIVE_INFINITY
-  /** What the deadline may be at most, by what the store has answered. */
-  safeUntil = Number.NEGATIVE_INFINITY
-  openEpoch: number | undefined
-  leases: Record<string, string | undefined> = {}
-  life = 0
-
-  constructor(config: Config, random: Random) {
-    this.name = config.node
-    this.config = config
-    this.node = begin(config)
-    this.postgres = new Postgres(config.node)
-    this.offset = random.int(0, 1_000_000)
-    this.rate = 0.99 + random.next() * 0.02
-  }
-
-  clock(now: number): Monotonic {
-    return monotonic(this.offset + this.rate * now)
-  }
-}
 
 export class World {
   readonly schedule = new Schedule()
@@ -70,6 +49,8 @@ export class World {
   readonly #random: Random
   readonly #step: (node: Node, event: Event) => Step
   readonly #heedsDeadline: boolean
+  readonly #tellsTimelines: boolean
+  #rough: Rough
   /** Of requests to the store, and of its answers, each. */
   #loss: number
   /** Pairs that cannot reach each other, `a b` in order; the store is `store`. */
@@ -81,7 +62,9 @@ export class World {
     this.#random = random
     this.#step = shape.step ?? realStep
     this.#heedsDeadline = shape.heedsDeadline ?? true
+    this.#tellsTimelines = shape.tellsTimelines ?? true
     this.#loss = shape.loss ?? 0
+    this.#rough = shape.rough ?? SMOOTH
     const members = shape.names.map((name) => ({ name, dr: shape.dr?.includes(name) ?? false, priority: 0 }))
     const base: Omit<Config, 'node'> = {
       members,
@@ -97,8 +80,10 @@ export class World {
       ...shape.config,
     }
     this.machines = new Map(shape.names.map((name) => [name, new Machine({ ...base, node: name }, random)]))
-    if (shape.waitsForSync === false)
-      for (const { postgres } of this.machines.values()) postgres.waits = false
+    for (const { postgres } of this.machines.values()) {
+      postgres.waits = shape.waitsForSync ?? true
+      postgres.tellsDisks = shape.tellsDisks ?? true
+    }
     this.checks = new Checks(this)
     this.store.onChange = () => this.#storeChanged()
     for (const machine of this.machines.values()) this.#start(machine)
@@ -136,6 +121,49 @@ export class World {
     machine.backlog = []
     machine.leases = {}
     machine.paused = false
+    machine.stopped = false
+    machine.asleep = []
+    machine.busyUntil = 0
+  }
+
+  /** It dies, and its disk with it. */
+  loseDisk(name: string): void {
+    this.crash(name)
+    this.machines.get(name)!.postgres.empty()
+  }
+
+  /** Postgres alone ends, and comes back in recovery. */
+  endPostgres(name: string): void {
+    const machine = this.machines.get(name)!
+    if (!machine.up) return
+    machine.postgres.recover()
+    machine.restarts++
+    this.#soon(machine, 50, () => ({ kind: 'stopped' }))
+  }
+
+  hang(name: string, hangs: boolean): void {
+    this.machines.get(name)!.postgres.hangs = hangs
+  }
+
+  /** Supervisor, API and Postgres stand still together. */
+  stop(name: string): void {
+    const machine = this.machines.get(name)!
+    if (machine.up) machine.stopped = true
+  }
+
+  go(name: string): void {
+    const machine = this.machines.get(name)!
+    if (!machine.stopped) return
+    machine.stopped = false
+    const missed = machine.asleep
+    machine.asleep = []
+    // Timers come before messages, and answers that were on their way out before both or after.
+    this.#tell(machine, { kind: 'tick' })
+    for (const act of missed) act()
+  }
+
+  lose(loss: number): void {
+    this.#loss = loss
   }
 
   restart(name: string): void {
@@ -167,23 +195,31 @@ export class World {
     this.#cut.add(`${b} ${a}`)
   }
 
+  /** What `a` says does not come to `b`. */
+  cutOneWay(a: string, b: string): void {
+    this.#cut.add(`${a} ${b}`)
+  }
+
   mend(a: string, b: string): void {
     this.#cut.delete(`${a} ${b}`)
     this.#cut.delete(`${b} ${a}`)
   }
 
-  /** Everything is mended: all nodes run, everybody reaches everybody, nothing is lost. */
+  /** Everything is mended: all nodes run, everybody reaches everybody, nothing is lost, late or slow. */
   heal(): void {
     this.#loss = 0
+    this.#rough = SMOOTH
     this.#cut.clear()
     for (const { name, paused } of this.machines.values()) {
       this.restart(name)
+      this.hang(name, false)
+      this.go(name)
       if (paused) this.wake(name)
     }
   }
 
   reaches(a: string, b: string): boolean {
-    return !this.#cut.has(`${a} ${b}`)
+    return this.#cut.size === 0 || !this.#cut.has(`${a} ${b}`)
   }
 
   // The life of a node.
@@ -193,7 +229,7 @@ export class World {
     machine.leases.node = undefined
     this.schedule.every(TICK, () => {
       if (machine.life !== life) return false
-      this.#tell(machine, { kind: 'tick' })
+      if (!machine.stopped) this.#tell(machine, { kind: 'tick' })
       return true
     })
     this.schedule.every(500, () => {
@@ -215,11 +251,30 @@ export class World {
     for (const effect of effects) this.#perform(machine, effect)
   }
 
-  /** Later, unless the node has died meanwhile. */
-  #soon(machine: Machine, ms: number, body: () => EventBody): void {
+  /** Later, unless the node has died meanwhile; when it goes on, if it stands still. */
+  #later(machine: Machine, ms: number, act: () => void): void {
     const { life } = machine
-    this.schedule.plan(ms, () => {
-      if (machine.life === life) this.#tell(machine, body())
+    const arrive = (): void => {
+      if (machine.life !== life) return
+      if (machine.stopped) machine.asleep.push(arrive)
+      else act()
+    }
+    this.schedule.plan(ms, arrive)
+  }
+
+  #soon(machine: Machine, ms: number, body: () => EventBody): void {
+    this.#later(machine, ms, () => this.#tell(machine, body()))
+  }
+
+  /** What is asked of Postgres: one after the other, now and then very slowly. */
+  #hands(machine: Machine, usual: number, act: (ended: boolean) => EventBody | undefined): void {
+    const { now } = this.schedule
+    const { restarts } = machine
+    const ms = this.#random.next() < this.#rough.slowHands ? this.#random.int(1_000, 9_000) : usual
+    machine.busyUntil = Math.max(now, machine.busyUntil) + ms
+    this.#later(machine, machine.busyUntil - now, () => {
+      const body = act(machine.restarts !== restarts)
+      if (body !== undefined) this.#tell(machine, body)
     })
   }
 
@@ -236,19 +291,19 @@ export class World {
         this.#transact(machine, effect)
         break
       case 'freeze':
-        postgres.following = undefined
-        this.#soon(machine, 20, () => ({
-          kind: 'frozen',
-          timeline: postgres.timeline,
-          received: postgres.end,
-        }))
+        this.#hands(machine, 20, () => this.#freeze(machine, effect.asked))
         break
       case 'follow':
-        if (!postgres.primary) postgres.following = effect.leader
+        this.#hands(machine, 1, () => {
+          if (!postgres.primary) postgres.following = effect.leader
+          return undefined
+        })
         break
       case 'promote':
-        this.#soon(machine, this.#random.int(100, 1_000), () => {
-          postgres.promote(effect.above, ++this.#lastId)
+        this.#hands(machine, this.#random.int(100, 1_000), (ended) => {
+          if (ended || this.#random.next() < this.#rough.failedPromotion) return { kind: 'promotionFailed' }
+          postgres.promote(this.#tellsTimelines ? effect.above : 0, ++this.#lastId)
+          this.checks.began(machine.name, postgres.timeline)
           return { kind: 'promoted', timeline: postgres.timeline }
         })
         break
@@ -256,7 +311,7 @@ export class World {
         this.#soon(machine, 10, () => ({ kind: 'epochRaised', epoch: effect.epoch }))
         break
       case 'setSync':
-        this.#soon(machine, 10, () => {
+        this.#hands(machine, 10, () => {
           postgres.setSync(effect.names)
           return { kind: 'syncSet', names: effect.names, end: postgres.end }
         })
@@ -272,7 +327,7 @@ export class World {
         machine.openEpoch = undefined
         break
       case 'demote':
-        this.#soon(machine, this.#random.int(200, 1_000), () => {
+        this.#hands(machine, this.#random.int(200, 1_000), () => {
           postgres.recover()
           return { kind: 'demoted' }
         })
@@ -280,13 +335,27 @@ export class World {
     }
   }
 
-  #ownOf({ postgres, name }: Machine): Own {
+  /** The answer may come later than what is asked next. */
+  #freeze(machine: Machine, asked: Monotonic): undefined {
+    const { postgres } = machine
+    postgres.following = undefined
+    const { disk, timeline, end: received } = postgres
+    const body: EventBody = { kind: 'frozen', asked, disk, timeline, received }
+    this.#soon(
+      machine,
+      this.#random.next() < this.#rough.slowHands ? this.#random.int(100, 6_000) : 0,
+      () => body,
+    )
+  }
+
+  #ownOf({ postgres }: Machine): Own {
     const now = this.schedule.now
     const fresh = [...postgres.flushed].filter(([, { at }]) => now - at < 500)
     return {
       well: true,
       receiving: !postgres.primary && postgres.following !== undefined && now - postgres.heardAt < 500,
-      replicas: new Map(fresh.filter(([other]) => other !== name).map(([other, { end }]) => [other, end])),
+      end: postgres.end,
+      replicas: new Map(fresh.map(([copy, { end }]) => [copy, end])),
     }
   }
 
@@ -303,22 +372,22 @@ export class World {
 
   /** `act` runs at the store; undefined: nobody knows whether it did. */
   #ask<T>(machine: Machine, act: () => T, then: (result: T | undefined) => EventBody | undefined): void {
-    const { life } = machine
     let answered = false
     const answer = (result: T | undefined): void => {
-      if (answered || machine.life !== life) return
+      if (answered) return
       answered = true
       const body = then(result)
       if (body !== undefined) this.#tell(machine, body)
     }
-    this.schedule.plan(this.#delay(), () => {
+    // Nobody waits for it any more, and it is done all the same.
+    const isLate = this.#random.next() < this.#rough.lateRequest
+    this.schedule.plan(isLate ? this.#random.int(STORE_TIMEOUT, 9_000) : this.#delay(), () => {
       if (!this.reaches(machine.name, 'store') || this.#isLost()) return
       const result = act()
-      this.schedule.plan(this.#delay(), () => {
-        if (this.reaches(machine.name, 'store') && !this.#isLost()) answer(result)
-      })
+      if (this.reaches('store', machine.name) && !this.#isLost())
+        this.#later(machine, this.#delay(), () => answer(result))
     })
-    this.schedule.plan(STORE_TIMEOUT, () => answer(undefined))
+    this.#later(machine, STORE_TIMEOUT, () => answer(undefined))
   }
 
   #renew(machine: Machine, lease: 'node' | 'leader'): void {
@@ -329,13 +398,14 @@ export class World {
       () => {
         const expiresAt = this.schedule.now + TTL
         if (id !== undefined && this.store.keep(id, expiresAt)) return id
-        if (lease === 'leader') return undefined
+        if (lease === 'leader') return 'gone'
         const granted = `${machine.name}/${lease}/${++this.#grants}`
         this.store.grant(granted, expiresAt)
         return granted
       },
       (kept) => {
         if (kept === undefined) return undefined
+        if (kept === 'gone') return { kind: 'leaseLost', lease }
         machine.leases[lease] = kept
         if (lease === 'leader') machine.safeUntil = sentAt + TTL - machine.config.fenceMarginMs
         return { kind: 'renewed', lease, sentAt }
@@ -364,13 +434,9 @@ export class World {
   }
 
   #sendView(machine: Machine): void {
-    const { life } = machine
-    if (!this.reaches(machine.name, 'store')) return
+    if (!this.reaches('store', machine.name)) return
     const view = this.store.view()
-    this.schedule.plan(this.#delay(), () => {
-      if (machine.life === life && this.reaches(machine.name, 'store'))
-        this.#tell(machine, { kind: 'viewed', view })
-    })
+    this.#soon(machine, this.#delay(), () => ({ kind: 'viewed', view }))
   }
 
   #storeChanged(): void {
@@ -382,22 +448,24 @@ export class World {
 
   #stream(): void {
     const { now } = this.schedule
-    for (const { postgres: own, name, up } of this.machines.values()) {
+    for (const { postgres: own, name, up, stopped } of this.machines.values()) {
       const source = own.following === undefined ? undefined : this.machines.get(own.following)!
-      if (!up || own.primary || source === undefined || !source.up || !source.postgres.primary) continue
-      if (!this.reaches(name, source.name)) continue
+      if (!up || stopped || own.primary || source === undefined) continue
+      if (!source.up || source.stopped || !source.postgres.primary) continue
+      if (!this.reaches(source.name, name)) continue
       const from = source.postgres
-      if (!own.take(from, this.#random.int(1, 5))) {
+      if (!own.take(from, own.hangs ? 0 : this.#random.int(1, 5))) {
         // Another history: copied anew, which takes its time.
-        if (this.#random.next() < 0.01) own.copy(from)
+        if (this.#random.next() < 0.01) own.empty()
         continue
       }
       own.heardAt = now
-      const end = own.end
-      const timeline = from.timeline
-      this.schedule.plan(this.#delay(), () => {
+      if (!this.reaches(name, source.name)) continue
+      const { copy, end } = own
+      const { timeline } = from
+      this.#later(source, this.#delay(), () => {
         const still = from.primary && from.timeline === timeline && own.following === from.name
-        if (still && source.up && this.reaches(name, source.name)) from.told(name, end, this.schedule.now)
+        if (still) from.told(copy, end, this.schedule.now)
       })
     }
   }
@@ -405,7 +473,7 @@ export class World {
   #write(): void {
     for (const machine of this.machines.values()) {
       const epoch = machine.openEpoch
-      if (epoch === undefined || !machine.up || this.#random.next() < 0.5) continue
+      if (epoch === undefined || !machine.up || machine.stopped || this.#random.next() < 0.5) continue
       const { life, postgres } = machine
       const mayAnswer = (): boolean =>
         machine.life === life &&
@@ -415,7 +483,12 @@ export class World {
       const entry = { id: ++this.#lastId, epoch }
       const position = postgres.end + 1
       postgres.write(entry, () => {
-        if (mayAnswer()) this.checks.acknowledged(machine.name, entry, position)
+        if (!mayAnswer()) return
+        this.checks.mayAcknowledge(machine.name, entry, position)
+        const leaves = (): void => this.checks.acknowledged(entry)
+        if (this.#random.next() < this.#rough.lateAnswer)
+          this.#later(machine, this.#random.int(1, 50), leaves)
+        else leaves()
       })
     }
   }

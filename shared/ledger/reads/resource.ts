@@ -33,16 +33,12 @@ const parts = {
   permissions: part('permissions', ['resource', 'role', 'privilege', 'policy']),
   annotations: part('annotations', ['resource', 'name', 'value', 'policy']),
   secrets: part('secrets', ['resource', 'version', 'expires_at']),
-  versions: part('policy_versions', [
-    'policy',
-    'version',
-    'role',
-    'text',
-    'sha256',
-    'client_ip',
-    'created_at',
-    'finished_at',
-  ]),
+  // Texts may be megabytes, and SQLite reads one whole to see that it is of another policy: looked up for policies only.
+  versions: part(
+    'policy_versions',
+    ['policy', 'version', 'role', 'text', 'sha256', 'client_ip', 'created_at', 'finished_at'],
+    ` AND ${kindSql('page.id')} = 'policy'`,
+  ),
   credentials: part('credentials', ['role', 'restricted_to']),
   tokens: part('host_factory_tokens', ['factory', 'expires_at', 'id', 'cidr', 'sealed']),
   layers: part(
