@@ -44,6 +44,11 @@ export function createEtcdStore(options: EtcdOptions): CoordinationStore {
     if (clients[current] === client) current = (current + 1) % clients.length
   }
 
+  const note = (what: string, error: unknown): undefined => {
+    if (!closing.signal.aborted)
+      report(`etcd, ${what}: ${error instanceof Error ? error.message : String(error)}`)
+  }
+
   /** Of one member, once. Undefined: unknown. Errors: EtcdLeaseInvalidError. */
   async function ask<T>(
     what: string,
@@ -61,7 +66,7 @@ export function createEtcdStore(options: EtcdOptions): CoordinationStore {
       return answer
     } catch (error) {
       if (error instanceof EtcdLeaseInvalidError) throw error
-      report(`etcd, ${what}: ${messageOf(error)}`)
+      note(what, error)
       turnFrom(client)
       return undefined
     } finally {
@@ -126,10 +131,10 @@ export function createEtcdStore(options: EtcdOptions): CoordinationStore {
   async function open(from: number, heard: Heard): Promise<Stream | undefined> {
     const client = clients[current]!
     const opened = client.watchClient.watch({ interceptors: [requireLeader] })
-    const stream = await opened.catch((error: unknown) => broken(error))
+    const stream = await opened.catch((error: unknown) => note('watch', error))
     if (stream === undefined) return undefined
     stream.on('error', (error) => {
-      broken(error)
+      note('watch', error)
       heard.ended('broken')
     })
     stream.on('end', () => heard.ended('broken'))
@@ -151,10 +156,6 @@ export function createEtcdStore(options: EtcdOptions): CoordinationStore {
         hangUp(stream)
       },
     }
-  }
-
-  const broken = (error: unknown): undefined => {
-    if (!closing.signal.aborted) report(`etcd, watch: ${messageOf(error)}`)
   }
 
   return {
@@ -273,5 +274,3 @@ const below = (prefix: string) => ({
 })
 
 const without = (prefix: string, key: Buffer): string => key.toString().slice(prefix.length)
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

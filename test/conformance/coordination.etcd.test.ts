@@ -11,7 +11,7 @@ import { manualClock } from '../support/manual-clock.ts'
 import { coordinationCases } from './coordination.cases.ts'
 
 const binary = findEtcd()
-const TTL = 2_000
+const TTL = 3_000
 let etcd: Etcd
 let clusters = 0
 
@@ -22,7 +22,7 @@ function settings(clusterId: string, port = etcd.port): EtcdOptions {
     tls: etcd.tls,
     clusterId,
     ttlMs: TTL,
-    requestTimeoutMs: 1_000,
+    requestTimeoutMs: 1_500,
     clock: systemClock,
     report: () => undefined,
   }

@@ -5,6 +5,7 @@ import { type ManualClock, manualClock } from '../support/manual-clock.ts'
 import { Store } from './store.ts'
 
 const TTL = 5_000
+const TIMEOUT = 1_000
 
 export class ModelCluster {
   readonly clock: ManualClock = manualClock()
@@ -97,7 +98,7 @@ class ModelNode {
     if (this.#cluster.down || this.#closed) return undefined
     const result = act()
     if (this.#held === undefined) return result
-    await this.#held.promise
+    await Promise.race([this.#held.promise, this.#cluster.clock.sleep(TIMEOUT)])
     return undefined
   }
 
