@@ -187,6 +187,13 @@ export const transactions = {
     writes: [put(keys.promotion, promotionOf(node, candidate.disk, candidate.epochSeen + 1, reason), 'node')],
   }),
 
+  /** Gives back a lock that its node cannot use: it was given for a disk that is gone, or came late. */
+  unlock: (held: Promotion): Transaction => ({
+    name: 'unlock',
+    when: [is(keys.promotion, promotionOf(held.node, held.disk, held.nextEpoch, held))],
+    writes: [{ op: 'delete', key: keys.promotion }],
+  }),
+
   /** The leadership itself. `old`: who led before, out from here on until an operator lets it in again. */
   take: (leader: Leadership, sync: SyncDuty, old: string | undefined, reign: Reign): Transaction => ({
     name: 'take',

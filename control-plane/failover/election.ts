@@ -96,7 +96,9 @@ export function chosen(node: Node, role: In<'standing'>, event: On<'tick'>): Ste
     // The lock was given, and the answer was not heard.
     const { node: holder, disk, nextEpoch } = view.promotion
     const mine = holder === config.node && disk === candidate.disk && nextEpoch === candidate.epochSeen + 1
-    return mine ? taking(node, candidate, view.promotion) : stay(node)
+    if (mine) return taking(node, candidate, view.promotion)
+    const unlock: Effect = { kind: 'transact', transaction: transactions.unlock(view.promotion) }
+    return [node, holder === config.node ? [unlock] : []]
   }
   const again = after(event.at, config.electionWindowMs)
   // The store let a round pass without this node, or knows what it had before, or the epoch is another: it stands again.

@@ -3,8 +3,8 @@
 
 import { describe, expect, test } from 'vitest'
 import { nodeOf, transactions } from '#control-plane/coordination/keys.ts'
-import { step } from '#control-plane/failover/step.ts'
-import type { Node } from '#control-plane/failover/types.ts'
+import { begin, step } from '#control-plane/failover/step.ts'
+import type { Config, Node, Role } from '#control-plane/failover/types.ts'
 import { monotonic } from '#shared/base/time.ts'
 import { runSeed, seeded } from '../support/random.ts'
 import { Violation } from './checks.ts'
@@ -280,6 +280,28 @@ describe('stories', () => {
     expect(store.transact(transactions.lock('b', candidate, reign), leases)).toBe(true)
     const empty = { node: 'b', disk: '2', epoch: 1, timeline: 0 }
     expect(store.transact(transactions.take(empty, sync, undefined, reign), leases)).toBe(false)
+  })
+
+  test('who holds a lock that it cannot use gives it back, and nobody else does', () => {
+    const store = new Store()
+    store.grant('b/node/1', 9_000)
+    const leases = { node: 'b/node/1' }
+    const candidate = { epochSeen: 0, disk: '1', timeline: 1, received: 100 }
+    store.transact(transactions.stand('b', candidate), leases)
+    store.transact(transactions.lock('b', candidate, reign), leases)
+    const view = store.view()
+    const asks = (node: string, disk: string): readonly string[] => {
+      const config = { node, electionWindowMs: 0 } as Config
+      const role = { phase: 'standing', candidate: { ...candidate, disk }, since: 0, until: 0 } as Role
+      const [, effects] = step(
+        { ...begin(config), role, view, nodeLeaseSentAt: monotonic(0) },
+        { kind: 'tick', at: monotonic(0) },
+      )
+      return effects.flatMap((effect) => (effect.kind === 'transact' ? [effect.transaction.name] : []))
+    }
+    expect([asks('b', '2'), asks('b', '1'), asks('c', '2')]).toEqual([['unlock'], ['take'], []])
+    expect(store.transact(transactions.unlock(view.promotion!), leases)).toBe(true)
+    expect(store.view().promotion).toBeUndefined()
   })
 })
 

@@ -416,14 +416,15 @@ export class World {
   #transact(machine: Machine, { transaction }: Extract<Effect, { kind: 'transact' }>): void {
     const sentAt = machine.clock(this.schedule.now)
     const leader = `${machine.name}/leader/${++this.#grants}`
+    const takes = transaction.name === 'take'
+    // Those of the life that asks, though it may have ended when the request comes.
+    const leases = takes ? { ...machine.leases, leader } : { ...machine.leases }
     this.#ask(
       machine,
       () => {
-        const takes = transaction.name === 'take'
         if (takes) this.store.grant(leader, this.schedule.now + TTL)
-        const leases = takes ? { ...machine.leases, leader } : machine.leases
         const ok = this.store.transact(transaction, leases)
-        if (ok && takes) machine.leases = leases
+        if (ok && takes) machine.leases.leader = leader
         return ok
       },
       (ok) => {
