@@ -175,7 +175,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
   )
   const node: ApiNode = {
     role: 'leader',
-    store: reader,
+    store: certainly(reader, writer),
     ledger: writer,
     audit,
     keyring,
@@ -246,6 +246,16 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
     },
   }
 }
+
+/** Shows nothing that the next Leader may not have (cluster 6.1). */
+const certainly = (reader: ReadStore, writer: Writer): ReadStore => ({
+  async read(batch) {
+    const snapshot = await reader.read(batch)
+    const certain = writer.certain()
+    if (certain !== undefined) await certain
+    return snapshot
+  },
+})
 
 /** Told to Followers. */
 const urlOf = ({ url, host, port, tls_cert_file }: LeaderSettings): string =>
