@@ -33,6 +33,9 @@ const send = linkToParent<ToApi, FromApi>((message) => {
     case 'deadline':
       deadline = message.deadline
       break
+    case 'drain':
+      void leader?.drain().then(() => send({ kind: 'drained', asked: message.asked }))
+      break
     case 'status':
       status = message.status
   }

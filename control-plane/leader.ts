@@ -62,6 +62,8 @@ export type Leader = {
   readonly handle: Api['handle']
   readonly onUpgrade: NonNullable<ListenOptions['onUpgrade']>
   readonly health: () => { readonly ok: boolean; readonly body: Json }
+  /** New writes are refused, and those that are waiting are done; reads go on. */
+  drain(): Promise<void>
   /** Followers go elsewhere, and what was asked is still answered. */
   endStreams(): Promise<void>
   /** When nothing is asked any more: all that was written is recorded. */
@@ -230,6 +232,10 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
       report: (message) => log.warn(message),
     }),
     health: health.report,
+    drain() {
+      writer.refuse('this node is handing over its leadership: try again')
+      return writer.idle()
+    },
     async endStreams() {
       publisher.close()
       await tokenSocket?.close()

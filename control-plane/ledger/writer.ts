@@ -71,6 +71,8 @@ export type Writer = Ledger &
     certain(): Promise<void> | undefined
     /** Resolves when no command is left. */
     idle(): Promise<void>
+    /** From now on writes are refused with `unavailable`; those that are waiting are still done. */
+    refuse(why: string): void
   }
 
 export type WriterOptions = {
@@ -98,6 +100,7 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
   let session: HeldSession | undefined
   /** A wait for the synchronous Standby may have been cut off, and nobody has waited since. */
   let uncertain = false
+  let refused: string | undefined
 
   /** A new connection may follow a commit whose outcome nobody heard: the database says where the ledger stands. */
   async function openSession(): Promise<HeldSession> {
@@ -211,6 +214,7 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
   function enqueue<T>(
     jobOf: (resolve: (done: T) => void, reject: (error: unknown) => void) => Job | Turn,
   ): Promise<T> {
+    if (refused !== undefined) return Promise.reject(new DomainError('unavailable', refused))
     if (waiting.length >= limits.commandsWaiting) {
       return Promise.reject(new DomainError('unavailable', 'too many writes are waiting; try again'))
     }
@@ -244,6 +248,9 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
       uncertain ? enqueue<void>((resolve, reject) => ({ store: nothing, resolve, reject })) : undefined,
     onCommit: (listener) => subscribe(commitListeners, listener),
     onRecords: (listener) => subscribe(recordListeners, listener),
+    refuse(why) {
+      refused = why
+    },
     async idle() {
       while (running !== undefined) await running
       session?.release()
