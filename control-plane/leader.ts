@@ -15,12 +15,12 @@ import type { Ledger, ReadStore } from '#shared/ledger/store.ts'
 import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile, writePrivateFile } from '#shared/node/files.ts'
-import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
+import { keyFilesInClear, loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { secretEngineAt } from '#shared/node/secret-engine.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
-import { openTokenSocket } from '#shared/node/token-socket.ts'
+import { tokenSocketOf } from '#shared/node/token-socket.ts'
 import { accountChanges, SYSTEM_ROOT, systemChanges } from '#shared/policy/bootstrap.ts'
 import { readLoad } from '#shared/policy/load.ts'
 import { type Keyring, recordId } from '#shared/secret/keyring.ts'
@@ -176,7 +176,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
           role: 'master',
           name: settings.name,
           settings: apiSettings,
-          unprotectedKeyFiles: tls === undefined ? 2 : 3,
+          unprotectedKeyFiles: keyFilesInClear(tls),
         }),
       signCertificate: (order) => signCertificate(order, clock.wall()),
       askEngine: secretEngineAt(settings.secret_engine_url, (message) => log.warn(message)),
@@ -203,15 +203,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
       report: (message) => log.warn(message),
     }),
   })
-  const tokenSocket =
-    settings.token_socket === undefined
-      ? undefined
-      : await openTokenSocket({
-          path: settings.token_socket,
-          tokens,
-          ttlSeconds: apiSettings.hostTokenTtlSeconds,
-          now: () => clock.wall(),
-        })
+  const tokenSocket = await tokenSocketOf(settings, tokens, clock)
   log.info('leading', { host: settings.host, port: listening.port, epoch })
   const beating = beat(writer, background.signal, () => changeLog.trim(), log)
 

@@ -14,7 +14,7 @@ import { keepCompiled } from '#shared/node/after-start.ts'
 import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
-import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
+import { keyFilesInClear, loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
 import { secretEngineAt } from '#shared/node/secret-engine.ts'
@@ -136,7 +136,7 @@ const node: ApiNode = {
         role: 'follower',
         name: settings.name,
         settings: apiSettings,
-        unprotectedKeyFiles: tls === undefined ? 2 : 3,
+        unprotectedKeyFiles: keyFilesInClear(tls),
       }),
     signCertificate: (order) => signCertificate(order, systemClock.wall()),
     askEngine: secretEngineAt(settings.secret_engine_url, (message) => log.warn(message)),

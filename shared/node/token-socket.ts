@@ -8,6 +8,7 @@ import { normaliseCidr } from '../authz/address.ts'
 import { DomainError } from '../base/errors.ts'
 import { isObject, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
+import type { Clock } from '../base/time.ts'
 import { roleOfLogin } from '../id/login.ts'
 import type { Restriction, Tokens } from '../token/access-token.ts'
 
@@ -19,6 +20,22 @@ export type TokenSocketOptions = {
   /** Seconds that a token lives without `exp`; no token lives longer than `limits.tokenTtlSecondsMax`. */
   readonly ttlSeconds: number
   readonly now: () => number
+}
+
+type TokenSocketSettings = {
+  readonly token_socket?: string | undefined
+  readonly host_authorization_token_ttl: number
+}
+
+/** The socket that the settings name; undefined when they name none. Throws as `openTokenSocket` does. */
+export async function tokenSocketOf(
+  { token_socket: path, host_authorization_token_ttl: ttlSeconds }: TokenSocketSettings,
+  tokens: Pick<Tokens, 'issue'>,
+  clock: Clock,
+): Promise<TokenSocket | undefined> {
+  return path === undefined
+    ? undefined
+    : openTokenSocket({ path, tokens, ttlSeconds, now: () => clock.wall() })
 }
 
 /** Throws `settings_invalid` when the path is taken. */
