@@ -7,11 +7,10 @@ import { limits } from '../../base/limits.ts'
 import { jsonInstant } from '../../base/time.ts'
 import { isIssuerName, issuerPolicy, issuersPolicy } from '../../id/dynamic.ts'
 import { accountOf, identifierOf, makeId } from '../../id/resource-id.ts'
-import { type Change, put, remove } from '../../ledger/change.ts'
+import { put, remove } from '../../ledger/change.ts'
 import { type Access, accessQuery } from '../../ledger/reads/access.ts'
 import { type IssuerRow, issuedVariablesBatch, issuerQuery, issuersQuery } from '../../ledger/reads/issuer.ts'
 import { holdsQuery } from '../../ledger/reads/listing.ts'
-import type { RowOf } from '../../ledger/tables.ts'
 import { type Keyring, recordId } from '../../secret/keyring.ts'
 import { actorOf } from '../actor.ts'
 import {
@@ -22,7 +21,7 @@ import {
   type NewIssuer,
   newIssuerOf,
 } from '../issuer-input.ts'
-import { type Made, madeBatch, madeChanges, madeRecord } from '../made.ts'
+import { factsAfter, type Made, madeBatch, madeChanges, madeRecord } from '../made.ts'
 import { answer, json, type Outcome, recorded } from '../outcome.ts'
 import { problems } from '../problems.ts'
 import { textOf } from '../request.ts'
@@ -97,19 +96,6 @@ function madeFor(account: string, issuer: string): { readonly home: Made; readon
   }
 }
 
-type MadeFacts = Parameters<typeof madeChanges>[1]
-
-/** The facts when these changes are done: what is made next may name what they made. */
-function after(changes: readonly Change[], facts: MadeFacts): MadeFacts {
-  const rows = (table: 'roles' | 'resources'): object[] =>
-    changes.flatMap((change) => (change.op === 'put' && change.table === table ? [change.row] : []))
-  return {
-    ...facts,
-    roles: [...facts.roles, ...(rows('roles') as RowOf<'roles'>[])],
-    resources: [...facts.resources, ...(rows('resources') as RowOf<'resources'>[])],
-  }
-}
-
 const create = route({
   id: 'createIssuer',
   method: 'POST',
@@ -156,7 +142,7 @@ const create = route({
     }
     const { home, own } = madeFor(which.account, id)
     const first = madeChanges(home, facts, context)
-    const second = madeChanges(own, after(first, facts), context)
+    const second = madeChanges(own, factsAfter(first, facts), context)
     const row = newRow(which.account, checked.value, context)
     return answer(201, json(issuerJson(row, context.keyring)), {
       changes: [...first, ...second, put('issuers', row)],
