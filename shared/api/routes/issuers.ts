@@ -26,6 +26,7 @@ import { answer, json, type Outcome, recorded } from '../outcome.ts'
 import { problems } from '../problems.ts'
 import { textOf } from '../request.ts'
 import { type AnyRoute, type Caller, type Context, route } from '../route.ts'
+import type { ApiSettings } from '../settings.ts'
 
 type Operation = Parameters<typeof issuerEvent>[1]['operation']
 type Which = { readonly account: string; readonly issuer: string | undefined }
@@ -96,6 +97,9 @@ function madeFor(account: string, issuer: string): { readonly home: Made; readon
   }
 }
 
+/** All of them are switched by one setting. */
+const offered = ({ dynamicSecretsEnabled }: ApiSettings): boolean => dynamicSecretsEnabled
+
 const create = route({
   id: 'createIssuer',
   method: 'POST',
@@ -107,11 +111,12 @@ const create = route({
     gives: 'json',
     answers: [201, 400, 403, 404, 405, 409, 422, 500],
   },
+  offered,
   access: 'token',
   effect: 'write',
   bodyLimit: limits.bodyBytes,
-  input(request, { dynamicSecretsEnabled }) {
-    const values = dynamicSecretsEnabled ? issuerValues(request) : {}
+  input(request) {
+    const values = issuerValues(request)
     const { id } = values
     // Only a name is looked up and written down.
     const issuer = typeof id === 'string' && isIssuerName(id) ? id : undefined
@@ -127,8 +132,7 @@ const create = route({
     }
   },
   decide(facts, { checked, ...which }, context) {
-    const { caller, settings } = context
-    if (!settings.dynamicSecretsEnabled) return problems.noRoute()
+    const { caller } = context
     if (!mayWithAll(facts, 'create')) return refused('add', which, caller, forbidden)
     if ('fault' in checked) return refused('add', which, caller, checked.fault)
     const { id } = checked.value
@@ -174,12 +178,12 @@ const list = route({
     gives: 'json',
     answers: [200, 400, 403, 404],
   },
+  offered,
   access: 'token',
   effect: 'read',
   input: ({ params, query }) => ({ account: params.account!, sort: textOf(query, 'sort') ?? 'id' }),
   facts: ({ account }) => ({ ...accessBatch(account), issuers: issuersQuery(account) }),
-  decide(facts, { account, sort }, { caller, keyring, settings }) {
-    if (!settings.dynamicSecretsEnabled) return problems.noRoute()
+  decide(facts, { account, sort }, { caller, keyring }) {
     const which = { account, issuer: '*' }
     if (!mayWithAll(facts, 'update')) return refused('list', which, caller, forbidden)
     const by = SORTS.find((name) => name === sort)
@@ -224,12 +228,12 @@ const show = route({
     gives: 'json',
     answers: [200, 403, 404, 422],
   },
+  offered,
   access: 'token',
   effect: 'read',
   input: ({ params, query }) => ({ ...oneOf(params), projection: textOf(query, 'projection') }),
   facts: oneBatch,
-  decide(facts, { projection, ...which }, { caller, keyring, settings }) {
-    if (!settings.dynamicSecretsEnabled) return problems.noRoute()
+  decide(facts, { projection, ...which }, { caller, keyring }) {
     const found = needed(facts, 'read')
     if (!('row' in found)) return refused('fetch', which, caller, found)
     if (projection !== undefined && projection !== 'minimal') {
@@ -253,16 +257,16 @@ const update = route({
     gives: 'json',
     answers: [200, 400, 403, 404, 405, 422],
   },
+  offered,
   access: 'token',
   effect: 'write',
   bodyLimit: limits.bodyBytes,
-  input: (request, { dynamicSecretsEnabled }) => ({
+  input: (request) => ({
     ...oneOf(request.params),
-    checked: issuerUpdateOf(dynamicSecretsEnabled ? issuerValues(request) : {}),
+    checked: issuerUpdateOf(issuerValues(request)),
   }),
   facts: oneBatch,
-  decide(facts, { checked, ...which }, { caller, keyring, now, settings }) {
-    if (!settings.dynamicSecretsEnabled) return problems.noRoute()
+  decide(facts, { checked, ...which }, { caller, keyring, now }) {
     const found = needed(facts, 'update')
     if (!('row' in found)) return refused('update', which, caller, found)
     if ('fault' in checked) return refused('update', which, caller, checked.fault)
@@ -304,6 +308,7 @@ const destroy = route({
     query: { keep_secrets: 'true: the variables stay' },
     answers: [204, 403, 404, 405],
   },
+  offered,
   access: 'token',
   effect: 'write',
   input: ({ params, query }) => ({
@@ -316,8 +321,7 @@ const destroy = route({
     ...issuedVariablesBatch(input.account, input.issuer),
   }),
   decide(facts, { keepSecrets, ...which }, context) {
-    const { caller, settings } = context
-    if (!settings.dynamicSecretsEnabled) return problems.noRoute()
+    const { caller } = context
     const found = needed(facts, 'update')
     if (!('row' in found)) return refused('remove', which, caller, found)
     const { issuedResources, issuedPermissions, issuedAnnotations, issuedSecrets } = facts
