@@ -14,7 +14,7 @@ import type { Restriction, Tokens } from '../token/access-token.ts'
 
 export type TokenSocket = { close(): Promise<void> }
 
-export type TokenSocketOptions = {
+type TokenSocketOptions = {
   readonly path: string
   readonly tokens: Pick<Tokens, 'issue'>
   /** Seconds that a token lives without `exp`; no token lives longer than `limits.tokenTtlSecondsMax`. */
@@ -27,19 +27,17 @@ type TokenSocketSettings = {
   readonly host_authorization_token_ttl: number
 }
 
-/** The socket that the settings name; undefined when they name none. Throws as `openTokenSocket` does. */
+/** The socket that the settings name; undefined when they name none. Throws `settings_invalid` when its path is taken. */
 export async function tokenSocketOf(
   { token_socket: path, host_authorization_token_ttl: ttlSeconds }: TokenSocketSettings,
   tokens: Pick<Tokens, 'issue'>,
   clock: Clock,
 ): Promise<TokenSocket | undefined> {
-  return path === undefined
-    ? undefined
-    : openTokenSocket({ path, tokens, ttlSeconds, now: () => clock.wall() })
+  if (path === undefined) return undefined
+  return await openTokenSocket({ path, tokens, ttlSeconds, now: () => clock.wall() })
 }
 
-/** Throws `settings_invalid` when the path is taken. */
-export async function openTokenSocket(options: TokenSocketOptions): Promise<TokenSocket> {
+async function openTokenSocket(options: TokenSocketOptions): Promise<TokenSocket> {
   const { path } = options
   await mustBeFree(path)
   const sockets = new Set<Socket>()
