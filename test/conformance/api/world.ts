@@ -150,6 +150,16 @@ export const unauthorized: Answered = [401, '']
 export const readOnly: Answered = [405, { error: { code: 405, message: 'Write operations are not allowed' } }]
 
 export const V2 = 'application/x.secretsmgr.v2beta+json'
+
+/** What came of a request for V2: its body is read only when its type is V2's. */
+export async function answeredV2(response: Promise<Response>): Promise<Answered> {
+  const got = await response
+  const text = await got.text()
+  const isV2 = got.headers.get('content-type') === V2
+  return [got.status, isV2 && text !== '' ? JSON.parse(text) : text]
+}
+export const refusedV2 = (code: number, message: string) => [code, { code: String(code), message }]
+
 export const FORM = { 'Content-Type': 'application/x-www-form-urlencoded' }
 
 export const basic = (login: string, secret: string) => ({
