@@ -142,7 +142,7 @@ const createHost = route({
     takes: 'form',
     fields: { id: 'Its id', annotations: 'Name and value of each' },
     gives: 'json',
-    answers: [201, 401, 403, 405, 422],
+    answers: [201, 401, 403, 404, 405, 422],
   },
   offered,
   access: 'open',
