@@ -52,10 +52,13 @@ const queueFile = openChecked(
   'owner',
 )
 queueFile.sqlite.raw.pragma(`wal_autocheckpoint = ${limits.auditCheckpointPages}`)
-const budgetRecords = Math.ceil(settings.audit_budget_records / threads)
+const budget = {
+  records: Math.ceil(settings.audit_budget_records / threads),
+  bytes: Math.ceil(settings.audit_budget_bytes / threads),
+}
 const queue = createAuditQueue({
   sqlite: queueFile.sqlite,
-  budget: { records: budgetRecords, bytes: Math.ceil(settings.audit_budget_bytes / threads) },
+  budget,
   now: Date.now,
   random: randomBytes,
   endOfTurn: setImmediate,
@@ -108,7 +111,7 @@ function health() {
     link,
     audit: queue.pending(),
     auditForwarder: forwarder,
-    auditBudgetRecords: budgetRecords,
+    auditBudget: budget,
     now,
   })
 }
