@@ -232,12 +232,7 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
 
 test('a Follower writes none, whatever it is asked', async () => {
   const follower = (as: Client, method: string, path: string, body?: object) =>
-    answered(
-      as.at(world.machine.follower.url).request(method, path, {
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        headers: { 'Content-Type': 'application/json' },
-      }),
-    )
+    ask(as.at(world.machine.follower.url), method, path, body)
   const no = [405, { error: { code: 405, message: 'Write operations are not allowed' } }]
   expect(await follower(admin, 'POST', '/issuers/acme', aws('new'))).toEqual(no)
   expect(await follower(admin, 'PATCH', '/issuers/acme/aws-1', { max_ttl: 4000 })).toEqual(no)
