@@ -103,6 +103,18 @@ test('loads into one account: the later ones wait, and are told when they waited
   await loader.close()
 })
 
+test('what the database refuses is told with its own words as the cause', async () => {
+  const loader = loaderWith()
+  await database.query('ALTER TABLE audit_outbox ADD CONSTRAINT closed CHECK (false) NOT VALID')
+  await expect(loader.load(asked('- !host refused\n'))).rejects.toMatchObject({
+    code: 'unavailable',
+    message: expect.stringContaining('nothing was stored'),
+    cause: { message: expect.stringContaining('"closed"') },
+  })
+  await database.query('ALTER TABLE audit_outbox DROP CONSTRAINT closed')
+  await loader.close()
+})
+
 test('too many at once are refused; who waits when it is closed is told, and its lane is free', async () => {
   const loader = loaderWith()
   const waiting = Array.from({ length: limits.policiesLoading }, (_, i) =>
