@@ -4,7 +4,6 @@
 import type { Answer, RawRequest } from '#shared/api/request.ts'
 import type { Monotonic } from '#shared/base/time.ts'
 import { bootClock } from '#shared/node/clock.ts'
-import { loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields, type Log } from '#shared/node/log.ts'
 import { type Leader, loadLeaderKeys, openLeader } from './leader.ts'
@@ -68,12 +67,11 @@ async function serve({ settings, databaseUrl }: Extract<ToApi, { kind: 'start' }
 
 async function open(settings: NodeSettings, databaseUrl: string, log: Log): Promise<void> {
   const keys = await loadLeaderKeys(settings)
-  const tls = await loadTls(settings)
   const { host, port, health_port } = settings
   await listen({
     host,
     port,
-    tls,
+    tls: keys.tls,
     handle,
     onUpgrade: (request, socket, head) =>
       leader === undefined ? socket.destroy() : leader.onUpgrade(request, socket, head),

@@ -16,12 +16,12 @@ import type { Ledger, ReadStore } from '#shared/ledger/store.ts'
 import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile, writePrivateFile } from '#shared/node/files.ts'
-import { loadKeyring, loadSigningKey } from '#shared/node/keys.ts'
+import { keyFilesInClear, loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import type { ListenOptions } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { secretEngineAt } from '#shared/node/secret-engine.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
-import { openTokenSocket } from '#shared/node/token-socket.ts'
+import { tokenSocketOf } from '#shared/node/token-socket.ts'
 import { accountChanges, SYSTEM_ROOT, systemChanges } from '#shared/policy/bootstrap.ts'
 import { readLoad } from '#shared/policy/load.ts'
 import { type Keyring, recordId } from '#shared/secret/keyring.ts'
@@ -77,6 +77,7 @@ export async function loadLeaderKeys(settings: LeaderSettings) {
     keyring: await loadKeyring(settings.data_key_file),
     followers: await bearersOf(settings.followers, settings.name),
     signingKey: await loadSigningKey(join(settings.data_dir, 'signing-key.json')),
+    tls: await loadTls(settings),
   }
 }
 
@@ -84,7 +85,7 @@ export type LeaderKeys = Awaited<ReturnType<typeof loadLeaderKeys>>
 
 export async function openLeader(options: LeaderOptions): Promise<Leader> {
   const { settings, databaseUrl, log } = options
-  const { apiSettings, keyring, followers, signingKey } = options.keys
+  const { apiSettings, keyring, followers, signingKey, tls } = options.keys
   const clock = systemClock
   const tokens = await createTokens(signingKey, settings.name)
 
@@ -197,7 +198,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
           role: 'master',
           name: settings.name,
           settings: apiSettings,
-          unprotectedKeyFiles: settings.tls_key_file === undefined ? 2 : 3,
+          unprotectedKeyFiles: keyFilesInClear(tls),
         }),
       signCertificate: (order) => signCertificate(order, clock.wall()),
       askEngine: secretEngineAt(settings.secret_engine_url, (message) => log.warn(message)),
@@ -212,15 +213,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
     onFault: (error, requestId) =>
       log.error('a request could not be answered', { requestId, ...errorFields(error) }),
   }
-  const tokenSocket =
-    settings.token_socket === undefined
-      ? undefined
-      : await openTokenSocket({
-          path: settings.token_socket,
-          tokens,
-          ttlSeconds: apiSettings.hostTokenTtlSeconds,
-          now: () => clock.wall(),
-        })
+  const tokenSocket = await tokenSocketOf(settings, tokens, clock)
   const beating = beat(writer, background.signal, () => changeLog.trim(), log)
   return {
     epoch,

@@ -1,6 +1,5 @@
 // `holdfast leader`: a Leader that stands alone, with its own Postgres.
 import { aborted, systemClock } from '#shared/node/clock.ts'
-import { loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import type { Log } from '#shared/node/log.ts'
 import { loadLeaderKeys, openLeader } from './leader.ts'
@@ -13,7 +12,6 @@ import type { LeaderSettings } from './settings.ts'
 /** Serves until the signal is aborted. */
 export async function runLeader(settings: LeaderSettings, signal: AbortSignal, log: Log): Promise<void> {
   const keys = await loadLeaderKeys(settings)
-  const tls = await loadTls(settings)
   const postgres = createPostgres({
     dataDirectory: settings.data_dir,
     binaries: await findBinaries(settings.postgres_bin, settings.data_dir),
@@ -26,7 +24,13 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
   await server.close()
   const leader = await openLeader({ settings, keys, databaseUrl: postgres.url, epoch: undefined, log })
   const { handle, onUpgrade } = leader
-  const listening = await listen({ host: settings.host, port: settings.port, handle, onUpgrade, tls })
+  const listening = await listen({
+    host: settings.host,
+    port: settings.port,
+    handle,
+    onUpgrade,
+    tls: keys.tls,
+  })
   log.info('leading', { host: settings.host, port: listening.port, epoch: leader.epoch })
 
   await aborted(signal)
