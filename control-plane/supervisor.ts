@@ -132,6 +132,7 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
   let wellAt: Monotonic | undefined
   let status: NodeStatus | undefined
   let closed = false
+  let drain: { readonly asked: Monotonic; readonly done: () => void } | undefined
 
   const watch = (): void => {
     const pids = [api.pid, hands.pid()].filter((pid) => pid !== undefined)
@@ -141,7 +142,9 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
   function startApi(): void {
     wellAt = undefined
     const started = startLinked<ToApi, FromApi>(API, (message) => {
-      if (started === api && message.kind === 'well' && message.ok) wellAt = clock.monotonic()
+      if (started !== api) return
+      if (message.kind === 'well' && message.ok) wellAt = clock.monotonic()
+      if (message.kind === 'drained' && message.asked === drain?.asked) drain.done()
     })
     api = started
     started.send({ kind: 'start', settings, databaseUrl: hands.url('DATABASE') })
@@ -183,6 +186,12 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
       open(epoch) {
         leading = { epoch, deadline: deadline! }
         api.send({ kind: 'lead', ...leading })
+      },
+      drain(asked) {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        drain = { asked, done: resolve }
+        api.send({ kind: 'drain', asked })
+        return promise
       },
       async close(why) {
         log.warn('closing', { why })
@@ -245,7 +254,7 @@ function statusOf({ role, view, config, blocked }: Node): NodeStatus {
     leader: view?.leader?.node ?? null,
     sync: sync === null || sync === undefined ? null : nodeOf(sync),
     members: config.members.length,
-    paused: view?.paused ?? false,
+    paused: view?.pause !== undefined,
     blocked: blocked ?? null,
   }
 }
