@@ -30,12 +30,12 @@ import { drawApiKey } from '#shared/token/api-key.ts'
 import { auditRows } from './audit/query.ts'
 import { createAuditReceiver } from './audit/receiver.ts'
 import { openSinks } from './audit/sinks.ts'
-import { auditMigrations, createAuditStore } from './audit/store.ts'
+import { createAuditStore } from './audit/store.ts'
+import { prepareDatabases } from './databases.ts'
 import { startHealth } from './health.ts'
 import { connect, type Database } from './ledger/connection.ts'
 import { currentEpoch } from './ledger/epoch-guard.ts'
 import { createChangeLog, createOutbox } from './ledger/log.ts'
-import { createDatabases, ledgerMigrations, migrate } from './ledger/migrate.ts'
 import { createReader } from './ledger/reader.ts'
 import { createReceipts } from './ledger/receipt.ts'
 import { createWriter, type Writer } from './ledger/writer.ts'
@@ -64,14 +64,10 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     log: (message) => log.warn(message),
   })
   await postgres.start()
-  const server = connect(postgres.url('postgres'), 1)
-  await createDatabases(server, ['main', 'audit'])
-  await server.close()
+  await prepareDatabases(postgres.url)
   await writePrivateFile(join(settings.data_dir, 'postgres.url'), `${postgres.url('main')}\n`)
   const main = connect(postgres.url('main'))
   const auditDatabase = connect(postgres.url('audit'))
-  await migrate(main, ledgerMigrations)
-  await migrate(auditDatabase, auditMigrations)
 
   const epoch = await currentEpoch(main, settings.name, clock.wall())
   const writer = await createWriter({ database: main, epoch, clock })
