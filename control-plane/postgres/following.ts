@@ -1,21 +1,20 @@
 // Following a Leader: looked at, streamed from, copied anew when that cannot be, for as long as nobody says otherwise
 // (cluster 7.4, 12).
-import { readFile } from 'node:fs/promises'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Clock } from '#shared/base/time.ts'
 import { copyOf } from '../coordination/keys.ts'
 import { takeCopy } from './copy.ts'
 import { copyingFolder, diskOf, putInPlace } from './data.ts'
 import { describe, type Instance } from './instance.ts'
-import { callPeer, type Peer, type PeerTls } from './peer.ts'
+import { callPeer, type NodeTls, type Peer } from './peer.ts'
 import { cutOff, systemIdOf, timelineHeld, wholeRecordsEnd } from './recovery.ts'
-import { type Address, sourceOf, type TlsFiles } from './settings.ts'
+import { type Address, sourceOf } from './settings.ts'
 import { type HowToFollow, howToFollow, type LogEnd } from './timeline.ts'
 
 export type FollowOptions = {
   readonly node: string
   readonly addressOf: (node: string) => Address
-  readonly tls: TlsFiles | undefined
+  readonly tls: NodeTls | undefined
   readonly durable?: boolean
   readonly clock: Clock
   readonly log: (message: string) => void
@@ -115,16 +114,8 @@ const whenStalled = (how: HowToFollow, stalled: boolean): HowToFollow =>
       }
     : how
 
-async function call({ leader, options, signal }: Wire): Promise<Peer> {
-  const { node, addressOf, tls } = options
-  return callPeer(addressOf(leader), await pemOf(tls), node, signal)
-}
-
-async function pemOf(tls: TlsFiles | undefined): Promise<PeerTls | undefined> {
-  if (tls === undefined) return undefined
-  const [ca, cert, key] = await Promise.all([tls.ca, tls.cert, tls.key].map((file) => readFile(file, 'utf8')))
-  return { ca: ca!, cert: cert!, key: key! }
-}
+const call = ({ leader, options, signal }: Wire): Promise<Peer> =>
+  callPeer(options.addressOf(leader), options.tls, options.node, signal)
 
 async function ownEnd(instance: Instance, clock: Clock): Promise<LogEnd | undefined> {
   if (!instance.holds()) return undefined

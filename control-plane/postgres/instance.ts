@@ -1,11 +1,12 @@
 // One node's Postgres: our child, only ever started in recovery (I4), with settings of our own. What ends by itself is
 // started again in recovery.
-import { chown, mkdir, readFile } from 'node:fs/promises'
+import { chown, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DomainError } from '#shared/base/errors.ts'
 import { type Asker, createAsker } from './asking.ts'
 import { prepareRecovery } from './data.ts'
 import { writeDurably } from './durable.ts'
+import type { NodeTls } from './peer.ts'
 import { backoffMs, holdsData, type Room, type RoomOptions, type Running, STARTS } from './room.ts'
 import {
   type Address,
@@ -22,7 +23,7 @@ import { until } from './waiting.ts'
 
 export type InstanceOptions = RoomOptions & {
   readonly address: Address
-  readonly tls: TlsFiles | undefined
+  readonly tls: NodeTls | undefined
 }
 
 export type Instance = {
@@ -63,7 +64,7 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
     await mkdir(files.folder, { recursive: true, mode: 0o700 })
     const { owner } = room.runAs
     if (owner !== undefined) await chown(files.folder, owner.uid, owner.gid)
-    if (options.tls !== undefined) await copyTls(options.tls, files.tls, room)
+    if (options.tls !== undefined) await writeTls(options.tls, files.tls, room)
     const settings = {
       ...commonSettings(room.sockets, options.durable !== false),
       ...nodeSettings(changing, options.address, tls),
@@ -157,8 +158,7 @@ function settingsFolder(dataDirectory: string) {
   }
 }
 
-/** Where its own user reads them, and as they are now: a certificate that was renewed is taken with the next change. */
-async function copyTls(from: TlsFiles, to: TlsFiles, { runAs }: Room): Promise<void> {
-  for (const name of ['ca', 'cert', 'key'] as const)
-    await writeDurably(to[name], await readFile(from[name], 'utf8'), runAs)
+/** Where its own user reads them. */
+async function writeTls(tls: NodeTls, files: TlsFiles, { runAs }: Room): Promise<void> {
+  for (const name of ['ca', 'cert', 'key'] as const) await writeDurably(files[name], `${tls[name]}\n`, runAs)
 }

@@ -7,8 +7,8 @@ import { DomainError } from '#shared/base/errors.ts'
 import { type Address, REPLICATOR } from './settings.ts'
 import { type History, type LogEnd, parseHistory, parseLsn } from './timeline.ts'
 
-/** PEM. */
-export type PeerTls = { readonly ca: string; readonly cert: string; readonly key: string }
+/** PEM: the certificate of this node, and whom it believes. */
+export type NodeTls = { readonly ca: string; readonly cert: string; readonly key: string }
 
 export type Peer = {
   /** `inRecovery`: it leads nobody (any more). */
@@ -27,7 +27,7 @@ const SILENT_WITHIN_MS = 120_000
 /** Throws what the connection does: refused, not believed, not in time. */
 export async function callPeer(
   { host, port }: Address,
-  tls: PeerTls | undefined,
+  tls: NodeTls | undefined,
   name: string,
   signal: AbortSignal,
 ): Promise<Peer> {

@@ -53,7 +53,7 @@ export const ownerMap = ({ owner }: RunAs): string => (owner === undefined ? '' 
 
 export type Address = { readonly host: string; readonly port: number }
 
-/** PEM files of this node; `ca` is whom it believes. */
+/** Files of a certificate of this node; `ca` is whom it believes. */
 export type TlsFiles = { readonly ca: string; readonly cert: string; readonly key: string }
 
 /** Of a node of a cluster; the rest never changes while it runs. */

@@ -14,7 +14,7 @@ import { keepCompiled } from '#shared/node/after-start.ts'
 import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
-import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
+import { keyFilesInClear, loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
 import { secretEngineAt } from '#shared/node/secret-engine.ts'
@@ -52,10 +52,13 @@ const queueFile = openChecked(
   'owner',
 )
 queueFile.sqlite.raw.pragma(`wal_autocheckpoint = ${limits.auditCheckpointPages}`)
-const budgetRecords = Math.ceil(settings.audit_budget_records / threads)
+const budget = {
+  records: Math.ceil(settings.audit_budget_records / threads),
+  bytes: Math.ceil(settings.audit_budget_bytes / threads),
+}
 const queue = createAuditQueue({
   sqlite: queueFile.sqlite,
-  budget: { records: budgetRecords, bytes: Math.ceil(settings.audit_budget_bytes / threads) },
+  budget,
   now: Date.now,
   random: randomBytes,
   endOfTurn: setImmediate,
@@ -108,7 +111,7 @@ function health() {
     link,
     audit: queue.pending(),
     auditForwarder: forwarder,
-    auditBudgetRecords: budgetRecords,
+    auditBudget: budget,
     now,
   })
 }
@@ -136,7 +139,7 @@ const node: ApiNode = {
         role: 'follower',
         name: settings.name,
         settings: apiSettings,
-        unprotectedKeyFiles: tls === undefined ? 2 : 3,
+        unprotectedKeyFiles: keyFilesInClear(tls),
       }),
     signCertificate: (order) => signCertificate(order, systemClock.wall()),
     askEngine: secretEngineAt(settings.secret_engine_url, (message) => log.warn(message)),

@@ -1,7 +1,7 @@
-// Commands that run or look at nodes: leader, follower, status, keys.
+// Commands that run or look at nodes: leader, node, follower, status, keys.
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import { leaderTable } from '#control-plane/settings.ts'
+import { leaderTable, nodeTable } from '#control-plane/settings.ts'
 import { followerTable } from '#edge-follower/settings.ts'
 import { toBase64, toHex } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
@@ -68,8 +68,17 @@ export function addNodeCommands(program: Command): void {
     .action(async (flags: NodeFlags) => {
       const settings = settingsFor(leaderTable, flags)
       if (settings === undefined) return
-      const { runLeader } = await import('#control-plane/leader.ts')
+      const { runLeader } = await import('#control-plane/standalone.ts')
       await runLeader(settings, stopSignal(), createLog(settings.name, settings.log_level))
+    })
+
+  withSettings(program.command('node'), nodeTable)
+    .description('run a control node of a cluster: Leader or Standby, as the cluster decides')
+    .action(async (flags: NodeFlags) => {
+      const settings = settingsFor(nodeTable, flags)
+      if (settings === undefined) return
+      const { runControlNode } = await import('#control-plane/supervisor.ts')
+      await runControlNode(settings, stopSignal(), createLog(settings.name, settings.log_level))
     })
 
   withSettings(program.command('follower'), followerTable)
