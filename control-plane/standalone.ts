@@ -1,8 +1,10 @@
 // `holdfast leader`: a Leader that stands alone, with its own Postgres.
+import { parseRanges } from '#shared/authz/address.ts'
 import { aborted, systemClock } from '#shared/node/clock.ts'
 import { loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import type { Log } from '#shared/node/log.ts'
+import { aboutLeader } from './about.ts'
 import { loadLeaderKeys, openLeader } from './leader.ts'
 import { connect } from './ledger/connection.ts'
 import { createDatabases } from './ledger/migrate.ts'
@@ -14,6 +16,8 @@ import type { LeaderSettings } from './settings.ts'
 export async function runLeader(settings: LeaderSettings, signal: AbortSignal, log: Log): Promise<void> {
   const keys = await loadLeaderKeys(settings)
   const tls = await loadTls(settings)
+  const about = await aboutLeader(settings)
+  const balancers = parseRanges(settings.balancers, 'balancers')
   const postgres = createPostgres({
     dataDirectory: settings.data_dir,
     binaries: await findBinaries(settings.postgres_bin, settings.data_dir),
@@ -24,9 +28,24 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
   const server = connect(postgres.url('postgres'), 1)
   await createDatabases(server, ['main', 'audit'])
   await server.close()
-  const leader = await openLeader({ settings, keys, databaseUrl: postgres.url, epoch: undefined, log })
+  const leader = await openLeader({
+    settings,
+    keys,
+    databaseUrl: postgres.url,
+    epoch: undefined,
+    about,
+    cluster: undefined,
+    log,
+  })
   const { handle, onUpgrade } = leader
-  const listening = await listen({ host: settings.host, port: settings.port, handle, onUpgrade, tls })
+  const listening = await listen({
+    host: settings.host,
+    port: settings.port,
+    handle,
+    onUpgrade,
+    tls,
+    balancers,
+  })
   log.info('leading', { host: settings.host, port: listening.port, epoch: leader.epoch })
 
   await aborted(signal)
