@@ -3,7 +3,8 @@ import { type ClusterNames, nodeInfo } from '#shared/api/info.ts'
 import type { NodeIo } from '#shared/api/node.ts'
 import type { Json } from '#shared/base/json.ts'
 import { readSettingFile } from '#shared/node/files.ts'
-import { shownCertificate } from '#shared/node/keys.ts'
+import { keyFilesInClear, shownCertificate } from '#shared/node/keys.ts'
+import type { TlsFiles } from '#shared/node/listen.ts'
 import { createRemoteHealth } from '#shared/node/remote-health.ts'
 import { apiSettingsOf, type NamedUrl } from '#shared/node/settings.ts'
 import type { LeaderSettings, NodeSettings } from './settings.ts'
@@ -14,15 +15,16 @@ export type About = {
 }
 
 /** Of a Leader that stands alone. Throws `settings_invalid`. */
-export const aboutLeader = (settings: LeaderSettings): Promise<About> =>
-  aboutNode(settings, settings.remote_health, undefined)
+export const aboutLeader = (settings: LeaderSettings, tls: TlsFiles | undefined): Promise<About> =>
+  aboutNode(settings, tls, settings.remote_health, undefined)
 
 /** Of a node in a cluster. Throws `settings_invalid`. */
-export const aboutClusterNode = (settings: NodeSettings): Promise<About> =>
-  aboutNode(settings, [...neighbours(settings), ...settings.remote_health], settings.node_cert_file)
+export const aboutClusterNode = (settings: NodeSettings, tls: TlsFiles | undefined): Promise<About> =>
+  aboutNode(settings, tls, [...neighbours(settings), ...settings.remote_health], settings.node_cert_file)
 
 async function aboutNode(
   settings: LeaderSettings,
+  tls: TlsFiles | undefined,
   others: readonly NamedUrl[],
   nodeCertFile: string | undefined,
 ): Promise<About> {
@@ -47,8 +49,7 @@ async function aboutNode(
         balancers: settings.balancers,
         origins: settings.origins,
         certificates,
-        // The data key, the key that signs tokens, and one for each certificate.
-        unprotectedKeyFiles: 2 + certificates.length,
+        unprotectedKeyFiles: keyFilesInClear(tls) + (nodeCertFile === undefined ? 0 : 1),
         cluster,
       }),
     remoteHealth: createRemoteHealth(others),

@@ -6,7 +6,6 @@ import { parseRanges } from '#shared/authz/address.ts'
 import { limits } from '#shared/base/limits.ts'
 import type { Monotonic } from '#shared/base/time.ts'
 import { bootClock, systemClock } from '#shared/node/clock.ts'
-import { loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields, type Log } from '#shared/node/log.ts'
 import { aboutClusterNode } from './about.ts'
@@ -38,6 +37,9 @@ const send = linkToParent<ToApi, FromApi>((message) => {
       break
     case 'deadline':
       deadline = message.deadline
+      break
+    case 'drain':
+      void leader?.drain().then(() => send({ kind: 'drained', asked: message.asked }))
       break
     case 'status':
       status = message.status
@@ -76,8 +78,7 @@ async function serve({ settings, databaseUrl }: Extract<ToApi, { kind: 'start' }
 
 async function open(settings: NodeSettings, databaseUrl: string, log: Log): Promise<void> {
   const keys = await loadLeaderKeys(settings)
-  const tls = await loadTls(settings)
-  const about = await aboutClusterNode(settings)
+  const about = await aboutClusterNode(settings, keys.tls)
   const { host, port, health_port } = settings
   const urlOf = (database: string): string => databaseUrl.replace('/DATABASE?', `/${database}?`)
   const local = watchLocal(connect(urlOf('postgres'), 1), settings.data_dir, systemClock, whileThisLives)
@@ -96,7 +97,7 @@ async function open(settings: NodeSettings, databaseUrl: string, log: Log): Prom
   await listen({
     host,
     port,
-    tls,
+    tls: keys.tls,
     balancers: parseRanges(settings.balancers, 'balancers'),
     handle,
     onUpgrade: (request, socket, head) =>

@@ -14,12 +14,12 @@ import type { Ledger, ReadStore } from '#shared/ledger/store.ts'
 import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile, writePrivateFile } from '#shared/node/files.ts'
-import { loadKeyring, loadSigningKey } from '#shared/node/keys.ts'
+import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import type { ListenOptions } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { secretEngineAt } from '#shared/node/secret-engine.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
-import { openTokenSocket } from '#shared/node/token-socket.ts'
+import { tokenSocketOf } from '#shared/node/token-socket.ts'
 import { accountChanges, SYSTEM_ROOT, systemChanges } from '#shared/policy/bootstrap.ts'
 import { readLoad } from '#shared/policy/load.ts'
 import { type Keyring, recordId } from '#shared/secret/keyring.ts'
@@ -65,6 +65,8 @@ export type Leader = {
   readonly handle: Api['handle']
   readonly onUpgrade: NonNullable<ListenOptions['onUpgrade']>
   readonly health: () => Health
+  /** New writes are refused, and those that are waiting are done; reads go on. */
+  drain(): Promise<void>
   /** Followers go elsewhere, and what was asked is still answered. */
   endStreams(): Promise<void>
   /** When nothing is asked any more: all that was written is recorded. */
@@ -78,6 +80,7 @@ export async function loadLeaderKeys(settings: LeaderSettings) {
     keyring: await loadKeyring(settings.data_key_file),
     followers: await bearersOf(settings.followers, settings.name),
     signingKey: await loadSigningKey(join(settings.data_dir, 'signing-key.json')),
+    tls: await loadTls(settings),
   }
 }
 
@@ -180,7 +183,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
   )
   const node: ApiNode = {
     role: 'leader',
-    store: reader,
+    store: certainly(reader, writer),
     ledger: writer,
     audit,
     keyring,
@@ -210,15 +213,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
     onFault: (error, requestId) =>
       log.error('a request could not be answered', { requestId, ...errorFields(error) }),
   }
-  const tokenSocket =
-    settings.token_socket === undefined
-      ? undefined
-      : await openTokenSocket({
-          path: settings.token_socket,
-          tokens,
-          ttlSeconds: apiSettings.hostTokenTtlSeconds,
-          now: () => clock.wall(),
-        })
+  const tokenSocket = await tokenSocketOf(settings, tokens, clock)
   const beating = beat(writer, background.signal, () => changeLog.trim(), log)
   return {
     epoch,
@@ -230,6 +225,10 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
       report: (message) => log.warn(message),
     }),
     health: health.report,
+    drain() {
+      writer.refuse('this node is handing over its leadership: try again')
+      return writer.idle()
+    },
     async endStreams() {
       publisher.close()
       await tokenSocket?.close()
@@ -250,6 +249,15 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
 /** It leads itself. */
 const namesOf = (cluster: (() => ClusterFacts) | undefined, { name }: LeaderSettings) =>
   cluster && { name: cluster().cluster, leader: name }
+/** Shows nothing that the next Leader may not have (cluster 6.1). */
+const certainly = (reader: ReadStore, writer: Writer): ReadStore => ({
+  async read(batch) {
+    const snapshot = await reader.read(batch)
+    const certain = writer.certain()
+    if (certain !== undefined) await certain
+    return snapshot
+  },
+})
 
 /** Told to Followers. */
 const urlOf = ({ url, host, port, tls_cert_file }: LeaderSettings): string =>

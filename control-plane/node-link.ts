@@ -33,11 +33,14 @@ export type ToApi =
   | { readonly kind: 'start'; readonly settings: NodeSettings; readonly databaseUrl: string }
   | { readonly kind: 'lead'; readonly epoch: number; readonly deadline: Monotonic }
   | { readonly kind: 'deadline'; readonly deadline: Monotonic }
+  /** Refuse new writes, and say when none is in flight. */
+  | { readonly kind: 'drain'; readonly asked: Monotonic }
   | { readonly kind: 'status'; readonly status: NodeStatus }
 
 export type FromApi =
   | { readonly kind: 'listening' }
   | { readonly kind: 'opened'; readonly epoch: number }
+  | { readonly kind: 'drained'; readonly asked: Monotonic }
   /** Several times a second: whether it could answer a client just now. */
   | { readonly kind: 'well'; readonly ok: boolean }
 

@@ -1,7 +1,6 @@
 // `holdfast leader`: a Leader that stands alone, with its own Postgres.
 import { parseRanges } from '#shared/authz/address.ts'
 import { aborted, systemClock } from '#shared/node/clock.ts'
-import { loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import type { Log } from '#shared/node/log.ts'
 import { aboutLeader } from './about.ts'
@@ -15,8 +14,7 @@ import type { LeaderSettings } from './settings.ts'
 /** Serves until the signal is aborted. */
 export async function runLeader(settings: LeaderSettings, signal: AbortSignal, log: Log): Promise<void> {
   const keys = await loadLeaderKeys(settings)
-  const tls = await loadTls(settings)
-  const about = await aboutLeader(settings)
+  const about = await aboutLeader(settings, keys.tls)
   const balancers = parseRanges(settings.balancers, 'balancers')
   const postgres = createPostgres({
     dataDirectory: settings.data_dir,
@@ -43,7 +41,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     port: settings.port,
     handle,
     onUpgrade,
-    tls,
+    tls: keys.tls,
     balancers,
   })
   log.info('leading', { host: settings.host, port: listening.port, epoch: leader.epoch })

@@ -12,7 +12,7 @@ import { readSettingFile } from '#shared/node/files.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import type { Log } from '#shared/node/log.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
-import { openTokenSocket } from '#shared/node/token-socket.ts'
+import { tokenSocketOf } from '#shared/node/token-socket.ts'
 import type { Dial } from '#shared/replication/wire.ts'
 import { createTokens } from '#shared/token/access-token.ts'
 import { forwardAudit } from '../link/audit-forwarder.ts'
@@ -33,7 +33,7 @@ const YOUNG_GENERATION_MB = 12
 /** Serves until the signal is aborted. */
 export async function runFollower(settings: FollowerSettings, signal: AbortSignal, log: Log): Promise<void> {
   // Wrong settings are found before anything is opened.
-  const apiSettings = apiSettingsOf(settings)
+  apiSettingsOf(settings)
   await loadKeyring(settings.data_key_file)
   const bearer = await readSettingFile('bearer_file', settings.bearer_file)
   const ca = await leaderCa(settings)
@@ -49,15 +49,11 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
   const tell = (message: ToThread): void => {
     for (const thread of threads) thread.postMessage(message)
   }
-  const tokenSocket =
-    settings.token_socket === undefined
-      ? undefined
-      : await openTokenSocket({
-          path: settings.token_socket,
-          tokens: await createTokens(signingKey, settings.name),
-          ttlSeconds: apiSettings.hostTokenTtlSeconds,
-          now: () => systemClock.wall(),
-        })
+  const tokenSocket = await tokenSocketOf(
+    settings,
+    await createTokens(signingKey, settings.name),
+    systemClock,
+  )
   keepCompiled()
   giveBackMemory()
   log.info('serving', { host: settings.host, port: settings.port, threads: threads.length })

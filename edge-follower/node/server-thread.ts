@@ -14,7 +14,7 @@ import { keepCompiled } from '#shared/node/after-start.ts'
 import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
-import { loadKeyring, loadSigningKey, loadTls, shownCertificate } from '#shared/node/keys.ts'
+import { keyFilesInClear, loadKeyring, loadSigningKey, loadTls, shownCertificate } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
 import { createRemoteHealth } from '#shared/node/remote-health.ts'
@@ -53,10 +53,13 @@ const queueFile = openChecked(
   'owner',
 )
 queueFile.sqlite.raw.pragma(`wal_autocheckpoint = ${limits.auditCheckpointPages}`)
-const budgetRecords = Math.ceil(settings.audit_budget_records / threads)
+const budget = {
+  records: Math.ceil(settings.audit_budget_records / threads),
+  bytes: Math.ceil(settings.audit_budget_bytes / threads),
+}
 const queue = createAuditQueue({
   sqlite: queueFile.sqlite,
-  budget: { records: budgetRecords, bytes: Math.ceil(settings.audit_budget_bytes / threads) },
+  budget,
   now: Date.now,
   random: randomBytes,
   endOfTurn: setImmediate,
@@ -110,7 +113,7 @@ function health() {
     link,
     audit: queue.pending(),
     auditForwarder: forwarder,
-    auditBudgetRecords: budgetRecords,
+    auditBudget: budget,
     now,
   })
 }
@@ -146,7 +149,7 @@ const node: ApiNode = {
         balancers: settings.balancers,
         origins: settings.origins,
         certificates,
-        unprotectedKeyFiles: tls === undefined ? 2 : 3,
+        unprotectedKeyFiles: keyFilesInClear(tls),
         cluster: link.cluster,
       }),
     remoteHealth,

@@ -82,3 +82,6 @@ export async function loadSigningKey(file: string): Promise<SigningKey> {
   await writePrivateFile(file, JSON.stringify(made.privateJwk))
   return made
 }
+
+/** How many of a node's files hold a key that nothing protects: the data key, the signing key, that of its certificate. */
+export const keyFilesInClear = (tls: TlsFiles | undefined): number => (tls === undefined ? 2 : 3)

@@ -10,7 +10,7 @@ import { freePorts } from './nodes.ts'
 
 export type Etcd = {
   readonly port: number
-  readonly tls: Certificates
+  readonly tls: Pick<Certificates, 'ca' | 'cert' | 'key'>
   start(): Promise<void>
   kill(): Promise<void>
   /** It hears and does nothing, until `wake`. */
@@ -37,11 +37,15 @@ export function findEtcd(): string | undefined {
 }
 
 /** A store of one member. */
-export const startEtcd = async (binary: string): Promise<Etcd> => (await startMembers(binary, 1))[0]!
+export const startEtcd = async (binary: string): Promise<Etcd> =>
+  (await startMembers(binary, 1, await certificatesFor('localhost', '127.0.0.1')))[0]!
 
-/** Members of one store, under one certificate. */
-export async function startMembers(binary: string, count: number): Promise<Etcd[]> {
-  const tls = await certificatesFor('localhost', '127.0.0.1')
+/** Members of one store, under one certificate: for `localhost`, of an authority that its clients' are of too. */
+export async function startMembers(
+  binary: string,
+  count: number,
+  tls: Pick<Certificates, 'ca' | 'cert' | 'key'>,
+): Promise<Etcd[]> {
   const ports = await freePorts(2 * count)
   const peers = ports
     .splice(count)
