@@ -38,7 +38,7 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
     binaries: await findBinaries(settings.postgres_bin, settings.data_dir),
     address: addressOf(settings, settings.name),
     addressOf: (node) => addressOf(settings, node),
-    tls,
+    tls: { ca: settings.node_ca_file, cert: settings.node_cert_file, key: settings.node_key_file },
     clock,
     log: (message) => log.warn(message),
   })
@@ -137,6 +137,7 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
   let wellAt: Monotonic | undefined
   let status: NodeStatus | undefined
   let closed = false
+  let drain: { readonly asked: Monotonic; readonly done: () => void } | undefined
 
   const watch = (): void => {
     const pids = [api.pid, hands.pid()].filter((pid) => pid !== undefined)
@@ -146,7 +147,9 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
   function startApi(): void {
     wellAt = undefined
     const started = startLinked<ToApi, FromApi>(API, (message) => {
-      if (started === api && message.kind === 'well' && message.ok) wellAt = clock.monotonic()
+      if (started !== api) return
+      if (message.kind === 'well' && message.ok) wellAt = clock.monotonic()
+      if (message.kind === 'drained' && message.asked === drain?.asked) drain.done()
     })
     api = started
     started.send({ kind: 'start', settings, databaseUrl: hands.url('DATABASE') })
@@ -188,6 +191,12 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
       open(epoch) {
         leading = { epoch, deadline: deadline! }
         api.send({ kind: 'lead', ...leading })
+      },
+      drain(asked) {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        drain = { asked, done: resolve }
+        api.send({ kind: 'drain', asked })
+        return promise
       },
       async close(why) {
         log.warn('closing', { why })
@@ -256,7 +265,7 @@ export function statusOf(node: Node, storeHeardAt: Monotonic | undefined): NodeS
     members: config.members.length,
     standbys: others.filter(({ name, dr }) => !dr && !view?.evicted.has(name)).map(({ name }) => name),
     dr: config.members.some(({ name, dr }) => dr && name === config.node),
-    paused: view?.paused ?? false,
+    paused: view?.pause !== undefined,
     blocked: blocked ?? null,
     why: role.phase === 'fenced' ? role.why : null,
     storeHeardAt: storeHeardAt ?? null,
