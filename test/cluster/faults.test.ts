@@ -27,33 +27,36 @@ async function eventually<T>(what: string, ask: () => Promise<T>, passes: (value
   }
 }
 
-/** Everybody is there again: one leads, one has the duty, the others follow. */
+/** Everybody is there again: one leads, one has the duty, the others follow. Who may not come back by itself is let in. */
 async function settled(cluster: Cluster): Promise<{ leader: ControlNode; sync: ControlNode }> {
-  for (const node of cluster.nodes) {
-    const health = await eventually(
-      `${node.name} is back`,
-      () => cluster.healthOf(node),
-      (found) => found !== undefined && !BETWEEN.has(found.cluster.status),
-    )
-    if (health!.cluster.status === 'evicted') await readmit(cluster, node)
-  }
+  const out = new Map<ControlNode, number>()
   const all = await eventually(
     'the cluster is whole',
-    () => Promise.all(cluster.nodes.map((node) => cluster.healthOf(node))),
-    (found) => found.every((health) => isWhole(health)) && found.some((health) => health!.ok),
+    async () => {
+      const found = await Promise.all(cluster.nodes.map((node) => cluster.healthOf(node)))
+      for (const [i, node] of cluster.nodes.entries()) {
+        if (found[i]?.cluster.status !== 'evicted') out.delete(node)
+        else if (!out.has(node)) out.set(node, Date.now())
+        else if (Date.now() - out.get(node)! > BY_ITSELF_MS) {
+          out.delete(node)
+          await cluster.readmit(node)
+        }
+      }
+      return found
+    },
+    (found) => found.every(isWhole) && found.some((health) => health!.ok),
   )
   const leader = cluster.nodes[all.findIndex((health) => health!.ok)]!
-  const sync = cluster.node(all.find((health) => health!.ok)!.cluster.sync_standby!)
-  return { leader, sync }
+  return { leader, sync: cluster.node(all.find((health) => health!.ok)!.cluster.sync_standby!) }
 }
 
-const BETWEEN: ReadonlySet<string> = new Set(['starting', 'fenced', 'waiting', 'freezing', 'standing'])
+/** A node that was put out looks what it holds, and comes back where that is harmless. */
+const BY_ITSELF_MS = 5_000
 
 const isWhole = (health: Health | undefined): boolean =>
   health !== undefined &&
-  (health.ok ? typeof health.cluster.sync_standby === 'string' : health.cluster.status === 'standby')
-
-async function readmit(_cluster: Cluster, _node: ControlNode): Promise<void> {}
+  health.cluster.status === 'running' &&
+  (health.ok ? !health.degraded : health.cluster.ok)
 
 /** Every answered request has one record; every record of a probe was asked for. */
 async function auditFaults(cluster: Cluster, load: Load): Promise<string[]> {
