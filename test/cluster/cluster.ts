@@ -62,6 +62,7 @@ export type Health = {
     readonly leader?: string | null
     readonly sync_standby?: string | null
   }
+  readonly followers?: readonly unknown[]
   readonly replication?: { readonly epoch: number; readonly seq: number; readonly content_hash: string }
 }
 
