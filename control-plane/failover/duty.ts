@@ -37,7 +37,7 @@ export function saidBy(duty: Duty, event: Event): SyncDuty | undefined {
 }
 
 /** The furthest that streams and may be promoted; not `but`. */
-function nextOf({ config, own, view }: Node, but?: Copy): Copy | undefined {
+export function nextOf({ config, own, view }: Node, but?: Copy): Copy | undefined {
   const able = [...(own?.replicas ?? [])].flatMap(([copy, end]) => {
     const member = config.members.find(({ name }) => name === nodeOf(copy))
     const may = member?.dr === false && copy !== but && !view?.evicted.has(member.name)
