@@ -1,0 +1,77 @@
+// What a node and the node port of the Leader say to each other about certificates: JSON, one request and one answer.
+import { z } from 'zod'
+import { limits } from '../base/limits.ts'
+import { ADDRESS, CLUSTER_ID, NODE_NAME, nodeKinds } from './names.ts'
+
+// 1  first form
+export const ENROLMENT_PROTOCOL = 1
+
+export const paths = { enrol: '/enrol', renew: '/renew' } as const
+
+const text = z.string().min(1).max(200)
+const pem = z.string().min(1).max(limits.bodyBytes)
+const name = z.string().regex(NODE_NAME)
+
+/** Of a node without a certificate: the secret of its seed is what it has. */
+export const enrolRequest = z.object({
+  protocol: z.literal(ENROLMENT_PROTOCOL),
+  clusterId: text,
+  node: text,
+  kind: text,
+  enrolment: z.object({ id: text, secret: text }),
+  csr: pem,
+  /** Of the program. */
+  version: text,
+  labels: z.record(text, z.string().max(200)).refine((labels) => Object.keys(labels).length <= 20),
+})
+export type EnrolRequest = z.infer<typeof enrolRequest>
+
+/** Of a node that shows its certificate. */
+export const renewRequest = z.object({ protocol: z.literal(ENROLMENT_PROTOCOL), csr: pem })
+
+/** What a node is in its cluster: cluster.json in its folder. */
+export const membershipForm = z.object({
+  clusterId: z.string().regex(CLUSTER_ID),
+  account: z.string().min(1).max(limits.nameBytes),
+  node: name,
+  kind: z.enum(nodeKinds),
+  replicationSet: text,
+  serviceRole: text,
+  leaders: z.array(z.string().regex(ADDRESS)).min(1).max(limits.leaderAddresses),
+})
+export type Membership = z.infer<typeof membershipForm>
+
+/** PEM. The membership is the newest: addresses of the Leader may have changed. */
+export const issuedForm = z.object({ certificate: pem, authorities: pem, membership: membershipForm })
+export type Issued = z.infer<typeof issuedForm>
+
+export const refusalCodes = [
+  'SEED_FOREIGN',
+  'SEED_UNKNOWN',
+  'SEED_WRONG_NODE',
+  'SEED_EXPIRED',
+  'SEED_USED',
+  'NODE_NOT_EXPECTED',
+  'REQUEST_INVALID',
+  'CERT_MISSING',
+  'CERT_FOREIGN',
+  'CERT_UNKNOWN',
+  'CERT_REVOKED',
+  'CERT_REPLACED',
+  'ROLE_FORBIDDEN',
+] as const
+export type RefusalCode = (typeof refusalCodes)[number]
+export type Refusal = { readonly code: RefusalCode; readonly message: string }
+
+const refusedForm = z.object({
+  error: z.object({ code: z.enum(refusalCodes), message: z.string().max(1_000) }),
+})
+
+export const refusalBody = ({ code, message }: Refusal): string =>
+  JSON.stringify({ error: { code, message } })
+
+/** Undefined when the text is no refusal. */
+export function refusalIn(value: unknown): Refusal | undefined {
+  const read = refusedForm.safeParse(value)
+  return read.success ? read.data.error : undefined
+}

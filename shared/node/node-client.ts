@@ -1,0 +1,113 @@
+// Asks the node port of whoever leads: TLS under the cluster's own authority, and a peer that must be a control node.
+import { request } from 'node:https'
+import { checkServerIdentity, type PeerCertificate } from 'node:tls'
+import { fromUtf8, utf8 } from '../base/bytes.ts'
+import { DomainError } from '../base/errors.ts'
+import { type Json, parseJson } from '../base/json.ts'
+import { limits } from '../base/limits.ts'
+import { type Refusal, refusalIn } from '../enrolment/messages.ts'
+import { hostOf, nameIn } from '../enrolment/names.ts'
+import type { Identity } from './identity.ts'
+
+export type NodeTls = {
+  readonly ca: string
+  readonly checkServerIdentity: (host: string, certificate: PeerCertificate) => Error | undefined
+  readonly cert?: string
+  readonly key?: string
+}
+
+/** For connections to a control node. `own`: shown to it; a node that only registers has none. */
+export function nodeTls(clusterId: string, authorities: string, own?: Identity): NodeTls {
+  return {
+    ca: authorities,
+    checkServerIdentity(host, certificate) {
+      const name = nameIn(certificate.subjectaltname)
+      // A Follower's certificate is good for its own links only; it must not pass for a Leader.
+      if (name?.clusterId !== clusterId || name.roleClass !== 'control')
+        return new Error(`${host} does not show the certificate of a control node of this cluster`)
+      return checkServerIdentity(host, certificate)
+    },
+    ...(own === undefined ? {} : { cert: own.certificate, key: own.key }),
+  }
+}
+
+/** The Leader says no: `refusal.message` tells the operator what to do. */
+export class Refused extends Error {
+  readonly refusal: Refusal
+  constructor(refusal: Refusal) {
+    super(`${refusal.code}: ${refusal.message}`)
+    this.refusal = refusal
+  }
+}
+
+/**
+ * POSTs to the first address that answers. Throws `Refused`, and `unavailable` when none has answered: nothing is known
+ * then of what was done.
+ */
+export async function askLeader(
+  leaders: readonly string[],
+  path: string,
+  body: Json,
+  tls: NodeTls,
+  signal?: AbortSignal,
+): Promise<Json> {
+  const failures: string[] = []
+  for (const address of leaders) {
+    let answered: { readonly status: number; readonly body: Json | undefined }
+    try {
+      answered = await post(address, path, JSON.stringify(body), tls, signal)
+    } catch (error) {
+      failures.push(`${address}: ${error instanceof Error ? error.message : String(error)}`)
+      continue
+    }
+    const refusal = refusalIn(answered.body)
+    if (refusal !== undefined) throw new Refused(refusal)
+    if (answered.status === 200 && answered.body !== undefined) return answered.body
+    failures.push(`${address}: it answered ${answered.status}`)
+  }
+  throw new DomainError('unavailable', `no Leader could be asked (${failures.join('; ')})`)
+}
+
+function post(
+  address: string,
+  path: string,
+  body: string,
+  tls: NodeTls,
+  signal: AbortSignal | undefined,
+): Promise<{ readonly status: number; readonly body: Json | undefined }> {
+  return new Promise((resolve, reject) => {
+    const bytes = utf8(body)
+    const asked = request(
+      `https://${address}${path}`,
+      {
+        ...tls,
+        // `tls` verifies names itself; a host that is an address is checked against the addresses of the certificate.
+        servername: /^[\d.:]+$/.test(hostOf(address)) ? '' : hostOf(address),
+        method: 'POST',
+        agent: false,
+        timeout: limits.enrolMs,
+        headers: { 'Content-Type': 'application/json', 'Content-Length': bytes.length },
+        ...(signal === undefined ? {} : { signal }),
+      },
+      (response) => {
+        const parts: Buffer[] = []
+        let length = 0
+        response.on('data', (part: Buffer) => {
+          length += part.length
+          if (length > limits.bundleBytes * 2) response.destroy(new Error('its answer is too long'))
+          else parts.push(part)
+        })
+        response.on('error', reject)
+        response.on('end', () =>
+          resolve({
+            status: response.statusCode ?? 0,
+            body: parseJson(fromUtf8(Buffer.concat(parts)) ?? ''),
+          }),
+        )
+      },
+    )
+    asked.on('timeout', () => asked.destroy(new Error('it did not answer in time')))
+    asked.on('error', reject)
+    asked.end(bytes)
+  })
+}
