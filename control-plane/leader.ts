@@ -31,6 +31,7 @@ import { auditRows } from './audit/query.ts'
 import { createAuditReceiver } from './audit/receiver.ts'
 import { openSinks } from './audit/sinks.ts'
 import { auditMigrations, createAuditStore } from './audit/store.ts'
+import { openEnrolment } from './enrolment/open.ts'
 import { startHealth } from './health.ts'
 import { connect, type Database } from './ledger/connection.ts'
 import { currentEpoch } from './ledger/epoch-guard.ts'
@@ -42,7 +43,7 @@ import { createWriter, type Writer } from './ledger/writer.ts'
 import { createLoader } from './loader.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createPostgres } from './postgres/server.ts'
-import { createEntrance, type FollowerBearer } from './publish/entrance.ts'
+import { byBearer, createEntrance, type FollowerBearer, type Streams } from './publish/entrance.ts'
 import { createPublisher } from './publish/publisher.ts'
 import { createSnapshots } from './publish/snapshots.ts'
 import type { LeaderSettings } from './settings.ts'
@@ -132,6 +133,17 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     store: audit,
     alarm: (what, from, seq) => log.error(`audit ${what}`, { from, seq }),
   })
+  const enrolment = await openEnrolment({
+    settings,
+    database: main,
+    writer,
+    store: reader,
+    audit,
+    keyring,
+    epoch,
+    clock,
+    log,
+  })
   const loader = createLoader(
     { databaseUrl: postgres.url('main'), epoch, settings: apiSettings, dataKeyFile: settings.data_key_file },
     writer,
@@ -184,6 +196,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
         await audit.drain()
         return auditRows(auditDatabase, filter)
       },
+      enrolment: enrolment.desk,
     },
     leaderUrl: () => settings.url,
     nextCommit: (waitMs) => nextCommit(writer, waitMs),
@@ -191,18 +204,22 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     onFault: (error, requestId) =>
       log.error('a request could not be answered', { requestId, ...errorFields(error) }),
   }
+  const streams: Streams = {
+    onStream: (identity, wire) => publisher.attach(identity, wire),
+    onAudit: (identity, wire) => received.receive(identity.name, wire),
+  }
   const listening = await listen({
     host: settings.host,
     port: settings.port,
     handle: createApi(node).handle,
     tls,
     onUpgrade: createEntrance({
-      followers,
-      onStream: (identity, wire) => publisher.attach(identity, wire),
-      onAudit: (identity, wire) => received.receive(identity.name, wire),
+      ...streams,
+      identify: byBearer(followers),
       report: (message) => log.warn(message),
     }),
   })
+  const nodes = await enrolment.serve(streams)
   const tokenSocket =
     settings.token_socket === undefined
       ? undefined
@@ -218,7 +235,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
   await aborted(signal)
   publisher.close()
   await tokenSocket?.close()
-  await listening.close()
+  await Promise.all([listening.close(), nodes.close()])
   await loader.close()
   background.abort()
   await beating

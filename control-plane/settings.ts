@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { limits } from '#shared/base/limits.ts'
 import { logLevels } from '#shared/node/log.ts'
 import { apiTable, doorTable, forms, port, type SettingsOf } from '#shared/node/settings.ts'
 
@@ -20,6 +21,25 @@ export const leaderTable = {
   followers: {
     doc: 'Followers that may connect: name=file-with-bearer, separated by commas',
     form: forms.list.default([]),
+  },
+  node_host: {
+    doc: 'Address at which other nodes are listened for; default: host',
+    form: forms.text.optional(),
+  },
+  node_port: {
+    doc: 'Port for other nodes, mutual TLS: they join and stream there; default: none joins',
+    form: port.optional(),
+  },
+  node_addresses: {
+    doc: 'Where nodes reach the node port of whoever leads: host:port, separated by commas; default: node_host:node_port',
+    form: forms.list.default([]),
+  },
+  node_certificate_life: {
+    doc: 'Life of nodes’ certificates, seconds; they are renewed at two thirds',
+    form: forms.count
+      .min(3)
+      .max(limits.authorityLifeMs / 1000)
+      .default(limits.certificateLifeMs / 1000),
   },
   audit_json_file: { doc: 'JSON audit file; default: audit.json in data_dir', form: forms.text.optional() },
   audit_text_file: { doc: 'Text audit file; default: audit.log in data_dir', form: forms.text.optional() },

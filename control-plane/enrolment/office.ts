@@ -9,7 +9,7 @@ import { limits } from '#shared/base/limits.ts'
 import { sha256Hex } from '#shared/base/native-crypto.ts'
 import { BUNDLE_FORMAT, fingerprintOf, signBundle } from '#shared/enrolment/bundle.ts'
 import type { EnrolRequest, Issued, Membership, Refusal } from '#shared/enrolment/messages.ts'
-import { classOf, hostOf, type LinkName, type NodeName } from '#shared/enrolment/names.ts'
+import { classOf, hostOf, type LinkName, type NodeName, type Shown } from '#shared/enrolment/names.ts'
 import { type Authority, type IssuedCertificate, keyHashOf, signForNode } from '#shared/node/certificates.ts'
 import { type Keyring, recordId } from '#shared/secret/keyring.ts'
 import type { Session } from '../ledger/connection.ts'
@@ -36,7 +36,6 @@ import {
   judgeSeed,
   notExpected,
   type SeedRow,
-  type Shown,
   type Verdict,
 } from './rules.ts'
 
@@ -61,10 +60,11 @@ export type Office = {
   /** Revokes all certificates of a node and takes back its seeds. False when there are none. */
   evict(node: string, because: string, asker: Asker): Promise<boolean>
   judge(link: LinkName, shown: Shown): Entry
-  /** What is known of a certificate now. */
+  /** What is known now, of a certificate and of a node. */
   certificate(serial: string): CertificateRow | undefined
-  /** Called when certificates were revoked. */
-  onRevoked(listener: () => void): () => void
+  node(name: string): NodeRow | undefined
+  /** Called when what is known has changed, as by a revocation. */
+  onChange(listener: () => void): () => void
   members(): Json
 }
 
@@ -302,7 +302,8 @@ export function createOffice(options: OfficeOptions): Office {
         held: shown.kind === 'trusted' ? held.certificates.get(shown.serial) : undefined,
       }),
     certificate: (serial) => held.certificates.get(serial),
-    onRevoked(listener) {
+    node: (name) => held.nodes.get(name),
+    onChange(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)
     },

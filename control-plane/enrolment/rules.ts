@@ -2,7 +2,14 @@
 // 4).
 import { commandFor } from '#shared/enrolment/bundle.ts'
 import type { Refusal, RefusalCode } from '#shared/enrolment/messages.ts'
-import { type LinkName, links, mayUse, type NodeKind, type NodeName } from '#shared/enrolment/names.ts'
+import {
+  type LinkName,
+  links,
+  mayUse,
+  type NodeKind,
+  type NodeName,
+  type Shown,
+} from '#shared/enrolment/names.ts'
 
 /** A seed as the ledger knows it. */
 export type SeedRow = {
@@ -113,13 +120,6 @@ export function judgeRenewal({ keyHash, shown, newer }: RenewalFacts): Verdict {
     `the certificate of ${shown.node} was renewed by another process before: if the disk of this node was cloned, stop the clone, remove its identity folder and enrol it under a name of its own`,
   )
 }
-
-/** What a connection showed, once the TLS library has looked at it. */
-export type Shown =
-  | { readonly kind: 'nothing' }
-  /** Not of our authority, run out, or not readable. */
-  | { readonly kind: 'untrusted'; readonly why: string }
-  | { readonly kind: 'trusted'; readonly serial: string; readonly name: NodeName | undefined }
 
 export type Entry =
   | { readonly kind: 'admit'; readonly certificate: CertificateRow }

@@ -141,6 +141,7 @@ const node: ApiNode = {
     signCertificate: (order) => signCertificate(order, systemClock.wall()),
     askEngine: secretEngineAt(settings.secret_engine_url, (message) => log.warn(message)),
     auditRows: undefined,
+    enrolment: undefined,
   },
   leaderUrl: () => link.leaderUrl,
   nextCommit,

@@ -65,3 +65,15 @@ export type Validity = { readonly notBefore: number; readonly notAfter: number }
 /** At two thirds of the time since a certificate was issued: it is dated back a little, for clocks that are behind. */
 export const renewalDueAt = ({ notBefore, notAfter }: Validity): number =>
   notAfter - (notAfter - notBefore - limits.certificateBackdatedMs) / 3
+
+/** What a connection showed, once the TLS library has looked at it. */
+export type Shown =
+  | { readonly kind: 'nothing' }
+  /** Not of the cluster's authority, or run out. */
+  | { readonly kind: 'untrusted'; readonly why: string }
+  | {
+      readonly kind: 'trusted'
+      readonly serial: string
+      readonly name: NodeName | undefined
+      readonly notAfter: number
+    }

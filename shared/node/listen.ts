@@ -1,22 +1,31 @@
 // Node's door to the API: from a socket to a RawRequest and back. It builds no Request and no Response object:
 // that costs a tenth of all requests/s of a bare server, and the secret read is what people wait for.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { createServer as createTlsServer } from 'node:https'
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { TLSSocket, type TlsOptions } from 'node:tls'
 import type { Answer, RawRequest } from '../api/request.ts'
 import { DomainError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { createPlainLane, type PlainLane } from './plain-lane.ts'
+import { shownOn } from './tls.ts'
 
 export type Listening = {
   readonly port: number
   /** Stops accepting, lets running requests end, then resolves. */
   close(): Promise<void>
+  /** For connections from now on. Only of a server that speaks TLS. */
+  renew(tls: TlsFiles): void
 }
 
 /** Certificate chain and private key, PEM. */
-export type TlsFiles = { readonly cert: string; readonly key: string }
+export type TlsFiles = {
+  readonly cert: string
+  readonly key: string
+  /** Authorities of clients: they are asked for a certificate, and may have none. */
+  readonly clients?: string
+}
 
 export type ListenOptions = {
   readonly host: string
@@ -46,7 +55,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   const server =
     tls === undefined
       ? createServer(bounds, onRequest)
-      : createTlsServer({ ...bounds, ...tls, ...TLS_BOUNDS }, onRequest)
+      : createTlsServer({ ...bounds, ...tlsOptions(tls), ...TLS_BOUNDS }, onRequest)
   server.on('upgrade', (request, socket, head) => {
     if (options.onUpgrade) options.onUpgrade(request, socket, head)
     else socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
@@ -61,8 +70,20 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     server.once('error', reject)
     server.listen({ host: options.host, port: options.port, reusePort: options.shared ?? false }, resolve)
   })
-  return { port: (server.address() as AddressInfo).port, close: () => close(server, lane) }
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () => close(server, lane),
+    renew: (renewed) => {
+      if (server instanceof TlsServer) server.setSecureContext({ ...tlsOptions(renewed), ...TLS_BOUNDS })
+    },
+  }
 }
+
+/** Whoever shows no certificate, or a wrong one, is told why by what he asks for, not by a broken handshake. */
+const tlsOptions = ({ cert, key, clients }: TlsFiles): TlsOptions =>
+  clients === undefined
+    ? { cert, key }
+    : { cert, key, ca: clients, requestCert: true, rejectUnauthorized: false }
 
 const TLS_BOUNDS = { minVersion: 'TLSv1.2', handshakeTimeout: limits.headersMs } as const
 
@@ -101,6 +122,7 @@ function rawOf(request: IncomingMessage): RawRequest {
     header: (name) => headerText(request.headers[name]),
     body: (limitBytes) => readBody(request, limitBytes),
     peer: request.socket.remoteAddress ?? '',
+    ...(request.socket instanceof TLSSocket ? { shown: () => shownOn(request.socket) } : {}),
   }
 }
 
