@@ -75,3 +75,12 @@ export function refusalIn(value: unknown): Refusal | undefined {
   const read = refusedForm.safeParse(value)
   return read.success ? read.data.error : undefined
 }
+
+/** The Leader says no: the message tells the operator what to do. */
+export class Refused extends Error {
+  readonly refusal: Refusal
+  constructor(refusal: Refusal) {
+    super(`${refusal.code}: ${refusal.message}`)
+    this.refusal = refusal
+  }
+}

@@ -14,6 +14,7 @@ import {
   issuedForm,
   type Membership,
   paths,
+  Refused,
 } from '../enrolment/messages.ts'
 import { type NodeKind, renewalDueAt } from '../enrolment/names.ts'
 import { readPrivateFile, writePrivateFile } from './files.ts'
@@ -26,7 +27,7 @@ import {
   revocationOf,
   storeIssued,
 } from './identity.ts'
-import { askLeader, nodeTls, Refused } from './node-client.ts'
+import { askLeader, nodeTls } from './node-client.ts'
 
 export type JoinOptions = {
   readonly dataDirectory: string

@@ -5,8 +5,8 @@ import { fromUtf8, utf8 } from '../base/bytes.ts'
 import { DomainError } from '../base/errors.ts'
 import { type Json, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
-import { type Refusal, refusalIn } from '../enrolment/messages.ts'
-import { hostOf, nameIn } from '../enrolment/names.ts'
+import { Refused, refusalIn } from '../enrolment/messages.ts'
+import { nameIn } from '../enrolment/names.ts'
 import type { Identity } from './identity.ts'
 
 export type NodeTls = {
@@ -28,15 +28,6 @@ export function nodeTls(clusterId: string, authorities: string, own?: Identity):
       return checkServerIdentity(host, certificate)
     },
     ...(own === undefined ? {} : { cert: own.certificate, key: own.key }),
-  }
-}
-
-/** The Leader says no: `refusal.message` tells the operator what to do. */
-export class Refused extends Error {
-  readonly refusal: Refusal
-  constructor(refusal: Refusal) {
-    super(`${refusal.code}: ${refusal.message}`)
-    this.refusal = refusal
   }
 }
 
@@ -81,8 +72,6 @@ function post(
       `https://${address}${path}`,
       {
         ...tls,
-        // `tls` verifies names itself; a host that is an address is checked against the addresses of the certificate.
-        servername: /^[\d.:]+$/.test(hostOf(address)) ? '' : hostOf(address),
         method: 'POST',
         agent: false,
         timeout: limits.enrolMs,

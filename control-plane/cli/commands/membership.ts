@@ -63,21 +63,16 @@ async function makeSeed(
   leader: string | undefined,
   flags: SeedFlags,
 ): Promise<void> {
-  const given = {
+  const given = Object.entries({
     follower_hostname: name,
     replication_set: flags.replicationSet,
     service_role: flags.serviceRole,
     altnames: flags.altnames,
     ttl: flags.ttl,
     leader,
-  }
-  const body = JSON.stringify(given)
-  const seed = await call(
-    flags,
-    'POST',
-    (account) => `/configuration/${account}/seed/${kind}`,
-    Buffer.from(body),
-  )
+  }).filter((pair): pair is [string, string] => pair[1] !== undefined)
+  const body = Buffer.from(new URLSearchParams(given).toString())
+  const seed = await call(flags, 'POST', (account) => `/configuration/${account}/seed/${kind}`, body)
   process.stdout.write(seed)
 }
 
