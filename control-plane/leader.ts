@@ -128,6 +128,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     leaderUrl: settings.url ?? `${tls === undefined ? 'http' : 'https'}://${settings.host}:${settings.port}`,
     registerKeys: (follower, keys) => registerKeys(writer, follower, keys),
     report: (message) => log.info(message),
+    alarm: (message) => log.error(message),
   })
   const received = createAuditReceiver({
     store: audit,

@@ -24,7 +24,7 @@ export function nodeTls(clusterId: string, authorities: string, own?: Identity):
       const name = nameIn(certificate.subjectaltname)
       // A Follower's certificate is good for its own links only; it must not pass for a Leader.
       if (name?.clusterId !== clusterId || name.roleClass !== 'control')
-        return new Error(`${host} does not show the certificate of a control node of this cluster`)
+        return new OtherCluster(`${host} does not show the certificate of a control node of this cluster`)
       return checkServerIdentity(host, certificate)
     },
     ...(own === undefined ? {} : { cert: own.certificate, key: own.key }),
@@ -43,11 +43,13 @@ export async function askLeader(
   signal?: AbortSignal,
 ): Promise<Json> {
   const failures: string[] = []
+  let foreign = 0
   for (const address of leaders) {
     let answered: { readonly status: number; readonly body: Json | undefined }
     try {
       answered = await post(address, path, JSON.stringify(body), tls, signal)
     } catch (error) {
+      if (isForeign(error)) foreign++
       failures.push(`${address}: ${error instanceof Error ? error.message : String(error)}`)
       continue
     }
@@ -56,8 +58,32 @@ export async function askLeader(
     if (answered.status === 200 && answered.body !== undefined) return answered.body
     failures.push(`${address}: it answered ${answered.status}`)
   }
-  throw new DomainError('unavailable', `no Leader could be asked (${failures.join('; ')})`)
+  const all = failures.join('; ')
+  if (foreign === leaders.length) {
+    throw new Refused({
+      code: 'SEED_FOREIGN',
+      message: `who answers there does not belong to the cluster of this node or its seed: make a seed at the cluster that it is to join, or set right where the addresses lead (${all})`,
+    })
+  }
+  throw new DomainError('unavailable', `no Leader could be asked (${all})`)
 }
+
+/** The certificate of the other side was refused: as long as it shows this one, asking again is of no use. */
+function isForeign(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  return error instanceof OtherCluster || FOREIGN.has(code)
+}
+
+const FOREIGN = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'CERT_SIGNATURE_FAILURE',
+])
+
+class OtherCluster extends Error {}
 
 function post(
   address: string,

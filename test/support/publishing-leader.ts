@@ -49,6 +49,7 @@ export async function publishingLeader(bearers: Record<string, string>): Promise
       for (const { kid } of registered) keys.push(`${follower} ${kid}`)
     },
     report,
+    alarm: report,
   })
   const server = createServer()
   server.on(
