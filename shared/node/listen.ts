@@ -56,7 +56,10 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     tls === undefined
       ? createServer(bounds, onRequest)
       : createTlsServer({ ...bounds, ...tlsOptions(tls), ...TLS_BOUNDS }, onRequest)
+  const upgraded = new Set<Duplex>()
   server.on('upgrade', (request, socket, head) => {
+    upgraded.add(socket)
+    socket.on('close', () => upgraded.delete(socket))
     if (options.onUpgrade) options.onUpgrade(request, socket, head)
     else socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
   })
@@ -72,7 +75,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   })
   return {
     port: (server.address() as AddressInfo).port,
-    close: () => close(server, lane),
+    close: () => close(server, lane, upgraded),
     renew: (renewed) => {
       if (server instanceof TlsServer) server.setSecureContext({ ...tlsOptions(renewed), ...TLS_BOUNDS })
     },
@@ -88,7 +91,9 @@ const tlsOptions = ({ cert, key, clients }: TlsFiles): TlsOptions =>
 const TLS_BOUNDS = { minVersion: 'TLSv1.2', handshakeTimeout: limits.headersMs } as const
 
 /** Lets running requests end; a client that keeps asking on its connection does not keep the node up. */
-function close(server: Server, lane: PlainLane): Promise<void> {
+function close(server: Server, lane: PlainLane, upgraded: ReadonlySet<Duplex>): Promise<void> {
+  // Nobody but their owners knows when such a connection has said all: its other end goes on where it was cut.
+  for (const socket of upgraded) socket.destroy()
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
       server.closeAllConnections()
