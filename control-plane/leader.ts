@@ -121,19 +121,6 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
   ])
   const stopKeys = await followKeys(main, writer, tokens, log)
 
-  const publisher = createPublisher({
-    log: changeLog,
-    snapshots: createSnapshots(changeLog, join(settings.data_dir, 'snapshots'), randomBytes),
-    clock,
-    leaderUrl: settings.url ?? `${tls === undefined ? 'http' : 'https'}://${settings.host}:${settings.port}`,
-    registerKeys: (follower, keys) => registerKeys(writer, follower, keys),
-    report: (message) => log.info(message),
-    alarm: (message) => log.error(message),
-  })
-  const received = createAuditReceiver({
-    store: audit,
-    alarm: (what, from, seq) => log.error(`audit ${what}`, { from, seq }),
-  })
   const enrolment = await openEnrolment({
     settings,
     database: main,
@@ -144,6 +131,19 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     epoch,
     clock,
     log,
+  })
+  const publisher = createPublisher({
+    log: changeLog,
+    snapshots: createSnapshots(changeLog, join(settings.data_dir, 'snapshots'), randomBytes),
+    clock,
+    leaderUrl: settings.url ?? `${tls === undefined ? 'http' : 'https'}://${settings.host}:${settings.port}`,
+    registerKeys: (follower, keys) => registerKeys(writer, follower, keys, () => enrolment.isOut(follower)),
+    report: (message) => log.info(message),
+    alarm: (message) => log.error(message),
+  })
+  const received = createAuditReceiver({
+    store: audit,
+    alarm: (what, from, seq) => log.error(`audit ${what}`, { from, seq }),
   })
   const loader = createLoader(
     { databaseUrl: postgres.url('main'), epoch, settings: apiSettings, dataKeyFile: settings.data_key_file },
@@ -305,7 +305,13 @@ async function openRole(
   await writePrivateFile(join(dataDirectory, role.keyFile), `${key}\n`)
 }
 
-async function registerKeys(ledger: Ledger, node: string, keys: readonly SigningKeyRow[]): Promise<void> {
+/** Of a node that is out by the time of the decision, nothing. */
+async function registerKeys(
+  ledger: Ledger,
+  node: string,
+  keys: readonly SigningKeyRow[],
+  isOut = (): boolean => false,
+): Promise<void> {
   const held = {
     sql: 'SELECT kid FROM signing_keys WHERE node = ?1',
     params: [node],
@@ -314,6 +320,7 @@ async function registerKeys(ledger: Ledger, node: string, keys: readonly Signing
     statements: [held],
     caller: undefined,
     decide: ({ rows }) => {
+      if (isOut()) return { changes: [], records: [] }
       const known = new Set(rows[0]!.map((row) => row.kid))
       const changes = keys
         .filter(({ kid }) => !known.has(kid))

@@ -7,7 +7,7 @@ import { randomBytes } from '#shared/base/native-crypto.ts'
 import { fingerprintOf, pemsIn } from '#shared/enrolment/bundle.ts'
 import type { Membership } from '#shared/enrolment/messages.ts'
 import { hostOf } from '#shared/enrolment/names.ts'
-import { keyHashIn, makeAuthority, signForNode } from '#shared/node/certificates.ts'
+import { keyHashIn, makeAuthority, signForNode, signRevocations } from '#shared/node/certificates.ts'
 import { readPrivateFile, writePrivateFile } from '#shared/node/files.ts'
 import {
   type Identity,
@@ -59,8 +59,14 @@ export async function initCluster(first: FirstNode): Promise<Identity> {
   const hosts = [node, ...leaders.map(hostOf)]
   const order = { csr, name: nameOf(membership), hosts, lifeMs: first.certificateLifeMs }
   const { certificate } = await signForNode(authority, order, now)
+  const revocations = await signRevocations(authority, [], now)
   await writePrivateFile(files.authorityKey, authority.key)
-  await storeIssued(dataDirectory, { certificate, authorities: authority.certificate, membership })
+  await storeIssued(dataDirectory, {
+    certificate,
+    authorities: authority.certificate,
+    revocations,
+    membership,
+  })
   return (await readIdentity(dataDirectory))!
 }
 
@@ -104,15 +110,27 @@ export async function holdAuthority(holding: Holding): Promise<Held | undefined>
   return records.load()
 }
 
-async function take({ records, keyring, version }: Holding, identity: Identity, key: string): Promise<void> {
+async function take(
+  { records, keyring, dataDirectory, version }: Holding,
+  identity: Identity,
+  key: string,
+): Promise<void> {
   const { membership, presented, certificate } = identity
   const name = nameOf(membership)
   const authority = `${pemsIn(identity.authorities)[0]}\n`
   const serial = fingerprintOf(authority)
+  const revocations = await readPrivateFile(identityFiles(dataDirectory).revocations)
   const sealedKey = keyring.seal(authorityRecord(serial), utf8(key))
   await records.change('', async (session, _held, now) => {
     const { clusterId, node, kind, replicationSet, serviceRole } = membership
-    await insertAuthority(session, { serial, clusterId, certificate: authority, sealedKey, createdAt: now })
+    await insertAuthority(session, {
+      serial,
+      clusterId,
+      certificate: authority,
+      sealedKey,
+      createdAt: now,
+      revocations: `${revocations}\n`,
+    })
     await putNode(session, {
       ...{ node, kind, replicationSet, serviceRole },
       hosts: [],

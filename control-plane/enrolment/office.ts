@@ -7,12 +7,19 @@ import { fromUtf8, toBase64Url, toHex } from '#shared/base/bytes.ts'
 import type { Json } from '#shared/base/json.ts'
 import { limits } from '#shared/base/limits.ts'
 import { sha256Hex } from '#shared/base/native-crypto.ts'
-import { BUNDLE_FORMAT, fingerprintOf, signBundle } from '#shared/enrolment/bundle.ts'
+import { BUNDLE_FORMAT, signBundle } from '#shared/enrolment/bundle.ts'
 import type { EnrolRequest, Issued, Membership, Refusal } from '#shared/enrolment/messages.ts'
 import { classOf, hostOf, type LinkName, type NodeName, type Shown } from '#shared/enrolment/names.ts'
-import { type Authority, type IssuedCertificate, keyHashOf, signForNode } from '#shared/node/certificates.ts'
+import {
+  type Authority,
+  type IssuedCertificate,
+  keyHashOf,
+  signForNode,
+  signRevocations,
+} from '#shared/node/certificates.ts'
 import { type Keyring, recordId } from '#shared/secret/keyring.ts'
 import type { Session } from '../ledger/connection.ts'
+import { membersOf } from './members.ts'
 import {
   type AuthorityRow,
   forgetBefore,
@@ -21,11 +28,13 @@ import {
   insertSeed,
   type NodeRow,
   putNode,
+  putRevocations,
   type Recorded,
   type Records,
   redeemSeed,
   replaceCertificate,
   revokeCertificates,
+  revokedCertificates,
   withdrawSeeds,
 } from './records.ts'
 import {
@@ -51,14 +60,18 @@ export type Office = {
   readonly clusterId: string
   /** PEM of all authorities: what this node's listeners and clients trust. */
   authorities(): string
+  /** PEM of their lists of revoked certificates. */
+  revocations(): string
   makeSeed(order: SeedOrder, asker: Asker): Promise<{ seed: string } | { refusal: string }>
   redeem(request: EnrolRequest, asker: Asker): Promise<Answered>
   /** `shown`: the certificate that the connection was admitted with. */
   renew(shown: CertificateRow, csr: string, asker: Asker): Promise<Answered>
   /** Of this node itself, which leads: nobody else could be asked. */
   issueOwn(self: NodeRow, csr: string): Promise<Issued>
-  /** Revokes all certificates of a node and takes back its seeds. False when there are none. */
-  evict(node: string, because: string, asker: Asker): Promise<boolean>
+  /** Revokes all certificates of a node and takes back its seeds. */
+  evict(node: string, because: string, asker: Asker): Promise<'done' | 'unknown' | 'leads'>
+  /** It was in the cluster, and is not any more. */
+  isOut(node: string): boolean
   judge(link: LinkName, shown: Shown): Entry
   /** What is known now, of a certificate and of a node. */
   certificate(serial: string): CertificateRow | undefined
@@ -73,6 +86,8 @@ export type OfficeOptions = {
   readonly held: Held
   readonly keyring: Keyring
   readonly account: string
+  /** This node, which leads. */
+  readonly self: string
   /** host:port under which nodes reach the Leader. */
   readonly leaders: readonly string[]
   readonly epoch: number
@@ -111,6 +126,17 @@ export function createOffice(options: OfficeOptions): Office {
     return { certificate: row.certificate, key }
   }
 
+  const revocations = (): string => held.authorities.map((row) => row.revocations).join('')
+
+  async function revoke(session: Session, node: string, because: string, now: number): Promise<string[]> {
+    const serials = await revokeCertificates(session, node, because, now)
+    if (serials.length === 0) return serials
+    const row = newest(held)
+    const list = await signRevocations(signing(row), await revokedCertificates(session, now), now)
+    await putRevocations(session, row.serial, list)
+    return serials
+  }
+
   const membershipOf = ({ node, kind, replicationSet, serviceRole }: NodeRow): Membership => ({
     clusterId,
     account,
@@ -124,6 +150,7 @@ export function createOffice(options: OfficeOptions): Office {
   const issuedTo = (node: NodeRow, certificate: string): Issued => ({
     certificate,
     authorities: authorities(),
+    revocations: revocations(),
     membership: membershipOf(node),
   })
 
@@ -188,6 +215,7 @@ export function createOffice(options: OfficeOptions): Office {
 
   async function refusalOf({ node, kind, replicationSet }: SeedOrder): Promise<string | undefined> {
     if (replicationSet !== 'full') return `there is no replication set ${replicationSet}: give "full"`
+    if (node === options.self) return `${node} is this node, which leads: take another name`
     const known = held.nodes.get(node)
     const alive = [...held.certificates.values()].some(
       (one) => one.node === node && one.revokedBecause === undefined && one.notAfter > options.now(),
@@ -216,7 +244,7 @@ export function createOffice(options: OfficeOptions): Office {
         return { value: { verdict: again, issued: undefined }, events: [] }
       const row = nodeOf(seed, request, now)
       const because = 'the node has joined again with another seed'
-      const revoked = await revokeCertificates(session, row.node, because, now)
+      const revoked = await revoke(session, row.node, because, now)
       await putNode(session, row)
       const issued = await sign(session, now, row, request.csr)
       await redeemSeed(session, seed.id, issued.serial, now)
@@ -233,8 +261,9 @@ export function createOffice(options: OfficeOptions): Office {
 
     async function refused(refusal: Refusal): Promise<Answered> {
       const { node, kind, enrolment } = request
+      const nobody = { ...asker, user: 'not-found' }
       const event = { operation: 'refuse', node, kind, seed: enrolment.id, error: refusal.message } as const
-      await options.record(seedEvent(asker, event), asker.requestId)
+      await options.record(seedEvent(nobody, event), asker.requestId)
       return { refusal }
     }
   }
@@ -273,6 +302,7 @@ export function createOffice(options: OfficeOptions): Office {
   return {
     clusterId,
     authorities,
+    revocations,
     makeSeed,
     redeem,
     renew,
@@ -287,13 +317,21 @@ export function createOffice(options: OfficeOptions): Office {
         const events = [memberEvent(actor, { operation: 'renew', node: self.node, serial: issued.serial })]
         return { value: issuedTo(self, issued.certificate), events }
       }),
-    evict: (node, because, asker) =>
-      change(asker.requestId, async (session, _held, now) => {
-        const revoked = await revokeCertificates(session, node, because, now)
+    isOut: (node) =>
+      held.nodes.has(node) &&
+      ![...held.certificates.values()].some((one) => one.node === node && one.revokedBecause === undefined),
+    evict: async (node, because, asker) => {
+      if (node === options.self) return 'leads'
+      return change(asker.requestId, async (session, _held, now) => {
+        const revoked = await revoke(session, node, because, now)
         const withdrawn = await withdrawSeeds(session, node)
         const done = revoked.length + withdrawn > 0
-        return { value: done, events: done ? [memberEvent(asker, { operation: 'evict', node })] : [] }
-      }),
+        return {
+          value: done ? ('done' as const) : ('unknown' as const),
+          events: done ? [memberEvent(asker, { operation: 'evict', node })] : [],
+        }
+      })
+    },
     judge: (link, shown) =>
       judgeEntry({
         clusterId,
@@ -333,39 +371,3 @@ const nodeOf = (seed: SeedRow, { version, labels }: EnrolRequest, now: number): 
   labels,
   enrolledAt: now,
 })
-
-/** For people: who belongs to the cluster, and until when. */
-function membersOf({ authorities, nodes, certificates, seeds }: Held, now: number): Json {
-  const instant = (at: number): string => new Date(at).toISOString()
-  const stateOf = ({ revokedBecause, replacedBy, notAfter }: CertificateRow): string => {
-    if (revokedBecause !== undefined) return 'revoked'
-    if (notAfter < now) return 'expired'
-    return replacedBy === undefined ? 'valid' : 'replaced'
-  }
-  const open = seeds.filter((seed) => seed.serial === undefined && seed.expiresAt > now)
-  return {
-    cluster_id: authorities[0]?.clusterId ?? null,
-    authorities: authorities.map(({ certificate, createdAt }) => ({
-      fingerprint: fingerprintOf(certificate),
-      created_at: instant(createdAt),
-    })),
-    nodes: [...nodes.values()].map((row) => ({
-      name: row.node,
-      kind: row.kind,
-      replication_set: row.replicationSet,
-      service_role: row.serviceRole,
-      version: row.version,
-      labels: row.labels,
-      enrolled_at: instant(row.enrolledAt),
-      certificates: [...certificates.values()]
-        .filter(({ node }) => node === row.node)
-        .map((one) => ({
-          serial: one.serial,
-          state: stateOf(one),
-          not_after: instant(one.notAfter),
-          revoked_because: one.revokedBecause ?? null,
-        })),
-    })),
-    seeds: open.map(({ node, kind, expiresAt }) => ({ node, kind, expires_at: instant(expiresAt) })),
-  }
-}

@@ -8,8 +8,10 @@ import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import type { Clock } from '#shared/base/time.ts'
 import { ADDRESS, NODE_NAME } from '#shared/enrolment/names.ts'
+import { remove } from '#shared/ledger/change.ts'
 import { clusterHostQuery } from '#shared/ledger/reads/cluster.ts'
-import type { ReadStore } from '#shared/ledger/store.ts'
+import type { Ledger, ReadStore } from '#shared/ledger/store.ts'
+import { writePrivateFile } from '#shared/node/files.ts'
 import {
   type Identity,
   identityFiles,
@@ -46,6 +48,8 @@ export type EnrolmentOptions = {
 
 export type Enrolment = {
   readonly desk: EnrolmentDesk
+  /** It was in the cluster, and is not any more: what it says of itself is not believed. */
+  isOut(node: string): boolean
   /** Listens for nodes until `close`; the certificate of this node is renewed meanwhile. */
   serve(streams: Streams): Promise<{ close(): Promise<void> }>
 }
@@ -62,6 +66,7 @@ export async function openEnrolment(options: EnrolmentOptions): Promise<Enrolmen
     held,
     keyring: options.keyring,
     account: settings.account,
+    self: settings.name,
     leaders,
     epoch: options.epoch,
     certificateLifeMs: settings.node_certificate_life * 1000,
@@ -93,7 +98,8 @@ export async function openEnrolment(options: EnrolmentOptions): Promise<Enrolmen
       : own
   log.info('taking nodes in', { cluster: office.clusterId, folder: identityFiles(settings.data_dir).folder })
   return {
-    desk: deskOf(office),
+    desk: deskOf(office, options.writer),
+    isOut: office.isOut,
     serve: (streams) => serve(options, office, self, current, streams),
   }
 }
@@ -102,8 +108,9 @@ const closed: Enrolment = {
   desk: {
     makeSeed: async () => ({ refusal: 'this Leader takes no nodes in: set node_port, and start it again' }),
     members: async () => ({ cluster_id: null, authorities: [], nodes: [], seeds: [] }),
-    evict: async () => false,
+    evict: async () => 'unknown',
   },
+  isOut: () => false,
   serve: async () => ({ close: async () => undefined }),
 }
 
@@ -115,6 +122,7 @@ async function serve(
   streams: Streams,
 ): Promise<{ close(): Promise<void> }> {
   const gate = createGate(office)
+  const stopWriting = await keepRevocations(office, settings.data_dir, log)
   const ending = new AbortController()
   const listening: Listening = await listen({
     host: settings.node_host ?? settings.host,
@@ -151,10 +159,29 @@ async function serve(
   return {
     async close() {
       ending.abort()
+      stopWriting()
       await listening.close()
       await Promise.all([renewing, sweeping])
     },
   }
+}
+
+/** Keeps the list of revoked certificates in a file for this node's Postgres and etcd. Returns how to stop. */
+async function keepRevocations(office: Office, dataDirectory: string, log: Log): Promise<() => void> {
+  let written = ''
+  const write = async (): Promise<void> => {
+    const list = office.revocations()
+    if (list === written) return
+    written = list
+    await writePrivateFile(identityFiles(dataDirectory).revocations, list)
+  }
+  await write()
+  return office.onChange(() => {
+    write().catch((error: unknown) => {
+      written = ''
+      log.error('the list of revoked certificates is not written', errorFields(error))
+    })
+  })
 }
 
 const tlsOf = ({ certificate, key, authorities }: Identity): TlsFiles => ({
@@ -214,12 +241,29 @@ function addressesOf({ name, host, node_host, node_port, node_addresses }: Leade
 const invalid = (target: string, what: string): DomainError =>
   new DomainError('settings_invalid', `${target}: ${what}`, { target })
 
-function deskOf(office: Office): EnrolmentDesk {
+function deskOf(office: Office, ledger: Ledger): EnrolmentDesk {
   return {
     makeSeed: (order, asker) => office.makeSeed(order, askerOf(asker)),
     members: async () => office.members(),
-    evict: (node, asker) => office.evict(node, `by ${asker.role}`, askerOf(asker)),
+    async evict(node, asker) {
+      const done = await office.evict(node, `by ${asker.role}`, askerOf(asker))
+      if (done === 'done') await forgetKeys(ledger, node)
+      return done
+    },
   }
+}
+
+/** A node that is out could still sign access tokens: nobody believes them from here on. */
+async function forgetKeys(ledger: Ledger, node: string): Promise<void> {
+  const held = { sql: 'SELECT kid FROM signing_keys WHERE node = ?1', params: [node] }
+  await ledger.submit({
+    statements: [held],
+    caller: undefined,
+    decide: ({ rows }) => ({
+      changes: rows[0]!.map(({ kid }) => remove('signing_keys', { kid: String(kid) })),
+      records: [],
+    }),
+  })
 }
 
 const askerOf = ({ role, clientIp, requestId }: Caller): Asker => ({

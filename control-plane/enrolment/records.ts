@@ -17,6 +17,8 @@ export type AuthorityRow = {
   readonly certificate: string
   readonly sealedKey: Uint8Array
   readonly createdAt: number
+  /** PEM: what of its certificates is revoked. With the ledger it is at every control node. */
+  readonly revocations: string
 }
 
 export type NodeRow = {
@@ -112,6 +114,7 @@ async function load(database: Session): Promise<Held> {
       certificate: String(row.certificate),
       sealedKey: row.sealed_key as Uint8Array,
       createdAt: Number(row.created_at),
+      revocations: String(row.revocations),
     })),
     nodes: new Map(nodes.rows.map((row) => [String(row.node), nodeIn(row)])),
     certificates: new Map(certificates.rows.map((row) => [String(row.serial), certificateIn(row)])),
@@ -159,13 +162,37 @@ const seedIn = (row: Row): SeedRow => ({
 })
 
 export async function insertAuthority(session: Session, row: AuthorityRow): Promise<void> {
-  await session.query('INSERT INTO node_authorities VALUES ($1, $2, $3, $4, $5)', [
+  await session.query('INSERT INTO node_authorities VALUES ($1, $2, $3, $4, $5, $6)', [
     row.serial,
     row.clusterId,
     row.certificate,
     Buffer.from(row.sealedKey),
     row.createdAt,
+    row.revocations,
   ])
+}
+
+export async function putRevocations(
+  session: Session,
+  authority: string,
+  revocations: string,
+): Promise<void> {
+  await session.query('UPDATE node_authorities SET revocations = $2 WHERE serial = $1', [
+    authority,
+    revocations,
+  ])
+}
+
+/** Those that have not run out. */
+export async function revokedCertificates(
+  session: Session,
+  now: number,
+): Promise<{ readonly serial: string; readonly at: number }[]> {
+  const { rows } = await session.query(
+    'SELECT serial, revoked_at FROM node_certificates WHERE revoked_at IS NOT NULL AND not_after > $1 ORDER BY serial',
+    [now],
+  )
+  return rows.map((row) => ({ serial: String(row.serial), at: Number(row.revoked_at) }))
 }
 
 /** A node that joins again is what its newest seed says. */

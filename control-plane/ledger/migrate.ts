@@ -46,7 +46,7 @@ export const ledgerMigrations: readonly Migration[] = [
     // Who belongs to the cluster (cluster 3, 4). Control nodes have these rows with the ledger; Followers are not sent them.
     sql: [
       'CREATE TABLE node_authorities (serial text PRIMARY KEY, cluster_id text NOT NULL, certificate text NOT NULL, ' +
-        'sealed_key bytea NOT NULL, created_at bigint NOT NULL)',
+        'sealed_key bytea NOT NULL, created_at bigint NOT NULL, revocations text NOT NULL)',
       'CREATE TABLE nodes (node text PRIMARY KEY, kind text NOT NULL, replication_set text NOT NULL, ' +
         'service_role text NOT NULL, hosts text NOT NULL, version text NOT NULL, labels text NOT NULL, enrolled_at bigint NOT NULL)',
       'CREATE TABLE node_certificates (serial text PRIMARY KEY, node text NOT NULL, role_class text NOT NULL, ' +

@@ -74,8 +74,8 @@ export type SeedOrder = {
 export type EnrolmentDesk = {
   readonly makeSeed: (order: SeedOrder, asker: Caller) => Promise<{ seed: string } | { refusal: string }>
   readonly members: () => Promise<Json>
-  /** False when no such node is known, and no seed for it. */
-  readonly evict: (node: string, asker: Caller) => Promise<boolean>
+  /** `unknown`: no such node is known, and no seed for it. `leads`: it is this node. */
+  readonly evict: (node: string, asker: Caller) => Promise<'done' | 'unknown' | 'leads'>
 }
 
 /** What only a `prove` may touch. */

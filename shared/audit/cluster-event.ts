@@ -4,7 +4,7 @@ import { type Actor, type AuditEvent, build, severities } from './event.ts'
 const seedWords = {
   issue: ['made a seed for', 'failed to make a seed for'],
   redeem: ['redeemed the seed of', 'failed to redeem the seed of'],
-  refuse: ['', 'was refused the seed of'],
+  refuse: ['', 'tried to join with the seed of'],
 } as const
 
 /** `node`: the one that the seed is for, or that somebody says to be. */

@@ -90,6 +90,8 @@ export const limits = {
   /** A seed holds two authorities at most, and some addresses. */
   bundleBytes: 64 * KiB,
   leaderAddresses: 20,
+  /** The list of revoked certificates: some 40 bytes each, and those that have run out are left out. */
+  revocationsBytes: 1 * MiB,
   /** Other names of one node. */
   nodeAltNames: 20,
   /** Seeds and certificates are remembered so long after they have expired, for who asks why. */

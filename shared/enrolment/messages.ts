@@ -9,20 +9,22 @@ export const ENROLMENT_PROTOCOL = 1
 export const paths = { enrol: '/enrol', renew: '/renew' } as const
 
 const text = z.string().min(1).max(200)
+/** Every store can hold it, and a list can show it. */
+const printable = z.string().regex(/^[\x20-\x7e]{1,200}$/)
 const pem = z.string().min(1).max(limits.bodyBytes)
 const name = z.string().regex(NODE_NAME)
 
 /** Of a node without a certificate: the secret of its seed is what it has. */
 export const enrolRequest = z.object({
   protocol: z.literal(ENROLMENT_PROTOCOL),
-  clusterId: text,
-  node: text,
-  kind: text,
-  enrolment: z.object({ id: text, secret: text }),
+  clusterId: z.string().regex(CLUSTER_ID),
+  node: name,
+  kind: z.enum(nodeKinds),
+  enrolment: z.object({ id: z.string().regex(/^[0-9a-f]{32}$/), secret: text }),
   csr: pem,
   /** Of the program. */
-  version: text,
-  labels: z.record(text, z.string().max(200)).refine((labels) => Object.keys(labels).length <= 20),
+  version: printable,
+  labels: z.record(printable, printable).refine((labels) => Object.keys(labels).length <= 20),
 })
 export type EnrolRequest = z.infer<typeof enrolRequest>
 
@@ -41,8 +43,16 @@ export const membershipForm = z.object({
 })
 export type Membership = z.infer<typeof membershipForm>
 
-/** PEM. The membership is the newest: addresses of the Leader may have changed. */
-export const issuedForm = z.object({ certificate: pem, authorities: pem, membership: membershipForm })
+/**
+ * PEM; `revocations` is a list in the form of RFC 5280, for Postgres and etcd. The membership is the newest: addresses of the
+ * Leader may have changed.
+ */
+export const issuedForm = z.object({
+  certificate: pem,
+  authorities: pem,
+  revocations: z.string().max(limits.revocationsBytes),
+  membership: membershipForm,
+})
 export type Issued = z.infer<typeof issuedForm>
 
 export const refusalCodes = [

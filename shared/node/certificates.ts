@@ -133,6 +133,30 @@ export async function signForNode(
   return { ...validityOf(new Certificate(pem)), certificate: pem, serial, keyHash: keyHashIn(pem) }
 }
 
+/**
+ * A list of revoked certificates (RFC 5280), PEM. It does not run out before its authority: a list that has run out stops
+ * every connection of who was given it.
+ */
+export async function signRevocations(
+  authority: Authority,
+  revoked: readonly { readonly serial: string; readonly at: number }[],
+  now: number,
+): Promise<string> {
+  const x509 = await loadX509()
+  const own = new x509.X509Certificate(authority.certificate)
+  const { privateKey } = await pairOf(authority.key)
+  const list = await x509.X509CrlGenerator.create({
+    issuer: own.subject,
+    thisUpdate: new Date(now - limits.certificateBackdatedMs),
+    nextUpdate: own.notAfter,
+    entries: revoked.map(({ serial, at }) => ({ serialNumber: serial, revocationDate: new Date(at) })),
+    signingAlgorithm: KEY_ALGORITHM,
+    signingKey: privateKey as unknown as CryptoKey,
+    extensions: [await x509.AuthorityKeyIdentifierExtension.create(own)],
+  })
+  return `${list.toString('pem')}\n`
+}
+
 /** Of the key in a certificate. */
 export const keyHashIn = (pem: string): string =>
   hashOf(new Certificate(pem).publicKey.export({ format: 'der', type: 'spki' }))

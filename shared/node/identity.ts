@@ -28,6 +28,8 @@ export function identityFiles(dataDirectory: string) {
     folder,
     membership: join(folder, 'cluster.json'),
     authorities: join(folder, 'ca.pem'),
+    /** Certificates that are revoked, PEM, as of the issue of the certificate; at the Leader as of now. */
+    revocations: join(folder, 'crl.pem'),
     certificate: join(folder, 'node.pem'),
     key: join(folder, 'node.key'),
     /** A key whose certificate has not arrived yet. */
@@ -95,6 +97,7 @@ export async function prepareRequest(dataDirectory: string, node: string): Promi
 export async function storeIssued(dataDirectory: string, issued: Issued): Promise<void> {
   const files = identityFiles(dataDirectory)
   await writePrivateFile(files.authorities, issued.authorities)
+  await writePrivateFile(files.revocations, issued.revocations)
   await writePrivateFile(files.membership, `${JSON.stringify(issued.membership, undefined, 2)}\n`)
   await rm(files.revoked, { force: true })
   await writePrivateFile(files.certificate, issued.certificate)

@@ -55,7 +55,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   const server =
     tls === undefined
       ? createServer(bounds, onRequest)
-      : createTlsServer({ ...bounds, ...tlsOptions(tls), ...TLS_BOUNDS }, onRequest)
+      : createTlsServer({ ...bounds, ...TLS_BOUNDS, ...tlsOptions(tls) }, onRequest)
   const upgraded = new Set<Duplex>()
   server.on('upgrade', (request, socket, head) => {
     upgraded.add(socket)
@@ -77,16 +77,16 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     port: (server.address() as AddressInfo).port,
     close: () => close(server, lane, upgraded),
     renew: (renewed) => {
-      if (server instanceof TlsServer) server.setSecureContext({ ...tlsOptions(renewed), ...TLS_BOUNDS })
+      if (server instanceof TlsServer) server.setSecureContext({ ...TLS_BOUNDS, ...tlsOptions(renewed) })
     },
   }
 }
 
-/** Whoever shows no certificate, or a wrong one, is told why by what he asks for, not by a broken handshake. */
+/** Clients with certificates are nodes of ours, of this version. Whoever shows no certificate, or a wrong one, is told why by what he asks for, not by a broken handshake. */
 const tlsOptions = ({ cert, key, clients }: TlsFiles): TlsOptions =>
   clients === undefined
     ? { cert, key }
-    : { cert, key, ca: clients, requestCert: true, rejectUnauthorized: false }
+    : { cert, key, ca: clients, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.3' }
 
 const TLS_BOUNDS = { minVersion: 'TLSv1.2', handshakeTimeout: limits.headersMs } as const
 

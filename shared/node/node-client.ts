@@ -11,6 +11,7 @@ import type { Identity } from './identity.ts'
 
 export type NodeTls = {
   readonly ca: string
+  readonly minVersion: 'TLSv1.3'
   readonly checkServerIdentity: (host: string, certificate: PeerCertificate) => Error | undefined
   readonly cert?: string
   readonly key?: string
@@ -20,6 +21,7 @@ export type NodeTls = {
 export function nodeTls(clusterId: string, authorities: string, own?: Identity): NodeTls {
   return {
     ca: authorities,
+    minVersion: 'TLSv1.3',
     checkServerIdentity(host, certificate) {
       const name = nameIn(certificate.subjectaltname)
       // A Follower's certificate is good for its own links only; it must not pass for a Leader.
@@ -109,7 +111,7 @@ function post(
         let length = 0
         response.on('data', (part: Buffer) => {
           length += part.length
-          if (length > limits.bundleBytes * 2) response.destroy(new Error('its answer is too long'))
+          if (length > limits.revocationsBytes * 2) response.destroy(new Error('its answer is too long'))
           else parts.push(part)
         })
         response.on('error', reject)

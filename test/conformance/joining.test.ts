@@ -1,7 +1,9 @@
 // What is at stake: only nodes that somebody of the cluster wanted are in it, with no more than their class may do, and
 // whoever is put out is out (cluster 3, 4).
+import 'reflect-metadata'
 import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { X509Crl } from '@peculiar/x509'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { initCluster } from '#control-plane/enrolment/authority.ts'
 import { identityDial } from '#edge-follower/node/dial.ts'
@@ -13,7 +15,7 @@ import { identityFiles, readIdentity } from '#shared/node/identity.ts'
 import { obtainIdentity, renewAtLeader, unpackSeed } from '#shared/node/join.ts'
 import { askLeader, nodeTls } from '#shared/node/node-client.ts'
 import { type Joiner, type JoiningMachine, joiningMachine, type Ran } from '../support/joining.ts'
-import type { Client } from '../support/nodes.ts'
+import { Client } from '../support/nodes.ts'
 
 let machine: JoiningMachine
 let admin: Client
@@ -28,6 +30,8 @@ beforeAll(async () => {
   edge = await machine.follower('edge-1')
 })
 afterAll(() => machine?.stop())
+
+const adminKey = (): string => readFileSync(join(machine.leaderFolder, 'admin.key'), 'utf8').trim()
 
 const unpack = (seed: string, folder: string): Promise<Ran> =>
   machine.run(['unpack', 'seed', '-', '--data-dir', folder], seed)
@@ -82,7 +86,13 @@ describe('a Follower with nothing but its seed', () => {
 
   test('keeps its key to itself, and needs the seed no more', async () => {
     const files = identityFiles(edge.folder)
-    expect(readdirSync(files.folder).sort()).toEqual(['ca.pem', 'cluster.json', 'node.key', 'node.pem'])
+    expect(readdirSync(files.folder).sort()).toEqual([
+      'ca.pem',
+      'cluster.json',
+      'crl.pem',
+      'node.key',
+      'node.pem',
+    ])
     expect(existsSync(files.seed)).toBe(false)
     await edge.node.kill('SIGTERM')
     await started(edge)
@@ -115,7 +125,7 @@ describe('refused, with what to do', () => {
     await enrolled('edge-2', 'follower', seed)
     const again = enrolled('edge-2-again', 'follower', seed)
     await expect(again).rejects.toThrow(/SEED_USED.*make a new one with "holdfast seed follower edge-2"/)
-    expect((await auditOf('seed'))[0]!.message).toContain('edge-2 was refused the seed of follower edge-2')
+    expect((await auditOf('seed'))[0]!.message).toContain('tried to join with the seed of follower edge-2')
   })
 
   test('but the same node gets its certificate again when the answer was lost', async () => {
@@ -174,7 +184,7 @@ describe('refused, with what to do', () => {
     const { authorities, membership } = (await readIdentity(edge.folder))!
     const body = {
       ...{ protocol: 1, clusterId: '0'.repeat(32), node: 'edge-9', kind: 'follower' },
-      ...{ enrolment: { id: 'x', secret: 'y' }, csr: 'z', version: 'test', labels: {} },
+      ...{ enrolment: { id: '0'.repeat(32), secret: 'y' }, csr: 'z', version: 'test', labels: {} },
     }
     const asked = askLeader(membership.leaders, '/enrol', body, nodeTls(membership.clusterId, authorities))
     await expect(asked).rejects.toThrow(/SEED_FOREIGN: the seed is of cluster 0{32}/)
@@ -286,9 +296,16 @@ describe('a clone', () => {
 
 describe('a node that is put out', () => {
   test('is out at once, stays out over restarts, and comes back with a new seed', async () => {
+    const theirs = await new Client(edge.node.url, 'acme').login('admin', adminKey())
+    await until(async () => (await theirs.at(machine.leader.url).getSecret('pw')).status === 200)
     const ended = edge.node.ended()
+    const { serial } = (await readIdentity(edge.folder))!.presented
     expect(await machine.run(['ca', 'revoke', 'edge-1'])).toMatchObject({ code: 0 })
     expect(await ended).toBe(1)
+    // Neither the tokens that it has signed are good any more, nor its certificate anywhere.
+    expect((await theirs.at(machine.leader.url).getSecret('pw')).status).toBe(401)
+    const list = new X509Crl(readFileSync(identityFiles(machine.leaderFolder).revocations, 'utf8'))
+    expect(list.entries.map(({ serialNumber }) => serialNumber)).toContain(serial)
     expect(edge.node.log).toContain('make a seed with')
     edge.node.start()
     expect(await edge.node.ended()).toBe(2)

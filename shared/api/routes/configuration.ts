@@ -160,7 +160,7 @@ const evictNode = route({
   path: '/configuration/:account/nodes/:node',
   docs: {
     does: 'Revoke the certificates of a node, end its connections and take back its seeds',
-    answers: [204, 403, 404, 405],
+    answers: [204, 403, 404, 405, 422],
   },
   access: 'token',
   effect: 'write',
@@ -171,7 +171,10 @@ const evictNode = route({
   decide(facts, input, _context, done) {
     const refused = refusal(input, facts, false)
     if (refused !== undefined) return refused
-    return done === false
+    if (done === 'leads') {
+      return problems.unprocessable(`${input.node} leads: let another node lead before it is put out`)
+    }
+    return done === 'unknown'
       ? problems.notFound(`no node ${input.node} has a certificate or a seed that could be revoked`)
       : answer(204)
   },
