@@ -154,7 +154,8 @@ export async function signRevocations(
     signingKey: privateKey as unknown as CryptoKey,
     extensions: [await x509.AuthorityKeyIdentifierExtension.create(own)],
   })
-  return `${list.toString('pem')}\n`
+  // The library's own label is one that OpenSSL does not read.
+  return `${x509.PemConverter.encode(list.rawData, 'X509 CRL')}\n`
 }
 
 /** Of the key in a certificate. */
