@@ -1,8 +1,7 @@
-// The Leader on one page: its Postgres, the ledger, the audit, the streams to Followers, the API.
+// The Leader on one page, on the Postgres that it is given: the ledger, the audit, the streams to Followers, the API.
 import { join } from 'node:path'
-import { createApi } from '#shared/api/app.ts'
-import { nodeInfo } from '#shared/api/info.ts'
-import type { ApiNode } from '#shared/api/node.ts'
+import { type Api, createApi } from '#shared/api/app.ts'
+import type { ApiNode, Health } from '#shared/api/node.ts'
 import { clientAddressThrough } from '#shared/authz/address.ts'
 import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
 import { DomainError } from '#shared/base/errors.ts'
@@ -16,65 +15,88 @@ import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile, writePrivateFile } from '#shared/node/files.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
-import { listen } from '#shared/node/listen.ts'
+import type { ListenOptions } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { secretEngineAt } from '#shared/node/secret-engine.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
-import { openTokenSocket } from '#shared/node/token-socket.ts'
+import { tokenSocketOf } from '#shared/node/token-socket.ts'
 import { accountChanges, SYSTEM_ROOT, systemChanges } from '#shared/policy/bootstrap.ts'
 import { readLoad } from '#shared/policy/load.ts'
 import { type Keyring, recordId } from '#shared/secret/keyring.ts'
 import { passwordsOf } from '#shared/secret/password.ts'
 import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
 import { drawApiKey } from '#shared/token/api-key.ts'
+import type { About } from './about.ts'
 import { auditRows } from './audit/query.ts'
 import { createAuditReceiver } from './audit/receiver.ts'
 import { openSinks } from './audit/sinks.ts'
-import { auditMigrations, createAuditStore } from './audit/store.ts'
+import { createAuditStore } from './audit/store.ts'
+import type { ClusterFacts } from './cluster-health.ts'
 import { openEnrolment } from './enrolment/open.ts'
 import { startHealth } from './health.ts'
 import { connect, type Database } from './ledger/connection.ts'
 import { currentEpoch } from './ledger/epoch-guard.ts'
 import { createChangeLog, createOutbox } from './ledger/log.ts'
-import { createDatabases, ledgerMigrations, migrate } from './ledger/migrate.ts'
 import { createReader } from './ledger/reader.ts'
 import { createReceipts } from './ledger/receipt.ts'
 import { createWriter, type Writer } from './ledger/writer.ts'
 import { createLoader } from './loader.ts'
-import { findBinaries } from './postgres/binaries.ts'
-import { createPostgres } from './postgres/server.ts'
 import { byBearer, createEntrance, type FollowerBearer, type Streams } from './publish/entrance.ts'
 import { createPublisher } from './publish/publisher.ts'
 import { createSnapshots } from './publish/snapshots.ts'
 import type { LeaderSettings } from './settings.ts'
 
-/** Serves until the signal is aborted. */
-export async function runLeader(settings: LeaderSettings, signal: AbortSignal, log: Log): Promise<void> {
+export type LeaderOptions = {
+  readonly settings: LeaderSettings
+  readonly keys: LeaderKeys
+  /** Connection URL of a database of its Postgres; they are there, with this program's schema. */
+  readonly databaseUrl: (database: string) => string
+  /** Of its leadership. Undefined: it stands alone, and the database says. */
+  readonly epoch: number | undefined
+  readonly about: About
+  /** Undefined: it stands alone. */
+  readonly cluster: (() => ClusterFacts) | undefined
+  readonly log: Log
+}
+
+/** A Leader that serves; who holds its sockets asks it. */
+export type Leader = {
+  readonly epoch: number
+  readonly handle: Api['handle']
+  readonly onUpgrade: NonNullable<ListenOptions['onUpgrade']>
+  readonly health: () => Health
+  /** New writes are refused, and those that are waiting are done; reads go on. */
+  drain(): Promise<void>
+  /** Followers go elsewhere, and what was asked is still answered. */
+  endStreams(): Promise<void>
+  /** When nothing is asked any more: all that was written is recorded. */
+  close(): Promise<void>
+}
+
+/** What it reads from files. Errors: `settings_invalid` that says which. */
+export async function loadLeaderKeys(settings: LeaderSettings) {
+  return {
+    apiSettings: { ...apiSettingsOf(settings), passwords: await passwordsOf(process.env) },
+    keyring: await loadKeyring(settings.data_key_file),
+    followers: await bearersOf(settings.followers, settings.name),
+    signingKey: await loadSigningKey(join(settings.data_dir, 'signing-key.json')),
+    tls: await loadTls(settings),
+  }
+}
+
+export type LeaderKeys = Awaited<ReturnType<typeof loadLeaderKeys>>
+
+export async function openLeader(options: LeaderOptions): Promise<Leader> {
+  const { settings, databaseUrl, about, cluster, log } = options
+  const { apiSettings, keyring, followers, signingKey } = options.keys
   const clock = systemClock
-  const apiSettings = { ...apiSettingsOf(settings), passwords: await passwordsOf(process.env) }
-  const keyring = await loadKeyring(settings.data_key_file)
-  const tls = await loadTls(settings)
-  const followers = await bearersOf(settings.followers, settings.name)
-  const signingKey = await loadSigningKey(join(settings.data_dir, 'signing-key.json'))
   const tokens = await createTokens(signingKey, settings.name)
 
-  const postgres = createPostgres({
-    dataDirectory: settings.data_dir,
-    binaries: await findBinaries(settings.postgres_bin, settings.data_dir),
-    clock,
-    log: (message) => log.warn(message),
-  })
-  await postgres.start()
-  const server = connect(postgres.url('postgres'), 1)
-  await createDatabases(server, ['main', 'audit'])
-  await server.close()
-  await writePrivateFile(join(settings.data_dir, 'postgres.url'), `${postgres.url('main')}\n`)
-  const main = connect(postgres.url('main'))
-  const auditDatabase = connect(postgres.url('audit'))
-  await migrate(main, ledgerMigrations)
-  await migrate(auditDatabase, auditMigrations)
+  await writePrivateFile(join(settings.data_dir, 'postgres.url'), `${databaseUrl('main')}\n`)
+  const main = connect(databaseUrl('main'))
+  const auditDatabase = connect(databaseUrl('audit'))
 
-  const epoch = await currentEpoch(main, settings.name, clock.wall())
+  const epoch = options.epoch ?? (await currentEpoch(main, settings.name, clock.wall()))
   const writer = await createWriter({ database: main, epoch, clock })
   const reader = createReader(main)
   const changeLog = await createChangeLog(main, writer)
@@ -136,7 +158,8 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     log: changeLog,
     snapshots: createSnapshots(changeLog, join(settings.data_dir, 'snapshots'), randomBytes),
     clock,
-    leaderUrl: settings.url ?? `${tls === undefined ? 'http' : 'https'}://${settings.host}:${settings.port}`,
+    leaderUrl: urlOf(settings),
+    cluster: namesOf(cluster, settings),
     registerKeys: (follower, keys) => registerKeys(writer, follower, keys, () => enrolment.isOut(follower)),
     report: (message) => log.info(message),
     alarm: (message) => log.error(message),
@@ -146,7 +169,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     alarm: (what, from, seq) => log.error(`audit ${what}`, { from, seq }),
   })
   const loader = createLoader(
-    { databaseUrl: postgres.url('main'), epoch, settings: apiSettings, dataKeyFile: settings.data_key_file },
+    { databaseUrl: databaseUrl('main'), epoch, settings: apiSettings, dataKeyFile: settings.data_key_file },
     writer,
   )
   const background = new AbortController()
@@ -163,13 +186,14 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
           audit_queued: received.queued(follower.name) ?? null,
         })),
       auditQueued: () => audit.queued(),
+      cluster,
       report: (error) => log.warn('the health of this node cannot be measured', errorFields(error)),
     },
     background.signal,
   )
   const node: ApiNode = {
     role: 'leader',
-    store: reader,
+    store: certainly(reader, writer),
     ledger: writer,
     audit,
     keyring,
@@ -184,13 +208,8 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
       keyring,
       clock,
       health: health.report,
-      info: () =>
-        nodeInfo({
-          role: 'master',
-          name: settings.name,
-          settings: apiSettings,
-          unprotectedKeyFiles: tls === undefined ? 2 : 3,
-        }),
+      info: () => about.info('master', namesOf(cluster, settings)),
+      remoteHealth: about.remoteHealth,
       signCertificate: (order) => signCertificate(order, clock.wall()),
       askEngine: secretEngineAt(settings.secret_engine_url, (message) => log.warn(message)),
       auditRows: async (filter) => {
@@ -209,50 +228,55 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     onStream: (identity, wire) => publisher.attach(identity, wire),
     onAudit: (identity, wire) => received.receive(identity.name, wire),
   }
-  const listening = await listen({
-    host: settings.host,
-    port: settings.port,
+  const nodes = await enrolment.serve(streams)
+  const tokenSocket = await tokenSocketOf(settings, tokens, clock)
+  const beating = beat(writer, background.signal, () => changeLog.trim(), log)
+  return {
+    epoch,
     handle: createApi(node).handle,
-    tls,
     onUpgrade: createEntrance({
       ...streams,
       identify: byBearer(followers),
       report: (message) => log.warn(message),
     }),
-  })
-  const nodes = await enrolment.serve(streams)
-  const tokenSocket =
-    settings.token_socket === undefined
-      ? undefined
-      : await openTokenSocket({
-          path: settings.token_socket,
-          tokens,
-          ttlSeconds: apiSettings.hostTokenTtlSeconds,
-          now: () => clock.wall(),
-        })
-  log.info('leading', { host: settings.host, port: listening.port, epoch })
-  const beating = beat(writer, background.signal, () => changeLog.trim(), log)
-
-  await aborted(signal)
-  publisher.close()
-  await tokenSocket?.close()
-  await Promise.all([listening.close(), nodes.close()])
-  await loader.close()
-  background.abort()
-  await beating
-  stopKeys()
-  await writer.idle()
-  await audit.drain()
-  await sinks.close()
-  await Promise.all([main.close(), auditDatabase.close()])
-  await postgres.stop()
+    health: health.report,
+    drain() {
+      writer.refuse('this node is handing over its leadership: try again')
+      return writer.idle()
+    },
+    async endStreams() {
+      publisher.close()
+      await Promise.all([nodes.close(), tokenSocket?.close()])
+    },
+    async close() {
+      await loader.close()
+      background.abort()
+      await beating
+      stopKeys()
+      await writer.idle()
+      await audit.drain()
+      await sinks.close()
+      await Promise.all([main.close(), auditDatabase.close()])
+    },
+  }
 }
 
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
+/** It leads itself. */
+const namesOf = (cluster: (() => ClusterFacts) | undefined, { name }: LeaderSettings) =>
+  cluster && { name: cluster().cluster, leader: name }
+/** Shows nothing that the next Leader may not have (cluster 6.1). */
+const certainly = (reader: ReadStore, writer: Writer): ReadStore => ({
+  async read(batch) {
+    const snapshot = await reader.read(batch)
+    const certain = writer.certain()
+    if (certain !== undefined) await certain
+    return snapshot
+  },
+})
+
+/** Told to Followers. */
+const urlOf = ({ url, host, port, tls_cert_file }: LeaderSettings): string =>
+  url ?? `${tls_cert_file === undefined ? 'http' : 'https'}://${host}:${port}`
 
 /** `name=file` of each Follower → its bearer. A name stands for one node: audit records and keys are kept by it. */
 async function bearersOf(entries: readonly string[], ownName: string): Promise<FollowerBearer[]> {

@@ -5,6 +5,7 @@ import type { Outcome } from '#shared/api/outcome.ts'
 import { allRoutes } from '#shared/api/routes/index.ts'
 import { perform } from '#shared/api/run.ts'
 import { utf8 } from '#shared/base/bytes.ts'
+import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { loadKeyring } from '#shared/node/keys.ts'
 import { readLoad } from '#shared/policy/load.ts'
@@ -14,7 +15,8 @@ import type { Turns } from './ledger/writer.ts'
 import { type FromLoader, type LoaderStart, revived, sentError, type ToLoader } from './loader.ts'
 
 const { databaseUrl, epoch, settings, dataKeyFile } = workerData as LoaderStart
-const database = connect(databaseUrl, 4)
+// Each load has one connection from its beginning to its end.
+const database = connect(databaseUrl, limits.policiesLoading)
 const keyring = loadKeyring(dataKeyFile)
 // One thing of a load is waited for at a time.
 const waiting = new Map<number, (message: ToLoader) => void>()

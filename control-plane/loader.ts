@@ -21,6 +21,8 @@ export type SentError = {
   readonly code: Code | undefined
   readonly message: string
   readonly target?: string | undefined
+  /** Its message, for the log. */
+  readonly cause?: string | undefined
 }
 
 /** `id`: of the load that it is about. */
@@ -174,11 +176,17 @@ const lost = (cause: unknown, inItsTurn = false): DomainError =>
   )
 
 export function sentError(error: unknown): SentError {
-  if (error instanceof DomainError) return { code: error.code, message: error.message, target: error.target }
+  if (error instanceof DomainError) {
+    const { code, message, target, cause } = error
+    return { code, message, target, cause: cause instanceof Error ? cause.message : undefined }
+  }
   return { code: undefined, message: error instanceof Error ? (error.stack ?? error.message) : String(error) }
 }
 
-export function revived({ code, message, target }: SentError): Error {
+export function revived({ code, message, target, cause }: SentError): Error {
   if (code === undefined) return new Error(message)
-  return new DomainError(code, message, target === undefined ? {} : { target })
+  return new DomainError(code, message, {
+    ...(target === undefined ? {} : { target }),
+    ...(cause === undefined ? {} : { cause: new Error(cause) }),
+  })
 }

@@ -48,3 +48,66 @@ export const leaderTable = {
 } as const
 
 export type LeaderSettings = SettingsOf<typeof leaderTable>
+
+/** `name=host:port` of a control node's Postgres. */
+const NODE = /^([a-z0-9][a-z0-9._-]{0,53})=([^\s:]+|\[[0-9a-fA-F:]+\]):(\d{1,5})$/
+
+export type NodeAddress = { readonly name: string; readonly host: string; readonly port: number }
+
+const nodes = forms.list.pipe(
+  z
+    .array(z.string())
+    .min(1)
+    .transform((entries, context): NodeAddress[] =>
+      entries.flatMap((entry) => {
+        const [, name, host, port] = NODE.exec(entry) ?? []
+        if (name !== undefined) return [{ name, host: host!.replace(/^\[|\]$/g, ''), port: Number(port) }]
+        context.addIssue({ code: 'custom', message: `${entry} is not of the form name=host:port` })
+        return []
+      }),
+    ),
+)
+
+/** Of a control node in a cluster (cluster 5, 7). */
+export const nodeTable = {
+  ...leaderTable,
+  name: { doc: 'Name of this node, one of nodes', form: forms.text },
+  cluster: {
+    doc: 'Name of the cluster, the same at every node',
+    form: forms.text.pipe(z.string().regex(/^[\w.-]+$/, 'letters, digits, _ . and -')),
+  },
+  nodes: {
+    doc: 'Every control node with the address of its Postgres: name=host:port, separated by commas',
+    form: nodes,
+  },
+  dr_nodes: { doc: 'Those of them that are promoted only by hand', form: forms.list.default([]) },
+  first_leader: {
+    doc: 'Who leads when nobody ever did; default: the first of nodes',
+    form: forms.text.optional(),
+  },
+  etcd: { doc: 'https://name:port of every member of the coordination store', form: forms.list },
+  node_ca_file: { doc: 'File with the authority of the nodes’ own certificates, PEM', form: forms.text },
+  node_cert_file: {
+    doc: 'File with the certificate by which other nodes know this one, PEM',
+    form: forms.text,
+  },
+  node_key_file: { doc: 'File with its private key, PEM', form: forms.text },
+  health_port: {
+    doc: 'Port that answers /health over HTTP and nothing else; 0: none',
+    form: port.default(444),
+  },
+  ttl: {
+    doc: 'Life of the Leader’s lease, seconds: another one is chosen when it was not renewed for so long',
+    form: z.coerce.number().int().min(5).max(600).default(15),
+  },
+  sync_required: {
+    doc: 'Whether writes wait for a synchronous Standby when there is none',
+    form: forms.flag.default(true),
+  },
+  failover_mode: {
+    doc: 'safe: nobody is promoted who may lack an acknowledged write; available: the furthest of those that are left',
+    form: z.enum(['safe', 'available']).default('safe'),
+  },
+} as const
+
+export type NodeSettings = SettingsOf<typeof nodeTable>

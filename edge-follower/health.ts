@@ -2,7 +2,7 @@
 import type { Json } from '#shared/base/json.ts'
 import { format } from '#shared/ledger/position.ts'
 import type { LinkStatus } from './link/link.ts'
-import type { AuditQueue } from './store/audit-queue.ts'
+import type { AuditBudget, AuditQueue } from './store/audit-queue.ts'
 import type { ReplicaState } from './store/state.ts'
 
 export type FollowerMeasured = {
@@ -19,12 +19,13 @@ export type FollowerMeasured = {
   readonly link: LinkStatus
   readonly audit: ReturnType<AuditQueue['pending']>
   readonly auditForwarder: string
-  readonly auditBudgetRecords: number
+  readonly auditBudget: AuditBudget
   readonly now: number
 }
 
 export function followerHealth(m: FollowerMeasured): { ok: boolean; body: Json } {
-  const auditPart = m.audit.records / m.auditBudgetRecords
+  // The queue is full when either is reached.
+  const auditPart = Math.max(m.audit.records / m.auditBudget.records, m.audit.bytes / m.auditBudget.bytes)
   const tooOld = m.maxOfflineAgeMs > 0 && m.ageMs > m.maxOfflineAgeMs
   const kbytes = Math.floor((m.space.bavail * m.space.bsize) / 1024)
   const hasSpace = kbytes > 0 && m.space.ffree > 0

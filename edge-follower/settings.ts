@@ -31,7 +31,7 @@ export const followerTable = {
     form: forms.count.default(30),
   },
   max_offline_age: {
-    doc: 'Age of the data in seconds from which nothing is served; 0: no limit',
+    doc: 'Age of the data in seconds above which the node is not well (/health is 502); 0: no limit',
     form: forms.count.default(0),
   },
   audit_budget_records: {

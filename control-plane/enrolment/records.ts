@@ -71,29 +71,42 @@ export function createRecords({ database, writer, epoch }: RecordsOptions): Reco
       return rows[0]?.certificate as string | undefined
     },
     async change(requestId, body) {
-      let value: { readonly of: Awaited<ReturnType<typeof body>>['value'] } | undefined
-      await writer.turn(async (_head, now) => {
-        const session = await database.session()
-        const stage: Stage = { committing: false }
-        try {
-          await beginGuarded(session, epoch)
-          const done = await body(session, await load(session), now)
-          const lines = done.events.map((event) => formatEvent(event, { timestamp: now, procid: requestId }))
-          await storeAndCommit(
-            session,
-            { commits: [], groups: recordGroups(lines), movesRoles: false },
-            stage,
-          )
-          session.release()
+      // One connection from the beginning: in its turn, for which everybody else waits, it must wait for none.
+      const session = await database.session()
+      let broken = true
+      try {
+        let value: { readonly of: Awaited<ReturnType<typeof body>>['value'] } | undefined
+        await writer.turn(async (_head, now) => {
+          const done = await stored(session, epoch, requestId, now, body)
           value = { of: done.value }
-          return { commits: [], records: lines.length > 0 }
-        } catch (error) {
-          session.release(true)
-          throw storingError(error, stage.committing)
-        }
-      })
-      return value!.of
+          return { commits: [], records: done.events.length > 0 }
+        })
+        broken = false
+        return value!.of
+      } finally {
+        // Closing the connection rolls back, whatever state it is in.
+        session.release(broken)
+      }
     },
+  }
+}
+
+async function stored<T>(
+  session: Session,
+  epoch: number,
+  requestId: string,
+  now: number,
+  body: (session: Session, held: Held, now: number) => Promise<Recorded<T>>,
+): Promise<Recorded<T>> {
+  const stage: Stage = { committing: false }
+  try {
+    await beginGuarded(session, epoch)
+    const done = await body(session, await load(session), now)
+    const lines = done.events.map((event) => formatEvent(event, { timestamp: now, procid: requestId }))
+    await storeAndCommit(session, { commits: [], groups: recordGroups(lines), movesRoles: false }, stage)
+    return done
+  } catch (error) {
+    throw storingError(error, stage.committing)
   }
 }
 

@@ -38,23 +38,51 @@ export type PlannedOptions = {
 export function createPlannedLedger({ database, epoch, turns }: PlannedOptions): Ledger {
   return {
     async submit<D extends Decision>(command: Command<D>): Promise<Committed<D>> {
-      let plan = await planned(database, command)
-      const lane = plan.decision.changes.length > 0 ? command.lane : undefined
-      if (lane !== undefined) await turns.enter(lane)
+      // One connection from the beginning: in its turn, for which everybody else waits, it must wait for none.
+      const session = await database.session()
+      let broken = true
       try {
-        if (await outdated(database, plan)) plan = await planned(database, command)
-        let committed: Committed<D> | undefined
-        await turns.turn(async (head, at) => {
-          const stored = await store(database, epoch, command, plan, head, at)
-          committed = stored.committed
-          return { commits: stored.commits, records: stored.records }
-        })
-        return committed!
+        const committed = await submitOn(session, epoch, turns, command)
+        broken = false
+        return committed
       } finally {
-        if (lane !== undefined) turns.leave(lane)
+        // Closing the connection rolls back, whatever state it is in.
+        session.release(broken)
       }
     },
     rehearse: (trial) => rehearse(database, trial),
+  }
+}
+
+async function submitOn<D extends Decision>(
+  session: Session,
+  epoch: number,
+  turns: Turns,
+  command: Command<D>,
+): Promise<Committed<D>> {
+  let plan = await planned(session, command)
+  const lane = plan.decision.changes.length > 0 ? command.lane : undefined
+  if (lane !== undefined) await turns.enter(lane)
+  try {
+    if (await outdated(session, plan)) plan = await planned(session, command)
+    let committed: Committed<D> | undefined
+    await turns.turn(async (head, at) => {
+      const stored = await store(session, epoch, command, plan, head, at)
+      committed = stored.committed
+      return { commits: stored.commits, records: stored.records }
+    })
+    return committed!
+  } finally {
+    if (lane !== undefined) turns.leave(lane)
+  }
+}
+
+/** What the database answered; its errors as the sender of a write is told of them, and no others. */
+async function answered<T>(asked: Promise<T>, stage: Stage = { committing: false }): Promise<T> {
+  try {
+    return await asked
+  } catch (error) {
+    throw storingError(error, stage.committing)
   }
 }
 
@@ -69,7 +97,7 @@ type Plan<D extends Decision> = {
 }
 
 async function planned<D extends Decision>(session: Session, command: Command<D>): Promise<Plan<D>> {
-  const facts = await readFolded(session, command)
+  const facts = await answered(readFolded(session, command))
   const decision = command.decide(facts)
   return {
     position: facts.position,
@@ -89,11 +117,9 @@ const SINCE =
 
 /** Whether a table that the facts came from has changed since, as far as can be told at little cost. */
 async function outdated(session: Session, { position, tables }: Plan<Decision>): Promise<boolean> {
-  const { rows } = await session.query(SINCE, [
-    position.seq,
-    limits.partTargetBytes,
-    limits.commitsLookedThrough,
-  ])
+  const { rows } = await answered(
+    session.query(SINCE, [position.seq, limits.partTargetBytes, limits.commitsLookedThrough]),
+  )
   const { epoch, head } = rows[0]!
   if (Number(epoch) !== position.epoch || Number(rows.at(-1)!.seq ?? position.seq) !== Number(head))
     return true
@@ -112,32 +138,26 @@ type StoredPlan<D extends Decision> = {
 }
 
 async function store<D extends Decision>(
-  database: Database,
+  session: Session,
   epoch: number,
   command: Command<D>,
   given: Plan<D>,
   head: Head,
   at: number,
 ): Promise<StoredPlan<D>> {
-  const session = await database.session()
+  await answered(beginGuarded(session, epoch))
+  const plan = (await outdated(session, given)) ? await planned(session, command) : given
+  const { decision, parts, groups } = plan
+  const { changes } = decision
+  const moved = changes.length > 0 ? await answered(applyChanges(session, changes)) : undefined
+  const commit = moved && nextCommit(head, at, parts, moved)
+  const commits = commit === undefined ? [] : [commit]
   const stage: Stage = { committing: false }
-  try {
-    await beginGuarded(session, epoch)
-    const plan = (await outdated(session, given)) ? await planned(session, command) : given
-    const { decision, parts, groups } = plan
-    const moved = decision.changes.length > 0 ? await applyChanges(session, decision.changes) : undefined
-    const commit = moved && nextCommit(head, at, parts, moved)
-    const commits = commit === undefined ? [] : [commit]
-    await storeAndCommit(session, { commits, groups, movesRoles: movesRoles(decision.changes) }, stage)
-    session.release()
-    const { position } = commit ?? head
-    return {
-      committed: { decision, position, changed: commit !== undefined },
-      commits,
-      records: groups.length > 0,
-    }
-  } catch (error) {
-    session.release(true)
-    throw storingError(error, stage.committing)
+  await answered(storeAndCommit(session, { commits, groups, movesRoles: movesRoles(changes) }, stage), stage)
+  const { position } = commit ?? head
+  return {
+    committed: { decision, position, changed: commit !== undefined },
+    commits,
+    records: groups.length > 0,
   }
 }

@@ -64,8 +64,15 @@ export type Writer = Ledger &
     onCommit(listener: (commit: LoggedCommit) => void): () => void
     /** Called when audit lines of writes are durable. */
     onRecords(listener: () => void): () => void
+    /**
+     * What was read just now may be shown: undefined, at once; otherwise when the synchronous Standby has it. Rejects with
+     * `unavailable` when that cannot be learnt.
+     */
+    certain(): Promise<void> | undefined
     /** Resolves when no command is left. */
     idle(): Promise<void>
+    /** From now on writes are refused with `unavailable`; those that are waiting are still done. */
+    refuse(why: string): void
   }
 
 export type WriterOptions = {
@@ -73,6 +80,12 @@ export type WriterOptions = {
   readonly epoch: number
   readonly clock: Clock
 }
+
+/**
+ * Committed when the synchronous Standby has all before it. A commit whose wait was cut off can be read here while that
+ * Standby has not got it, and may never: nobody is told of it before (cluster 6.1, I6).
+ */
+const BARRIER = "SELECT pg_logical_emit_message(true, 'holdfast', '')"
 
 /** What one batch may have committed unheard is read whole: it was in memory before. */
 const UNHEARD_BYTES = Number.POSITIVE_INFINITY
@@ -85,15 +98,20 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
   const waiting: (Job | Turn)[] = []
   let running: Promise<void> | undefined
   let session: HeldSession | undefined
+  /** A wait for the synchronous Standby may have been cut off, and nobody has waited since. */
+  let uncertain = false
+  let refused: string | undefined
 
   /** A new connection may follow a commit whose outcome nobody heard: the database says where the ledger stands. */
   async function openSession(): Promise<HeldSession> {
     const opened = await database.session()
     try {
       const found = await readHead(opened)
+      await opened.query(BARRIER)
       const unheard =
         found.position.seq > head.position.seq ? await readCommits(opened, head.position, UNHEARD_BYTES) : []
       head = found
+      uncertain = false
       tell(unheard, true)
       return opened
     } catch (error) {
@@ -133,6 +151,7 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
       // What it may have committed is found by the next session.
       session?.release(true)
       session = undefined
+      uncertain = true
       reject(error)
     }
   }
@@ -152,6 +171,7 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
     } catch (error) {
       session?.release(true)
       session = undefined
+      uncertain ||= stage.committing
       return settleFailure(batch, error, stage.committing)
     }
     answer(done)
@@ -194,6 +214,7 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
   function enqueue<T>(
     jobOf: (resolve: (done: T) => void, reject: (error: unknown) => void) => Job | Turn,
   ): Promise<T> {
+    if (refused !== undefined) return Promise.reject(new DomainError('unavailable', refused))
     if (waiting.length >= limits.commandsWaiting) {
       return Promise.reject(new DomainError('unavailable', 'too many writes are waiting; try again'))
     }
@@ -223,8 +244,13 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
     enter: lanes.enter,
     leave: lanes.leave,
     head: () => head,
+    certain: () =>
+      uncertain ? enqueue<void>((resolve, reject) => ({ store: nothing, resolve, reject })) : undefined,
     onCommit: (listener) => subscribe(commitListeners, listener),
     onRecords: (listener) => subscribe(recordListeners, listener),
+    refuse(why) {
+      refused = why
+    },
     async idle() {
       while (running !== undefined) await running
       session?.release()
@@ -232,6 +258,8 @@ export async function createWriter({ database, epoch, clock }: WriterOptions): P
     },
   }
 }
+
+const nothing: Store = async () => ({ commits: [], records: false })
 
 function subscribe<T>(listeners: Set<T>, listener: T): () => void {
   listeners.add(listener)

@@ -13,6 +13,7 @@ import {
   decodeToFollower,
   encodeMessage,
   type Hello,
+  type LedCluster,
   PROTOCOL,
   type StreamErrorCode,
 } from '#shared/replication/messages.ts'
@@ -24,6 +25,8 @@ import { unpackRows } from './unpack.ts'
 export type LinkStatus = {
   readonly state: 'connecting' | 'snapshot' | 'live' | 'superseded' | 'revoked'
   readonly leaderUrl: string | undefined
+  /** What its newest Leader led; undefined when that stood alone, or none has been met. */
+  readonly cluster: LedCluster | undefined
   readonly lastError: string | undefined
   /** The copy differs from the Leader's, until a snapshot is complete. */
   readonly distrust: Distrust | undefined
@@ -85,7 +88,7 @@ export async function follow(options: LinkOptions, signal: AbortSignal): Promise
     } finally {
       wire?.close()
     }
-    await options.clock.sleep(backoffMs(failures++, options.random()), signal)
+    await options.clock.sleep(backoffMs(failures++, wire !== undefined, options.random()), signal)
   }
   return { why: 'stopped', message: '' }
 }
@@ -102,6 +105,7 @@ class Link {
   #status: LinkStatus = {
     state: 'connecting',
     leaderUrl: undefined,
+    cluster: undefined,
     lastError: undefined,
     distrust: undefined,
   }
@@ -231,6 +235,7 @@ class Link {
         return this.status({
           state: effect.state,
           leaderUrl: effect.leader?.url ?? this.#status.leaderUrl,
+          cluster: effect.leader === undefined ? this.#status.cluster : effect.leader.cluster,
           lastError: undefined,
         })
       case 'distrust':

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { gunzipSync } from 'node:zlib'
 import { API_VERSION } from '#shared/api/info.ts'
+import { parseRanges } from '#shared/authz/address.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
@@ -14,7 +15,7 @@ import { keepRenewed, obtainIdentity, renewAtLeader } from '#shared/node/join.ts
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import type { Log } from '#shared/node/log.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
-import { openTokenSocket } from '#shared/node/token-socket.ts'
+import { tokenSocketOf } from '#shared/node/token-socket.ts'
 import type { Dial } from '#shared/replication/wire.ts'
 import { createTokens } from '#shared/token/access-token.ts'
 import { forwardAudit } from '../link/audit-forwarder.ts'
@@ -42,6 +43,7 @@ export async function runFollower(given: GivenSettings, signal: AbortSignal, log
   apiSettingsOf(given)
   await loadKeyring(given.data_key_file)
   await loadTls(given)
+  parseRanges(given.balancers, 'balancers')
   await mkdir(given.data_dir, { recursive: true, mode: 0o700 })
   if (!(await joinsWithSeed(given)))
     return serve({ ...given, name: given.name ?? 'edge-1' }, 'full', signal, log)
@@ -63,7 +65,6 @@ export async function runFollower(given: GivenSettings, signal: AbortSignal, log
 }
 
 async function serve(settings: FollowerSettings, set: string, signal: AbortSignal, log: Log): Promise<void> {
-  const apiSettings = apiSettingsOf(settings)
   const dial = await dialOf(settings)
   const signingKey = await loadSigningKey(join(settings.data_dir, 'signing-key.json'))
   const dataFile = join(settings.data_dir, 'data.db')
@@ -74,15 +75,11 @@ async function serve(settings: FollowerSettings, set: string, signal: AbortSigna
   const tell = (message: ToThread): void => {
     for (const thread of threads) thread.postMessage(message)
   }
-  const tokenSocket =
-    settings.token_socket === undefined
-      ? undefined
-      : await openTokenSocket({
-          path: settings.token_socket,
-          tokens: await createTokens(signingKey, settings.name),
-          ttlSeconds: apiSettings.hostTokenTtlSeconds,
-          now: () => systemClock.wall(),
-        })
+  const tokenSocket = await tokenSocketOf(
+    settings,
+    await createTokens(signingKey, settings.name),
+    systemClock,
+  )
   keepCompiled()
   giveBackMemory()
   log.info('serving', { host: settings.host, port: settings.port, threads: threads.length })

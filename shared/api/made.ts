@@ -5,6 +5,7 @@ import { identifierOf } from '../id/resource-id.ts'
 import type { Change } from '../ledger/change.ts'
 import { policyBatch, prefixesWithin, type Remover } from '../ledger/reads/policy.ts'
 import type { FactsOf } from '../ledger/store.ts'
+import type { RowOf } from '../ledger/tables.ts'
 import { touchedBy } from '../policy/load.ts'
 import { type PlanTools, plan } from '../policy/plan.ts'
 import type { Resolved, ResolvedRecord } from '../policy/resolve.ts'
@@ -42,15 +43,24 @@ export function madeBatch(made: Made) {
   return policyBatch({ ...touched, remover: made.remover ?? touched.remover })
 }
 
+type MadeFacts = FactsOf<ReturnType<typeof madeBatch>>
+
 /** Throws `PolicyError` for a role or resource that is not there. */
-export function madeChanges(
-  made: Made,
-  facts: FactsOf<ReturnType<typeof madeBatch>>,
-  context: Context,
-): readonly Change[] {
+export function madeChanges(made: Made, facts: MadeFacts, context: Context): readonly Change[] {
   const resolved = { ...nothing, ...made }
   const defined = definedRows(resolved, made.policy, context.now)
   return plan(modeOf(made), made.policy, resolved, defined, facts, planTools(context)).changes
+}
+
+/** The facts when these changes are done: what is made next may name what they made. */
+export function factsAfter(changes: readonly Change[], facts: MadeFacts): MadeFacts {
+  const rows = (table: 'roles' | 'resources'): object[] =>
+    changes.flatMap((change) => (change.op === 'put' && change.table === table ? [change.row] : []))
+  return {
+    ...facts,
+    roles: [...facts.roles, ...(rows('roles') as RowOf<'roles'>[])],
+    resources: [...facts.resources, ...(rows('resources') as RowOf<'resources'>[])],
+  }
 }
 
 /** Every row that goes with a branch: its own, those of all records inside it, and of what they own and define. */

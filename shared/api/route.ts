@@ -64,6 +64,8 @@ export type Route<Input, B extends Batch, Proof> = {
   /** Matches only when this query key is present: `?members`. Rows of one path are tried in table order. */
   readonly selector?: string
   readonly docs: Docs
+  /** False where the settings switch it off: there is no such route then. */
+  readonly offered?: (settings: ApiSettings) => boolean
   readonly access: Access
   readonly effect: 'read' | 'write'
   /** Largest request body; a route without it reads none. */

@@ -57,7 +57,8 @@ async function decided(
   const identified = identify(access, request, node, requestId, now)
   const caller = identified instanceof Promise ? await identified : identified
   if (isOutcome(caller)) return { outcome: caller, stamps: { requestId } }
-  if (match === undefined) return { outcome: problems.noRoute(), stamps: { requestId } }
+  if (match === undefined || match.route.offered?.(node.settings) === false)
+    return { outcome: problems.noRoute(), stamps: { requestId } }
   const { route, params } = match
   const body = route.bodyLimit === undefined ? noBody : await request.body(route.bodyLimit)
   if (node.elsewhere !== undefined && body.length > (route.elsewhereBytes ?? Number.POSITIVE_INFINITY))

@@ -1,3 +1,4 @@
+import { uptime } from 'node:os'
 import { setTimeout as after } from 'node:timers/promises'
 import { type Clock, monotonic, wall } from '../base/time.ts'
 
@@ -13,3 +14,12 @@ export const systemClock: Clock = {
     }
   },
 }
+
+/** The same zero in every process of a machine, and it goes on while the machine sleeps (CLOCK_BOOTTIME); steps of 10 ms. */
+export const bootClock: Clock = { ...systemClock, monotonic: () => monotonic(uptime() * 1000) }
+
+export const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })

@@ -6,9 +6,11 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket, type TlsOptions } from 'node:tls'
 import type { Answer, RawRequest } from '../api/request.ts'
+import type { Range } from '../authz/address.ts'
 import { DomainError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { createPlainLane, type PlainLane } from './plain-lane.ts'
+import { createProxyGate, type ProxyGate } from './proxy-header.ts'
 import { shownOn } from './tls.ts'
 
 export type Listening = {
@@ -37,6 +39,10 @@ export type ListenOptions = {
   readonly tls?: TlsFiles | undefined
   /** Several threads of one process may listen at the same port. */
   readonly shared?: boolean
+  /** Balancers, whose connections begin with a PROXY header. */
+  readonly balancers?: readonly Range[]
+  /** Most connections at once; beyond it they are closed. */
+  readonly connections?: number
 }
 
 export async function listen(options: ListenOptions): Promise<Listening> {
@@ -48,9 +54,11 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     requestTimeout: limits.requestMs,
     noDelay: true,
   }
+  const gate = createProxyGate(options.balancers ?? [])
+  const { peerOf } = gate
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     // `handle` answers everything; what fails here is the socket.
-    serve(options, request, response).catch(() => response.destroy())
+    serve(options, peerOf(request.socket), request, response).catch(() => response.destroy())
   }
   const server =
     tls === undefined
@@ -66,9 +74,12 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   // Of TLS the connection whose handshake is done.
   const event = tls === undefined ? 'connection' : 'secureConnection'
   const [toHttp] = server.listeners(event) as [(socket: Socket) => void]
-  const lane = createPlainLane({ handle: options.handle, handOver: (socket) => toHttp.call(server, socket) })
+  const handOver = (socket: Socket): void => toHttp.call(server, socket)
+  const lane = createPlainLane({ handle: options.handle, handOver, peerOf })
   server.removeListener(event, toHttp)
   server.on(event, lane.take)
+  if (options.balancers !== undefined && options.balancers.length > 0) putBefore(server, gate)
+  if (options.connections !== undefined) server.maxConnections = options.connections
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ host: options.host, port: options.port, reusePort: options.shared ?? false }, resolve)
@@ -87,6 +98,16 @@ const tlsOptions = ({ cert, key, clients }: TlsFiles): TlsOptions =>
   clients === undefined
     ? { cert, key }
     : { cert, key, ca: clients, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.3' }
+/** Every connection passes the gate first, before TLS and HTTP. */
+function putBefore(server: Server, gate: ProxyGate): void {
+  const listeners = server.listeners('connection') as ((socket: Socket) => void)[]
+  server.removeAllListeners('connection')
+  server.on('connection', (socket: Socket) =>
+    gate.admit(socket, () => {
+      for (const listener of listeners) listener.call(server, socket)
+    }),
+  )
+}
 
 const TLS_BOUNDS = { minVersion: 'TLSv1.2', handshakeTimeout: limits.headersMs } as const
 
@@ -110,14 +131,15 @@ function close(server: Server, lane: PlainLane, upgraded: ReadonlySet<Duplex>): 
 
 async function serve(
   options: ListenOptions,
+  peer: string,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const answer = await options.handle(rawOf(request))
+  const answer = await options.handle(rawOf(request, peer))
   send(request, response, answer)
 }
 
-function rawOf(request: IncomingMessage): RawRequest {
+function rawOf(request: IncomingMessage, peer: string): RawRequest {
   const url = request.url ?? '/'
   const question = url.indexOf('?')
   return {
@@ -126,7 +148,7 @@ function rawOf(request: IncomingMessage): RawRequest {
     query: question < 0 ? '' : url.slice(question + 1),
     header: (name) => headerText(request.headers[name]),
     body: (limitBytes) => readBody(request, limitBytes),
-    peer: request.socket.remoteAddress ?? '',
+    peer,
     ...(request.socket instanceof TLSSocket ? { shown: () => shownOn(request.socket) } : {}),
   }
 }

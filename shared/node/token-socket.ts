@@ -8,12 +8,13 @@ import { normaliseCidr } from '../authz/address.ts'
 import { DomainError } from '../base/errors.ts'
 import { isObject, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
+import type { Clock } from '../base/time.ts'
 import { roleOfLogin } from '../id/login.ts'
 import type { Restriction, Tokens } from '../token/access-token.ts'
 
 export type TokenSocket = { close(): Promise<void> }
 
-export type TokenSocketOptions = {
+type TokenSocketOptions = {
   readonly path: string
   readonly tokens: Pick<Tokens, 'issue'>
   /** Seconds that a token lives without `exp`; no token lives longer than `limits.tokenTtlSecondsMax`. */
@@ -21,8 +22,22 @@ export type TokenSocketOptions = {
   readonly now: () => number
 }
 
-/** Throws `settings_invalid` when the path is taken. */
-export async function openTokenSocket(options: TokenSocketOptions): Promise<TokenSocket> {
+type TokenSocketSettings = {
+  readonly token_socket?: string | undefined
+  readonly host_authorization_token_ttl: number
+}
+
+/** The socket that the settings name; undefined when they name none. Throws `settings_invalid` when its path is taken. */
+export async function tokenSocketOf(
+  { token_socket: path, host_authorization_token_ttl: ttlSeconds }: TokenSocketSettings,
+  tokens: Pick<Tokens, 'issue'>,
+  clock: Clock,
+): Promise<TokenSocket | undefined> {
+  if (path === undefined) return undefined
+  return await openTokenSocket({ path, tokens, ttlSeconds, now: () => clock.wall() })
+}
+
+async function openTokenSocket(options: TokenSocketOptions): Promise<TokenSocket> {
   const { path } = options
   await mustBeFree(path)
   const sockets = new Set<Socket>()

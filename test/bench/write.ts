@@ -139,6 +139,7 @@ export const policyLoad = (): Promise<Figure[]> =>
         pauses.push(performance.now() - from)
       }
     })()
+    // Heard where they are awaited: before that an error would end the benchmark and leave its nodes behind.
     others.catch(() => undefined)
     const from = performance.now()
     const loaded = await must(201, admin.loadPolicy('root', text))
@@ -189,7 +190,7 @@ export const policyScale = (): Promise<Figure[]> =>
     let n = 0
     const writes = during(() => admin.setSecret('app/v0', String(n++)), 201)
     const reads = during(() => admin.request('GET', '/whoami'), 200)
-    // Heard where they are awaited: before that an error would end the benchmark and leave its nodes behind.
+    // Heard where they are awaited, as above.
     for (const others of [writes, reads]) others.catch(() => undefined)
     const from = performance.now()
     const loaded = await must(201, admin.loadPolicy('root', text))

@@ -161,7 +161,7 @@ else {
     })
 
     test('without a majority nobody is told anything, and with it again all goes on', async () => {
-      const members = await startMembers(binary, 3)
+      const members = await startMembers(binary, 3, await certificatesFor('localhost', '127.0.0.1'))
       const reports: string[] = []
       const store = createEtcdStore({
         ...settings('majority'),

@@ -222,3 +222,54 @@ test('SIGKILL of Postgres under eight clients: nothing acknowledged is lost, pos
   const digests = roles.map(({ digest }) => digest as Uint8Array)
   expect(writer.head().contentHash).toBe(new ContentHash().change(digests, []).toString())
 })
+
+test('a commit whose wait for the Standby was cut off is told to nobody before the Standby has it (I6)', async () => {
+  const { real, writer, heard } = await faultyWriter()
+  const waiting =
+    "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = current_database()"
+  const waitsFor = async (names: string): Promise<void> => {
+    await real.query(`ALTER SYSTEM SET synchronous_standby_names = '${names}'`)
+    await real.query('SELECT pg_reload_conf()')
+  }
+  const backendThatWaits = async (given = () => false): Promise<number | undefined> => {
+    while (!given()) {
+      const { rows } = await real.query(waiting)
+      if (rows.length > 0) return Number(rows[0]!.pid)
+    }
+    return undefined
+  }
+  /** The setting counts some time after it was given. */
+  const untilItWaits = async (): Promise<void> => {
+    for (let pid: number | undefined; pid === undefined; ) {
+      let done = false
+      const probe = real.query("SELECT pg_logical_emit_message(true, 'probe', '')").finally(() => {
+        done = true
+      })
+      pid = await backendThatWaits(() => done)
+      if (pid !== undefined) await real.query('SELECT pg_terminate_backend($1)', [pid])
+      await Promise.allSettled([probe])
+    }
+  }
+  await write(writer, [role('a:user:first')])
+  await waitsFor('nobody')
+  await untilItWaits()
+  const cutOff = expect(write(writer, [role('a:user:second')])).rejects.toThrow('outcome unknown')
+  await real.query('SELECT pg_terminate_backend($1)', [await backendThatWaits()])
+  await cutOff
+  let shown = false
+  const next = Promise.all([
+    writer.certain()!.then(() => {
+      shown = true
+    }),
+    write(writer, [role('a:user:third')]),
+  ])
+  await backendThatWaits()
+  // The second can be read, and is told and shown to nobody.
+  expect(shown).toBe(false)
+  expect((await real.query('SELECT seq FROM ledger_state')).rows).toEqual([{ seq: 2 }])
+  expect(heard).toEqual([1])
+  await waitsFor('')
+  await next
+  expect(heard).toEqual([1, 2, 3])
+  expect([shown, writer.certain()]).toEqual([true, undefined])
+})

@@ -87,17 +87,31 @@ test('a load is stored in a turn, answered with its position, and refused with t
   await loader.close()
 })
 
-test('two loads into one account: the later one waits, and is told when it waited too long', async () => {
+test('loads into one account: the later ones wait, and are told when they waited too long', async () => {
   const loader = loaderWith()
   await writer.enter('policy acme')
-  expect(await loader.load(asked('- !host late\n'))).toMatchObject({
-    changed: false,
-    outcome: { status: 409, headers: { 'Retry-After': '2' } },
-    unrecorded: [expect.stringContaining('Failed to load policy: Concurrent policy load in progress')],
-  })
+  const late = Array.from({ length: limits.policiesLoading }, () => loader.load(asked('- !host late\n')))
+  for (const done of await Promise.all(late))
+    expect(done).toMatchObject({
+      changed: false,
+      outcome: { status: 409, headers: { 'Retry-After': '2' } },
+      unrecorded: [expect.stringContaining('Failed to load policy: Concurrent policy load in progress')],
+    })
   const waiting = loader.load(asked('- !host patient\n'))
   writer.leave('policy acme')
   expect((await waiting).outcome.status).toBe(201)
+  await loader.close()
+})
+
+test('what the database refuses is told with its own words as the cause', async () => {
+  const loader = loaderWith()
+  await database.query('ALTER TABLE audit_outbox ADD CONSTRAINT closed CHECK (false) NOT VALID')
+  await expect(loader.load(asked('- !host refused\n'))).rejects.toMatchObject({
+    code: 'unavailable',
+    message: expect.stringContaining('nothing was stored'),
+    cause: { message: expect.stringContaining('"closed"') },
+  })
+  await database.query('ALTER TABLE audit_outbox DROP CONSTRAINT closed')
   await loader.close()
 })
 

@@ -164,3 +164,58 @@ test('a lane that stays busy, a decision that throws and a lost leadership end i
   await expect(counting(deposed).done).rejects.toMatchObject({ code: 'stale_epoch' })
   expect(writer.head().position.seq).toBe(1)
 })
+
+test.each(['first decision', 'lane', 'turn'] as const)(
+  'facts that cannot be read are `unavailable`, and what a decision throws comes through: since before its %s',
+  async (when) => {
+    const another = (id: string) => () => plain(writer, [role(id)])
+    const failing = async (id: string, statement: Statement, decide: Parameters<typeof deciding>[2]) => {
+      if (when === 'first decision') await another(id)()
+      return deciding(ledgerWith({ [when]: another(id) }), statement, decide)
+    }
+    // Divides by zero once there is such a role.
+    const unreadable = { sql: "SELECT 1 / (1 - count(*)) AS n FROM roles WHERE id = 'a:user:x'", params: [] }
+    await expect(failing('a:user:x', unreadable, () => undefined)).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('nothing was stored'),
+    })
+    const own = new Error('no decision')
+    const throwing = (n: number) => {
+      if (n > 1) throw own
+    }
+    await expect(failing('a:user:y', countOfRoles, throwing)).rejects.toBe(own)
+    expect(writer.head().position.seq).toBe(2)
+  },
+)
+
+function deciding(ledger: Ledger, statement: Statement, look: (n: number) => void) {
+  return ledger.submit({
+    statements: [statement],
+    caller: undefined,
+    lane: 'a lane',
+    decide({ rows }) {
+      look(rows[0]![0]!.n as number)
+      return { changes: [role('a:user:z')], records: [] }
+    },
+  })
+}
+
+test('it has its connection from the beginning: in its turn it waits for none', async () => {
+  let sessions = 0
+  const counted = {
+    ...database,
+    async session() {
+      sessions++
+      return database.session()
+    },
+  }
+  const turns = {
+    ...writer,
+    turn(store: Parameters<Writer['turn']>[0]) {
+      expect(sessions).toBe(1)
+      return writer.turn(store)
+    },
+  }
+  await counting(createPlannedLedger({ database: counted, epoch, turns })).done
+  expect(sessions).toBe(1)
+})

@@ -17,7 +17,7 @@ export type Env = Readonly<Record<string, string>>
 export class NodeProcess {
   readonly url: string
   readonly #command: readonly string[]
-  readonly #env: Env
+  readonly env: Env
   readonly #wrap: readonly string[]
   #child: ChildProcess | undefined
   #log = ''
@@ -31,7 +31,7 @@ export class NodeProcess {
     scheme: 'http' | 'https' = 'http',
   ) {
     this.#command = command
-    this.#env = env
+    this.env = env
     this.#wrap = wrap
     this.url = `${scheme}://127.0.0.1:${port}`
   }
@@ -47,7 +47,7 @@ export class NodeProcess {
   start(): void {
     const line = [...this.#wrap, process.execPath, main, ...this.#command]
     const child = spawn(line[0]!, line.slice(1), {
-      env: { ...process.env, ...this.#env },
+      env: { ...process.env, ...this.env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const keep = (chunk: Buffer): void => {

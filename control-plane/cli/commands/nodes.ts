@@ -1,13 +1,14 @@
-// Commands that run or look at nodes: leader, follower, status, keys.
+// Commands that run or look at nodes: leader, node, follower, status, keys.
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import { leaderTable } from '#control-plane/settings.ts'
+import { leaderTable, nodeTable } from '#control-plane/settings.ts'
 import { followerTable } from '#edge-follower/settings.ts'
 import { toBase64, toHex } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { writePrivateFile } from '#shared/node/files.ts'
 import { createLog } from '#shared/node/log.ts'
 import {
+  originsOf,
   readSettings,
   type SettingsOf,
   type SettingTable,
@@ -43,7 +44,7 @@ type NodeFlags = Readonly<Record<string, string | undefined>> & {
 /** The settings of a node, or nothing when they were only to be shown. */
 function settingsFor<T extends SettingTable>(table: T, flags: NodeFlags): SettingsOf<T> | undefined {
   const sources = sourcesOf(table, flags)
-  if (!flags.printSettings) return readSettings(table, sources)
+  if (!flags.printSettings) return { ...readSettings(table, sources), origins: originsOf(table, sources) }
   const shown = showSettings(table, sources)
   const words = shown.map(({ name, value, from }) => `${name} = ${JSON.stringify(value)}  (${from})`)
   print(flags.json ?? false, shown, words.join('\n'))
@@ -68,8 +69,17 @@ export function addNodeCommands(program: Command): void {
     .action(async (flags: NodeFlags) => {
       const settings = settingsFor(leaderTable, flags)
       if (settings === undefined) return
-      const { runLeader } = await import('#control-plane/leader.ts')
+      const { runLeader } = await import('#control-plane/standalone.ts')
       await runLeader(settings, stopSignal(), createLog(settings.name, settings.log_level))
+    })
+
+  withSettings(program.command('node'), nodeTable)
+    .description('run a control node of a cluster: Leader or Standby, as the cluster decides')
+    .action(async (flags: NodeFlags) => {
+      const settings = settingsFor(nodeTable, flags)
+      if (settings === undefined) return
+      const { runControlNode } = await import('#control-plane/supervisor.ts')
+      await runControlNode(settings, stopSignal(), createLog(settings.name, settings.log_level))
     })
 
   withSettings(program.command('follower'), followerTable)

@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { toBase64, toHex } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
+import { aborted } from '#shared/node/clock.ts'
 import { readPrivateFile, writePrivateFile } from '#shared/node/files.ts'
 import { ask, authenticate, type Session, send } from '../client.ts'
 import { CommandError } from '../output.ts'
@@ -132,12 +133,6 @@ async function healthy(url: string, node: ChildProcess, log: string): Promise<vo
     await new Promise((done) => setTimeout(done, 50))
   }
 }
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((done) => {
-    if (signal.aborted) done()
-    else signal.addEventListener('abort', () => done(), { once: true })
-  })
 
 async function end(node: ChildProcess): Promise<void> {
   if (node.exitCode !== null || node.signalCode !== null) return

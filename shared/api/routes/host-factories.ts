@@ -22,6 +22,10 @@ import { problems } from '../problems.ts'
 import { listOf, parametersOf, type Query, textOf } from '../request.ts'
 import { resourcesJson } from '../resource-json.ts'
 import { type AnyRoute, type Context, route } from '../route.ts'
+import type { ApiSettings } from '../settings.ts'
+
+/** All of them are switched by one setting. */
+const offered = ({ hostFactoriesEnabled }: ApiSettings): boolean => hostFactoriesEnabled
 
 const createTokens = route({
   id: 'createHostFactoryTokens',
@@ -39,6 +43,7 @@ const createTokens = route({
     gives: 'json',
     answers: [200, 403, 404, 405, 422],
   },
+  offered,
   access: 'token',
   effect: 'write',
   bodyLimit: limits.bodyBytes,
@@ -47,8 +52,7 @@ const createTokens = route({
     return { query, factory: textOf(query, 'host_factory') ?? '' }
   },
   facts: ({ factory }) => ({ access: accessQuery(factory) }),
-  decide({ access }, { query, factory }, { now, random, keyring, settings }) {
-    if (!settings.hostFactoriesEnabled) return problems.noRoute()
+  decide({ access }, { query, factory }, { now, random, keyring }) {
     if (factory === '') return problems.argument('host_factory')
     const verdict = need(access, 'execute')
     if (verdict === 'not_found') return problems.recordNotFound(factory)
@@ -115,12 +119,12 @@ const revokeToken = route({
   method: 'DELETE',
   path: '/host_factory_tokens/:token',
   docs: { does: 'Revoke a host factory token', answers: [204, 403, 404, 405] },
+  offered,
   access: 'token',
   effect: 'write',
   input: ({ params }) => ({ token: params.token!, id: sha256Hex(params.token!) }),
   facts: ({ id }) => ({ token: factoryTokenQuery(id), access: factoryAccessQuery(id) }),
-  decide({ token, access }, { token: text, id }, { settings }) {
-    if (!settings.hostFactoriesEnabled) return problems.noRoute()
+  decide({ token, access }, { token: text, id }) {
     const missing = problems.recordNotFound(`*:host_factory_token:${text}`)
     if (token === undefined) return missing
     const verdict = need(access, 'update')
@@ -138,8 +142,9 @@ const createHost = route({
     takes: 'form',
     fields: { id: 'Its id', annotations: 'Name and value of each' },
     gives: 'json',
-    answers: [201, 401, 403, 405, 422],
+    answers: [201, 401, 403, 404, 405, 422],
   },
+  offered,
   access: 'open',
   effect: 'write',
   bodyLimit: limits.bodyBytes,
@@ -157,8 +162,7 @@ const createHost = route({
     }
   },
   decide({ token, joins, details }, { id, annotations }, context) {
-    const { now, caller, settings } = context
-    if (!settings.hostFactoriesEnabled) return problems.noRoute()
+    const { now, caller } = context
     if (token === undefined || token.expires_at <= now) return problems.unauthorized()
     if (!originAllowed(caller.clientIp, JSON.parse(token.cidr) as string[])) return problems.unauthorized()
     if (id === '') return problems.parameterMissing('id')

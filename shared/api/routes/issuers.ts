@@ -7,11 +7,10 @@ import { limits } from '../../base/limits.ts'
 import { jsonInstant } from '../../base/time.ts'
 import { isIssuerName, issuerPolicy, issuersPolicy } from '../../id/dynamic.ts'
 import { accountOf, identifierOf, makeId } from '../../id/resource-id.ts'
-import { type Change, put, remove } from '../../ledger/change.ts'
+import { put, remove } from '../../ledger/change.ts'
 import { type Access, accessQuery } from '../../ledger/reads/access.ts'
 import { type IssuerRow, issuedVariablesBatch, issuerQuery, issuersQuery } from '../../ledger/reads/issuer.ts'
 import { holdsQuery } from '../../ledger/reads/listing.ts'
-import type { RowOf } from '../../ledger/tables.ts'
 import { type Keyring, recordId } from '../../secret/keyring.ts'
 import { actorOf } from '../actor.ts'
 import {
@@ -22,11 +21,12 @@ import {
   type NewIssuer,
   newIssuerOf,
 } from '../issuer-input.ts'
-import { type Made, madeBatch, madeChanges, madeRecord } from '../made.ts'
+import { factsAfter, type Made, madeBatch, madeChanges, madeRecord } from '../made.ts'
 import { answer, json, type Outcome, recorded } from '../outcome.ts'
 import { problems } from '../problems.ts'
 import { textOf } from '../request.ts'
 import { type AnyRoute, type Caller, type Context, route } from '../route.ts'
+import type { ApiSettings } from '../settings.ts'
 
 type Operation = Parameters<typeof issuerEvent>[1]['operation']
 type Which = { readonly account: string; readonly issuer: string | undefined }
@@ -97,18 +97,8 @@ function madeFor(account: string, issuer: string): { readonly home: Made; readon
   }
 }
 
-type MadeFacts = Parameters<typeof madeChanges>[1]
-
-/** The facts when these changes are done: what is made next may name what they made. */
-function after(changes: readonly Change[], facts: MadeFacts): MadeFacts {
-  const rows = (table: 'roles' | 'resources'): object[] =>
-    changes.flatMap((change) => (change.op === 'put' && change.table === table ? [change.row] : []))
-  return {
-    ...facts,
-    roles: [...facts.roles, ...(rows('roles') as RowOf<'roles'>[])],
-    resources: [...facts.resources, ...(rows('resources') as RowOf<'resources'>[])],
-  }
-}
+/** All of them are switched by one setting. */
+const offered = ({ dynamicSecretsEnabled }: ApiSettings): boolean => dynamicSecretsEnabled
 
 const create = route({
   id: 'createIssuer',
@@ -121,11 +111,12 @@ const create = route({
     gives: 'json',
     answers: [201, 400, 403, 404, 405, 409, 422, 500],
   },
+  offered,
   access: 'token',
   effect: 'write',
   bodyLimit: limits.bodyBytes,
-  input(request, { dynamicSecretsEnabled }) {
-    const values = dynamicSecretsEnabled ? issuerValues(request) : {}
+  input(request) {
+    const values = issuerValues(request)
     const { id } = values
     // Only a name is looked up and written down.
     const issuer = typeof id === 'string' && isIssuerName(id) ? id : undefined
@@ -141,8 +132,7 @@ const create = route({
     }
   },
   decide(facts, { checked, ...which }, context) {
-    const { caller, settings } = context
-    if (!settings.dynamicSecretsEnabled) return problems.noRoute()
+    const { caller } = context
     if (!mayWithAll(facts, 'create')) return refused('add', which, caller, forbidden)
     if ('fault' in checked) return refused('add', which, caller, checked.fault)
     const { id } = checked.value
@@ -156,7 +146,7 @@ const create = route({
     }
     const { home, own } = madeFor(which.account, id)
     const first = madeChanges(home, facts, context)
-    const second = madeChanges(own, after(first, facts), context)
+    const second = madeChanges(own, factsAfter(first, facts), context)
     const row = newRow(which.account, checked.value, context)
     return answer(201, json(issuerJson(row, context.keyring)), {
       changes: [...first, ...second, put('issuers', row)],
@@ -188,12 +178,12 @@ const list = route({
     gives: 'json',
     answers: [200, 400, 403, 404],
   },
+  offered,
   access: 'token',
   effect: 'read',
   input: ({ params, query }) => ({ account: params.account!, sort: textOf(query, 'sort') ?? 'id' }),
   facts: ({ account }) => ({ ...accessBatch(account), issuers: issuersQuery(account) }),
-  decide(facts, { account, sort }, { caller, keyring, settings }) {
-    if (!settings.dynamicSecretsEnabled) return problems.noRoute()
+  decide(facts, { account, sort }, { caller, keyring }) {
     const which = { account, issuer: '*' }
     if (!mayWithAll(facts, 'update')) return refused('list', which, caller, forbidden)
     const by = SORTS.find((name) => name === sort)
@@ -238,12 +228,12 @@ const show = route({
     gives: 'json',
     answers: [200, 403, 404, 422],
   },
+  offered,
   access: 'token',
   effect: 'read',
   input: ({ params, query }) => ({ ...oneOf(params), projection: textOf(query, 'projection') }),
   facts: oneBatch,
-  decide(facts, { projection, ...which }, { caller, keyring, settings }) {
-    if (!settings.dynamicSecretsEnabled) return problems.noRoute()
+  decide(facts, { projection, ...which }, { caller, keyring }) {
     const found = needed(facts, 'read')
     if (!('row' in found)) return refused('fetch', which, caller, found)
     if (projection !== undefined && projection !== 'minimal') {
@@ -267,16 +257,16 @@ const update = route({
     gives: 'json',
     answers: [200, 400, 403, 404, 405, 422],
   },
+  offered,
   access: 'token',
   effect: 'write',
   bodyLimit: limits.bodyBytes,
-  input: (request, { dynamicSecretsEnabled }) => ({
+  input: (request) => ({
     ...oneOf(request.params),
-    checked: issuerUpdateOf(dynamicSecretsEnabled ? issuerValues(request) : {}),
+    checked: issuerUpdateOf(issuerValues(request)),
   }),
   facts: oneBatch,
-  decide(facts, { checked, ...which }, { caller, keyring, now, settings }) {
-    if (!settings.dynamicSecretsEnabled) return problems.noRoute()
+  decide(facts, { checked, ...which }, { caller, keyring, now }) {
     const found = needed(facts, 'update')
     if (!('row' in found)) return refused('update', which, caller, found)
     if ('fault' in checked) return refused('update', which, caller, checked.fault)
@@ -318,6 +308,7 @@ const destroy = route({
     query: { keep_secrets: 'true: the variables stay' },
     answers: [204, 403, 404, 405],
   },
+  offered,
   access: 'token',
   effect: 'write',
   input: ({ params, query }) => ({
@@ -330,8 +321,7 @@ const destroy = route({
     ...issuedVariablesBatch(input.account, input.issuer),
   }),
   decide(facts, { keepSecrets, ...which }, context) {
-    const { caller, settings } = context
-    if (!settings.dynamicSecretsEnabled) return problems.noRoute()
+    const { caller } = context
     const found = needed(facts, 'update')
     if (!('row' in found)) return refused('remove', which, caller, found)
     const { issuedResources, issuedPermissions, issuedAnnotations, issuedSecrets } = facts

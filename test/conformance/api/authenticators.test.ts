@@ -2,46 +2,8 @@
 // and removed (http-api 7, 15).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Client } from '../../support/nodes.ts'
-import { type Answered, answered, loadedBy, settled, startWorld, V2, type World } from './world.ts'
-
-const policy = `
-- !policy conjur/authn-jwt
-- !policy conjur/authn-oidc
-- !policy conjur/authn-iam
-- !policy conjur/authn-azure
-- !policy conjur/authn-gcp
-- !policy conjur/authn-ldap
-- !policy conjur/authn-k8s
-- !policy
-  id: conjur/authn-jwt/loaded
-  body:
-  - !webservice
-    annotations: { description: By a policy }
-  - !webservice status
-  - !variable issuer
-  - !variable audience
-  - !variable identity-path
-  - !variable token-app-property
-  - !variable enforced-claims
-  - !variable claim-aliases
-  - !group apps
-- !webservice conjur/authn-jwt/prod/gke
-- !variable conjur/authn-jwt/prod/gke/provider-uri
-- !webservice conjur/authn-odd/x
-- !webservice conjur/authn-gcp/x
-- !user maker
-- !user viewer
-- !user remover
-- !user branch-remover
-- !group team
-- !permit { role: !user maker, privileges: [ create ], resource: !policy conjur/authn-jwt }
-- !permit { role: !user maker, privileges: [ create ], resource: !policy conjur/authn-gcp }
-- !permit { role: !user maker, privileges: [ read ], resource: !group team }
-- !permit { role: !user viewer, privileges: [ read ], resources: [ !webservice conjur/authn-jwt/loaded, !policy conjur/authn-jwt ] }
-- !permit { role: !user viewer, privileges: [ read ], resource: !variable conjur/authn-jwt/loaded/issuer }
-- !permit { role: !user viewer, privileges: [ read, execute ], resource: !variable conjur/authn-jwt/loaded/audience }
-- !permit { role: !user remover, privileges: [ delete ], resource: !policy conjur/authn-jwt }
-`
+import { ask, data, make, startAuthenticators } from './authenticators.world.ts'
+import { answered, answeredV2, refusedV2, settled, V2, type World } from './world.ts'
 
 let world: World
 let maker: Client
@@ -49,53 +11,14 @@ let viewer: Client
 let remover: Client
 let branchRemover: Client
 beforeAll(async () => {
-  world = await startWorld()
-  const as = await loadedBy(world.admin, policy)
-  maker = await as('maker')
-  viewer = await as('viewer')
-  remover = await as('remover')
-  branchRemover = await as('branch-remover')
-  await world.admin.setSecret('conjur/authn-jwt/loaded/issuer', 'https://issuer.example')
-  await world.admin.setSecret('conjur/authn-jwt/loaded/audience', 'conjur')
-  await world.admin.setSecret('conjur/authn-jwt/loaded/enforced-claims', 'ref, sub')
-  await world.admin.setSecret('conjur/authn-jwt/loaded/claim-aliases', 'branch:ref, who:sub')
-  await settled(world)
+  ;({ world, maker, viewer, remover, branchRemover } = await startAuthenticators())
 })
 afterAll(() => world?.machine.stop())
-
-/** Status, and the body when its type is V2's. */
-async function typed(response: Promise<Response>): Promise<Answered> {
-  const got = await response
-  const text = await got.text()
-  const isV2 = got.headers.get('content-type') === V2
-  return [got.status, isV2 && text !== '' ? JSON.parse(text) : text]
-}
-const ask = (as: Client, method: string, path: string, body?: unknown): Promise<Answered> =>
-  typed(
-    as.request(method, `/authenticators/acme${path}`, {
-      headers: { Accept: V2 },
-      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-    }),
-  )
-const make = (as: Client, body: unknown): Promise<Answered> => ask(as, 'POST', '', body)
-const refused = (code: number, message: string) => [code, { code: String(code), message }]
-const unprocessable = (message: string) => refused(422, message)
 
 async function lastEvent(): Promise<unknown> {
   return (
     (await answered(world.admin.request('GET', '/audit?msgid=authenticator&limit=1')))[1] as unknown[]
   )[0]
-}
-
-const data = {
-  jwks_uri: 'https://idp.example/jwks',
-  issuer: 'https://idp.example',
-  identity: {
-    token_app_property: 'sub',
-    identity_path: 'data/apps',
-    enforced_claims: ['ref', 'project'],
-    claim_aliases: { branch: 'ref' },
-  },
 }
 
 test('one is made with its branch, groups, permissions, variables and values', async () => {
@@ -137,7 +60,7 @@ test('one is made with its branch, groups, permissions, variables and values', a
   expect(await claims.text()).toBe('ref,project')
   expect((await world.admin.getSecret('conjur/authn-jwt/ci/audience')).status).toBe(404)
   expect(await make(maker, { type: 'jwt', name: 'ci', data })).toEqual(
-    refused(409, 'The authenticator already exists.'),
+    refusedV2(409, 'The authenticator already exists.'),
   )
 })
 
@@ -187,10 +110,10 @@ test('each type with what it needs; aws is iam, gcp is the only one of its type'
     'acme:group:conjur/authn-gcp/operators',
   ])
   expect(await make(admin, { type: 'gcp', name: 'default' })).toEqual(
-    refused(409, 'The authenticator already exists.'),
+    refusedV2(409, 'The authenticator already exists.'),
   )
   expect(await make(admin, { type: 'gcp', name: 'other' })).toEqual(
-    refused(404, "Authenticator: other not found in account 'acme'"),
+    refusedV2(404, "Authenticator: other not found in account 'acme'"),
   )
   const variable = await admin.request('GET', '/resources/acme/variable/conjur%2Fauthn-oidc%2Fokta%2Fca-cert')
   expect(await variable.json()).toMatchObject({ secrets: [] })
@@ -207,19 +130,19 @@ test('it belongs to whom its maker says, if he sees him', async () => {
     { owner: { kind: 'group', id: 'team' } },
   ])
   expect(await withOwner('x', { kind: 'group', id: 'nobody' })).toEqual(
-    refused(404, "Group 'nobody' not found in account 'acme'"),
+    refusedV2(404, "Group 'nobody' not found in account 'acme'"),
   )
   expect(await withOwner('x', { kind: 'user', id: 'viewer' })).toEqual(
-    refused(404, "User 'viewer' not found in account 'acme'"),
+    refusedV2(404, "User 'viewer' not found in account 'acme'"),
   )
   expect(await withOwner('x', { kind: 'policy', id: 'root' })).toEqual(
-    unprocessable("Kind 'policy' is not a valid owner kind"),
+    refusedV2(422, "Kind 'policy' is not a valid owner kind"),
   )
   expect(await withOwner('x', { kind: 'user' })).toEqual(
-    unprocessable('CONJ00190W Missing required parameter: id'),
+    refusedV2(422, 'CONJ00190W Missing required parameter: id'),
   )
   expect(await withOwner('x', { kind: 'user', id: 'a', role: 'b' })).toEqual(
-    unprocessable('The following parameters were not expected: role'),
+    refusedV2(422, 'The following parameters were not expected: role'),
   )
   for (const owner of [
     'team',
@@ -236,168 +159,15 @@ test('who may not make one, and where (http-api note 1)', async () => {
   const body = { type: 'jwt', name: 'x', data }
   expect(await make(viewer, body)).toEqual([403, ''])
   expect(await make(remover, { ...body, type: 'azure', data: { provider_uri: 'x' } })).toEqual(
-    refused(404, "Policy 'conjur/authn-azure' not found in account 'acme'"),
+    refusedV2(404, "Policy 'conjur/authn-azure' not found in account 'acme'"),
   )
   const elsewhere = world.admin.request('POST', '/authenticators/other', {
     headers: { Accept: V2 },
     body: JSON.stringify(body),
   })
-  expect(await typed(elsewhere)).toEqual(
-    refused(404, "Policy 'conjur/authn-jwt' not found in account 'other'"),
+  expect(await answeredV2(elsewhere)).toEqual(
+    refusedV2(404, "Policy 'conjur/authn-jwt' not found in account 'other'"),
   )
-})
-
-const jwt = (changes: object) => ({ type: 'jwt', name: 'x', data, ...changes })
-const jwtData = (changes: object) => jwt({ data: { ...data, ...changes } })
-const oidc = { provider_uri: 'https://idp.example' }
-test.each<[string, unknown, string]>([
-  ['nothing', {}, 'CONJ00190W Missing required parameter: type, name'],
-  ['no name', jwt({ name: undefined }), 'CONJ00190W Missing required parameter: name'],
-  ['a name that is none', jwt({ name: 7 }), "CONJ00192W The 'name' parameter must be of 'type=string'"],
-  ['a type that is none', jwt({ type: [] }), "CONJ00192W The 'type' parameter must be of 'type=string'"],
-  ['an unknown type', jwt({ type: 'x' }), "'authn-x' authenticators are not supported."],
-  ['API keys', jwt({ type: 'authn' }), "'authn-authn' authenticators are not supported."],
-  [
-    'enabled as a text',
-    jwt({ enabled: 'true' }),
-    "CONJ00192W The 'enabled' parameter must be of 'type=true, false'",
-  ],
-  ['unknown members', jwt({ a: 1, b: 2 }), 'The following parameters were not expected: a, b'],
-  ['no data', jwt({ data: undefined }), 'CONJ00190W Missing required parameter: data'],
-  ['data as a list', jwt({ data: [] }), "CONJ00192W The 'data' parameter must be of 'type=object'"],
-  ['unknown data', jwtData({ x: 1 }), 'The following parameters were not expected: x'],
-  ['unknown identity', jwtData({ identity: { x: 1 } }), 'The following parameters were not expected: x'],
-  ['a dotted name', jwtData({ 'identity.x': '' }), 'The following parameters were not expected: identity.x'],
-  [
-    'an identity that is none',
-    jwtData({ identity: 'x' }),
-    "CONJ00192W The 'identity' parameter must be of 'type=object'",
-  ],
-  [
-    'no keys',
-    jwtData({ jwks_uri: undefined }),
-    'CONJ00190W Missing required parameter: jwks_uri or public_keys',
-  ],
-  [
-    'blank keys',
-    jwtData({ jwks_uri: ' ' }),
-    'CONJ00190W Missing required parameter: jwks_uri or public_keys',
-  ],
-  [
-    'two sources',
-    jwtData({ public_keys: 'x' }),
-    'These parameters cannot be used together: jwks_uri, public_keys',
-  ],
-  [
-    'no issuer',
-    jwtData({ jwks_uri: null, public_keys: 'x', issuer: undefined }),
-    'CONJ00190W Missing required parameter: issuer',
-  ],
-  [
-    'a path alone',
-    jwtData({ identity: { identity_path: 'x' } }),
-    'CONJ00190W Missing required parameter: token_app_property',
-  ],
-  [
-    'an issuer that is none',
-    jwtData({ issuer: 7 }),
-    "CONJ00192W The 'issuer' parameter must be of 'type=string'",
-  ],
-  [
-    'data where there is none',
-    { type: 'aws', name: 'x', data: {} },
-    'The following parameters were not expected: data',
-  ],
-  [
-    'data of gcp',
-    { type: 'gcp', name: 'default', data: {} },
-    'The following parameters were not expected: data',
-  ],
-  [
-    'no provider',
-    { type: 'azure', name: 'x', data: {} },
-    'CONJ00190W Missing required parameter: provider_uri',
-  ],
-  [
-    'no flow',
-    { type: 'oidc', name: 'x', data: oidc },
-    'CONJ00190W Missing required parameter: client_id, client_secret, redirect_uri, claim_mapping',
-  ],
-  [
-    'half a flow',
-    { type: 'oidc', name: 'x', data: { ...oidc, client_id: 'a', client_secret: 'b' } },
-    'CONJ00190W Missing required parameter: redirect_uri, claim_mapping',
-  ],
-  [
-    'two flows',
-    { type: 'oidc', name: 'x', data: { ...oidc, id_token_user_property: 'a', client_id: 'b' } },
-    'These parameters cannot be used together: id_token_user_property, client_id',
-  ],
-  [
-    'annotations as a text',
-    jwt({ annotations: 'x' }),
-    "CONJ00192W The 'annotations' parameter must be of 'type=object'",
-  ],
-  [
-    'an annotation that is none',
-    jwt({ annotations: { k: 6 } }),
-    "CONJ00192W The 'k' parameter must be of 'type=string'",
-  ],
-])('is refused: %s', async (_what, body, message) => {
-  expect(await make(maker, body)).toEqual(unprocessable(message))
-})
-
-test.each<[string, unknown]>([
-  ['an empty name', jwt({ name: '' })],
-  ['a long name', jwt({ name: 'x'.repeat(61) })],
-  ['a path as a name', jwt({ name: 'a/b' })],
-  ['the name of a status', jwt({ name: 'status' })],
-  ['claims as a text', jwtData({ identity: { enforced_claims: 'a,b' } })],
-  ['claims with a comma', jwtData({ identity: { enforced_claims: ['a,b'] } })],
-  ['aliases as a list', jwtData({ identity: { claim_aliases: ['a'] } })],
-  ['a value that no store holds', jwtData({ issuer: 'a\0b' })],
-  ['half a character', jwtData({ issuer: '\ud800' })],
-  ['the name of an annotation', jwt({ annotations: { 'a b': 'x' } })],
-  ['a long name of an annotation', jwt({ annotations: { ['x'.repeat(501)]: 'x' } })],
-  ['an empty annotation', jwt({ annotations: { a: '' } })],
-  ['a long annotation', jwt({ annotations: { a: 'x'.repeat(121) } })],
-  ['markup in an annotation', jwt({ annotations: { a: '<b>' } })],
-  ['an annotation that no store holds', jwt({ annotations: { a: '\0' } })],
-])('is refused as well: %s', async (_what, body) => {
-  expect((await make(maker, body))[0]).toBe(422)
-})
-
-test('nothing of a refused one is left, and half a branch is not taken over', async () => {
-  expect((await ask(world.admin, 'GET', '/jwt/x'))[0]).toBe(404)
-  await world.admin.loadPolicy('root', '- !variable conjur/authn-jwt/half/issuer')
-  await world.admin.setSecret('conjur/authn-jwt/half/issuer', 'before')
-  expect(await make(world.admin, { type: 'jwt', name: 'half', data })).toEqual(
-    refused(409, 'The authenticator already exists.'),
-  )
-  expect(await (await world.admin.getSecret('conjur/authn-jwt/half/issuer')).text()).toBe('before')
-})
-
-test('the version must be asked for, and the body be an object', async () => {
-  for (const [method, path] of [
-    ['GET', ''],
-    ['POST', ''],
-    ['GET', '/jwt/loaded'],
-    ['PATCH', '/jwt/loaded'],
-    ['DELETE', '/jwt/loaded'],
-  ] as const) {
-    const got = answered(
-      world.admin.request(method, `/authenticators/acme${path}`, { headers: { Accept: 'application/json' } }),
-    )
-    expect(await got).toMatchObject([400, { code: '400', message: expect.stringContaining('CONJ00194W') }])
-  }
-  for (const [method, path] of [
-    ['POST', ''],
-    ['PATCH', '/jwt/loaded'],
-  ] as const) {
-    expect(await ask(maker, method, path, ' ')).toEqual(refused(400, 'Request body is empty'))
-    for (const text of ['[]', '"x"', '{', 'null'])
-      expect(await ask(maker, method, path, text)).toEqual(refused(400, 'Request JSON is malformed'))
-  }
 })
 
 describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
@@ -443,7 +213,7 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
     expect(await names(world.admin, '?offset=10')).toEqual([12, 'oidc/code', 'oidc/okta'])
     expect(await names(world.admin, '?type=ldap&limit=1')).toEqual([2, 'ldap/corp'])
     expect(await get(world.admin, '?limit=x')).toEqual(
-      unprocessable("'limit' contains an invalid value. 'limit' must be a positive integer."),
+      refusedV2(422, "'limit' contains an invalid value. 'limit' must be a positive integer."),
     )
     expect((await get(world.admin, '?offset=-1'))[0]).toBe(422)
     expect((await get(world.admin, '?limit=5000'))[0]).toBe(422)
@@ -488,7 +258,9 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
       [remover, '/jwt/loaded', 'loaded'],
       [viewer, '/jwt/ci', 'ci'],
     ] as const)
-      expect(await get(as, path)).toEqual(refused(404, `Authenticator: ${name} not found in account 'acme'`))
+      expect(await get(as, path)).toEqual(
+        refusedV2(404, `Authenticator: ${name} not found in account 'acme'`),
+      )
   })
 
   test('anonymous callers get nothing but the names (http-api note 24)', async () => {
@@ -546,23 +318,23 @@ test('one is switched on and off by whoever may change it', async () => {
     { enabled: false },
   ])
   expect(await patch(world.admin, '/jwt/loaded', {})).toEqual(
-    unprocessable('Missing required parameter: enabled'),
+    refusedV2(422, 'Missing required parameter: enabled'),
   )
   for (const value of ['true', 1, null, {}])
     expect(await patch(world.admin, '/jwt/loaded', { enabled: value })).toEqual(
-      unprocessable('The enabled parameter must be of type=boolean'),
+      refusedV2(422, 'The enabled parameter must be of type=boolean'),
     )
   expect(await patch(world.admin, '/jwt/loaded', { enabled: true, a: 1, b: 2 })).toEqual(
-    unprocessable("The following parameters were not expected: 'a, b'"),
+    refusedV2(422, "The following parameters were not expected: 'a, b'"),
   )
   expect(await patch(remover, '/jwt/loaded', { enabled: true })).toEqual(
-    refused(404, "Authenticator: authn-jwt/loaded not found in account 'acme'"),
+    refusedV2(404, "Authenticator: authn-jwt/loaded not found in account 'acme'"),
   )
   expect(await patch(world.admin, '/gcp/x', { enabled: true })).toEqual(
-    refused(404, "Authenticator: authn-gcp/x not found in account 'acme'"),
+    refusedV2(404, "Authenticator: authn-gcp/x not found in account 'acme'"),
   )
   expect(await patch(world.admin, '/odd/x', { enabled: true })).toEqual(
-    refused(404, "Authenticator: authn-odd/x not found in account 'acme'"),
+    refusedV2(404, "Authenticator: authn-odd/x not found in account 'acme'"),
   )
   expect(await patch(viewer, '/jwt/loaded', { enabled: true })).toEqual([403, ''])
   expect(await lastEvent()).toMatchObject({
@@ -583,12 +355,12 @@ test('one goes with everything in its branch, and can be made again', async () =
     message: expect.stringMatching(/failed to delete .*: Unauthorized$/),
   })
   expect(await ask(branchRemover, 'DELETE', '/jwt/ci')).toEqual(
-    refused(404, "Authenticator: ci not found in account 'acme'"),
+    refusedV2(404, "Authenticator: ci not found in account 'acme'"),
   )
   expect(await ask(remover, 'DELETE', '/jwt/ci')).toEqual([204, ''])
   expect(await left()).toEqual([])
   expect(await ask(remover, 'DELETE', '/jwt/ci')).toEqual(
-    refused(404, "Authenticator: ci not found in account 'acme'"),
+    refusedV2(404, "Authenticator: ci not found in account 'acme'"),
   )
   expect((await make(maker, { type: 'jwt', name: 'ci', enabled: false, data }))[0]).toBe(201)
   expect(await ask(world.admin, 'GET', '/jwt/ci')).toMatchObject([200, { enabled: false, data }])

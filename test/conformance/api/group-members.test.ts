@@ -1,7 +1,17 @@
 // Members of groups by V2: the branch's rights, and errors of its own form (http-api 15, note 1).
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Client } from '../../support/nodes.ts'
-import { type Answered, answered, loadedBy, settled, startWorld, V2, type World } from './world.ts'
+import {
+  type Answered,
+  answered,
+  answeredV2,
+  loadedBy,
+  refusedV2,
+  settled,
+  startWorld,
+  V2,
+  type World,
+} from './world.ts'
 
 const policy = `
 - !policy
@@ -31,23 +41,15 @@ beforeAll(async () => {
 afterAll(() => world?.machine.stop())
 
 const add = (as: Client, group: string, body: unknown, accept = V2): Promise<Answered> =>
-  typed(
+  answeredV2(
     as.request('POST', `/groups/acme/${group}/members`, {
       body: typeof body === 'string' ? body : JSON.stringify(body),
       headers: { Accept: accept, 'Content-Type': 'application/json' },
     }),
   )
 const drop = (as: Client, group: string, kind: string, id: string): Promise<Answered> =>
-  typed(as.request('DELETE', `/groups/acme/${group}/members/${kind}/${id}`, { headers: { Accept: V2 } }))
+  answeredV2(as.request('DELETE', `/groups/acme/${group}/members/${kind}/${id}`, { headers: { Accept: V2 } }))
 
-/** Status, and the body when its type is V2's. */
-async function typed(response: Promise<Response>): Promise<Answered> {
-  const got = await response
-  const text = await got.text()
-  const isV2 = got.headers.get('content-type') === V2
-  return [got.status, isV2 && text !== '' ? JSON.parse(text) : text]
-}
-const refused = (code: number, message: string) => [code, { code: String(code), message }]
 const app = { kind: 'host', id: 'data/app' }
 
 test('a member is added and removed with the rights on the branch', async () => {
@@ -58,12 +60,12 @@ test('a member is added and removed with the rights on the branch', async () => 
     { role: 'acme:group:data/g', member: 'acme:host:data/app', ownership: false, admin_option: false },
   ])
   expect(await add(adder, 'data/g', app)).toEqual(
-    refused(409, "CONJ00180W 'data/app' (kind='host') is already a member of '/data/g'"),
+    refusedV2(409, "CONJ00180W 'data/app' (kind='host') is already a member of '/data/g'"),
   )
   expect(await drop(adder, 'data/g', 'host', 'data%2Fapp')).toEqual([204, ''])
   expect(await members()).toEqual([])
   expect(await drop(adder, 'data/g', 'host', 'data/app')).toEqual(
-    refused(422, "CONJ00181W 'data/app' (kind='host') isn't a member of '/data/g'"),
+    refusedV2(422, "CONJ00181W 'data/app' (kind='host') isn't a member of '/data/g'"),
   )
   expect(await add(adder, 'data/g', { kind: 'user', id: '/ann@data' })).toEqual([
     201,
@@ -74,38 +76,38 @@ test('a member is added and removed with the rights on the branch', async () => 
 })
 
 test('what is not there, and what may not be: a branch without the right is 404 too (http-api note 1)', async () => {
-  const branch = refused(404, "Branch 'data' not found in account 'acme'")
+  const branch = refusedV2(404, "Branch 'data' not found in account 'acme'")
   expect(await add(reader, 'data/g', app)).toEqual(branch)
   expect(await add(world.onlooker, 'data/g', app)).toEqual(branch)
-  expect(await add(adder, 'top', app)).toEqual(refused(404, "Branch 'root' not found in account 'acme'"))
+  expect(await add(adder, 'top', app)).toEqual(refusedV2(404, "Branch 'root' not found in account 'acme'"))
   expect(await add(adder, 'data/sub/deep', app)).toEqual(
-    refused(404, "Branch 'data/sub' not found in account 'acme'"),
+    refusedV2(404, "Branch 'data/sub' not found in account 'acme'"),
   )
   expect(await drop(reader, 'data/g', 'host', 'data/app')).toEqual(branch)
   expect(await drop(world.onlooker, 'data/g', 'host', 'data/app')).toEqual(branch)
   expect(await drop(adder, 'data/none', 'host', 'data/app')).toEqual(
-    refused(404, "Group 'data/none' not found in account 'acme'"),
+    refusedV2(404, "Group 'data/none' not found in account 'acme'"),
   )
   expect(await add(adder, 'data/none', app)).toEqual(
-    refused(404, "Group 'data/none' not found in account 'acme'"),
+    refusedV2(404, "Group 'data/none' not found in account 'acme'"),
   )
   expect(await add(adder, 'data/g', { kind: 'host', id: 'data/x' })).toEqual(
-    refused(422, "Host 'data/x' not found in account 'acme'"),
+    refusedV2(422, "Host 'data/x' not found in account 'acme'"),
   )
   expect(await add(adder, 'data/g', { kind: 'group', id: 'data/g' })).toMatchObject([
     422,
     { message: expect.stringContaining('CONJ00191W') },
   ])
   expect(await add(adder, 'data/g', { kind: 'layer', id: 'x' })).toEqual(
-    refused(422, "Kind 'layer' is not a valid member kind"),
+    refusedV2(422, "Kind 'layer' is not a valid member kind"),
   )
   for (const kind of [['x'], { toString: 1 }, { kind: 'user' }]) {
     expect(await add(adder, 'data/g', { kind, id: 'x' })).toEqual(
-      refused(422, `Kind '${JSON.stringify(kind)}' is not a valid member kind`),
+      refusedV2(422, `Kind '${JSON.stringify(kind)}' is not a valid member kind`),
     )
   }
   expect(await add(adder, 'data/g', {})).toEqual(
-    refused(422, 'CONJ00190W Missing required parameter: kind, id'),
+    refusedV2(422, 'CONJ00190W Missing required parameter: kind, id'),
   )
   for (const id of [7, '', '/', ['x'], null, 'a\0b', '\ud800']) {
     expect((await add(adder, 'data/g', { kind: 'host', id }))[0]).toBe(422)
@@ -117,11 +119,11 @@ test('the version must be asked for, and the body be an object', async () => {
     adder.request('POST', '/groups/acme/data%2Fg/members', { body: '{}', headers: { Accept: '*/*' } }),
   )
   expect([status, body]).toMatchObject([400, { code: '400', message: expect.stringContaining('CONJ00194W') }])
-  expect(await add(adder, 'data/g', ' ')).toEqual(refused(400, 'Request body is empty'))
+  expect(await add(adder, 'data/g', ' ')).toEqual(refusedV2(400, 'Request body is empty'))
   const bare = adder.request('DELETE', '/groups/acme/data%2Fg/members/host/data%2Fapp')
   expect(await answered(bare)).toMatchObject([400, { message: expect.stringContaining('CONJ00194W') }])
   for (const text of ['[]', '"x"', '{', 'null']) {
-    expect(await add(adder, 'data/g', text)).toEqual(refused(400, 'Request JSON is malformed'))
+    expect(await add(adder, 'data/g', text)).toEqual(refusedV2(400, 'Request JSON is malformed'))
   }
 })
 

@@ -5,25 +5,17 @@ import {
   type Answered,
   answered,
   argument,
-  loadedBy,
   notFound,
   settled,
-  startWorld,
+  startDirectory,
   unprocessable,
   type World,
 } from './world.ts'
 
+/** Inside `dir`. */
 const policy = `
-- !policy
-  id: dir
-  body:
-  - !group all
-  - !host one
-  - !host other
-  - !layer web
   - !layer zone
   - !host-factory { id: hf, layers: [ !layer web, !layer zone ] }
-  - !grant { role: !group all, member: !host one }
   - !permit { role: !group all, privileges: [ read ], resource: !host-factory hf }
   - !permit { role: !host other, privileges: [ execute ], resources: [ !host-factory hf, !group all ] }
 `
@@ -33,11 +25,8 @@ let admin: Client
 let one: Client
 let other: Client
 beforeAll(async () => {
-  world = await startWorld()
+  ;({ world, one, other } = await startDirectory(policy))
   admin = world.admin
-  const as = await loadedBy(admin, policy)
-  other = await as('host/dir/other')
-  one = await as('host/dir/one')
 })
 afterAll(() => world?.machine.stop())
 

@@ -5,7 +5,8 @@ import { answered, forbidden, loadedBy, settled, startWorld, type World } from '
 
 let world: World
 beforeAll(async () => {
-  world = await startWorld()
+  // With everything that can be switched on: what is off is not there.
+  world = await startWorld({ env: { CONJUR_FEATURE_DYNAMIC_SECRETS_ENABLED: 'true' } })
 })
 afterAll(() => world?.machine.stop())
 

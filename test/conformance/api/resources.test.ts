@@ -5,37 +5,25 @@ import {
   type Answered,
   answered,
   argument,
-  loadedBy,
   notFound,
   type ReadCase,
   readCases,
+  recordNotFound,
   recordsOf,
   settled,
-  startWorld,
+  startDirectory,
   unprocessable,
   type World,
 } from './world.ts'
 
+/** Inside `dir`. */
 const policy = `
-- !policy
-  id: dir
-  body:
-  - !group all
-  - !group "x:user:y"
-  - !group nested
-  - !host one
   - !host
     id: fixed
     restricted_to: [ 10.0.0.1, 10.1.0.0/16 ]
-  - !host other
-  - !user carol
-  - !layer web
   - !layer zone
   - !host-factory { id: hf, layers: [ !layer web, !layer zone ] }
   - !webservice { id: ping, annotations: { description: The jumping fox } }
-  - !variable v1
-  - !grant { role: !group all, members: [ !group "x:user:y", !group nested, !user carol, !host one ] }
-  - !grant { role: !group nested, member: !group all }
   - !permit { role: !group all, privileges: [ read ], resources: [ !group all, !group nested, !host-factory hf, !policy inner ] }
   - !permit { role: !group nested, privileges: [ read, execute ], resources: [ !variable v1, !webservice ping ] }
   - !permit { role: !host other, privileges: [ execute ], resources: [ !host-factory hf, !group all ] }
@@ -66,22 +54,12 @@ let admin: Client
 let one: Client
 let other: Client
 beforeAll(async () => {
-  world = await startWorld()
+  ;({ world, one, other } = await startDirectory(policy))
   admin = world.admin
-  const as = await loadedBy(admin, policy)
-  other = await as('host/dir/other')
   await admin.loadPolicy('dir', '- !group late')
-  one = await as('host/dir/one')
   await settled(world)
 })
 afterAll(() => world?.machine.stop())
-
-const record = (kind: string, id: string) =>
-  notFound(
-    `${kind[0]!.toUpperCase()}${kind.slice(1)} '${id}' not found in account 'acme'`,
-    kind,
-    `acme:${kind}:${id}`,
-  )[1]
 
 const cases: readonly ReadCase[] = [
   {
@@ -101,7 +79,7 @@ const cases: readonly ReadCase[] = [
     as: 'web',
     path: '/resources/acme/variable/app%2Fhidden',
     status: 404,
-    body: record('variable', 'app/hidden'),
+    body: recordNotFound('variable', 'app/hidden'),
   },
   {
     name: 'HEAD of an unseen resource (http-api note 31)',
@@ -138,7 +116,7 @@ const cases: readonly ReadCase[] = [
     as: 'web',
     path: '/resources/acme/variable/app%2Fhidden?check&privilege=read',
     status: 404,
-    body: record('variable', 'app/hidden'),
+    body: recordNotFound('variable', 'app/hidden'),
   },
   {
     name: 'check without a privilege',

@@ -5,31 +5,18 @@ import {
   type Answered,
   answered,
   forbidden,
-  loadedBy,
   notFound,
   type ReadCase,
   readCases,
+  recordNotFound,
   recordsOf,
-  settled,
-  startWorld,
+  startDirectory,
   unprocessable,
   type World,
 } from './world.ts'
 
+/** Inside `dir`, and beside it. */
 const policy = `
-- !policy
-  id: dir
-  body:
-  - !group all
-  - !group "x:user:y"
-  - !group nested
-  - !host one
-  - !host other
-  - !user carol
-  - !layer web
-  - !variable v1
-  - !grant { role: !group all, members: [ !group "x:user:y", !group nested, !user carol, !host one ] }
-  - !grant { role: !group nested, member: !group all }
   - !permit { role: !group all, privileges: [ read ], resources: [ !group all, !group nested ] }
   - !policy
     id: inner
@@ -54,21 +41,10 @@ let admin: Client
 let one: Client
 let other: Client
 beforeAll(async () => {
-  world = await startWorld()
+  ;({ world, one, other } = await startDirectory(policy))
   admin = world.admin
-  const as = await loadedBy(admin, policy)
-  other = await as('host/dir/other')
-  one = await as('host/dir/one')
-  await settled(world)
 })
 afterAll(() => world?.machine.stop())
-
-const record = (kind: string, id: string) =>
-  notFound(
-    `${kind[0]!.toUpperCase()}${kind.slice(1)} '${id}' not found in account 'acme'`,
-    kind,
-    `acme:${kind}:${id}`,
-  )[1]
 
 const cases: readonly ReadCase[] = [
   {
@@ -83,7 +59,7 @@ const cases: readonly ReadCase[] = [
     as: 'onlooker',
     path: '/roles/acme/group/app%2Freaders',
     status: 404,
-    body: record('group', 'app/readers'),
+    body: recordNotFound('group', 'app/readers'),
   },
   {
     name: 'members',

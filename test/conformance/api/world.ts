@@ -81,6 +81,33 @@ export async function loadedBy(admin: Client, policy: string): Promise<(login: s
     )
 }
 
+/** A branch for cases about records: host one is in the group of all, host other is not. */
+const directory = `
+- !policy
+  id: dir
+  body:
+  - !group all
+  - !group "x:user:y"
+  - !group nested
+  - !host one
+  - !host other
+  - !user carol
+  - !layer web
+  - !variable v1
+  - !grant { role: !group all, members: [ !group "x:user:y", !group nested, !user carol, !host one ] }
+  - !grant { role: !group nested, member: !group all }`
+
+export type Directory = { readonly world: World; readonly one: Client; readonly other: Client }
+
+/** `more`: how the policy text of that branch goes on. */
+export async function startDirectory(more: string): Promise<Directory> {
+  const world = await startWorld()
+  const as = await loadedBy(world.admin, `${directory}${more}`)
+  const clients = { one: await as('host/dir/one'), other: await as('host/dir/other') }
+  await settled(world)
+  return { world, ...clients }
+}
+
 type Settling = { readonly machine: { readonly follower: { readonly url: string } }; readonly admin: Client }
 
 /** Resolves when the Follower has everything the Leader has acknowledged. */
@@ -108,6 +135,13 @@ export const notFound = (message: string, target: string, id: string) => [
     error: { code: 'not_found', message, target, details: { code: 'not_found', target: 'id', message: id } },
   },
 ]
+/** The body of a 404; `id` without its account and kind. */
+export const recordNotFound = (kind: string, id: string) =>
+  notFound(
+    `${kind[0]!.toUpperCase()}${kind.slice(1)} '${id}' not found in account 'acme'`,
+    kind,
+    `acme:${kind}:${id}`,
+  )[1]
 export const argument = (message: string) => [422, { error: { code: 'argument_error', message } }]
 export const unprocessable = (message: string) => [422, { error: { code: 'unprocessable_entity', message } }]
 export const forbidden: Answered = [403, '']
@@ -116,6 +150,16 @@ export const unauthorized: Answered = [401, '']
 export const readOnly: Answered = [405, { error: { code: 405, message: 'Write operations are not allowed' } }]
 
 export const V2 = 'application/x.secretsmgr.v2beta+json'
+
+/** What came of a request for V2: its body is read only when its type is V2's. */
+export async function answeredV2(response: Promise<Response>): Promise<Answered> {
+  const got = await response
+  const text = await got.text()
+  const isV2 = got.headers.get('content-type') === V2
+  return [got.status, isV2 && text !== '' ? JSON.parse(text) : text]
+}
+export const refusedV2 = (code: number, message: string) => [code, { code: String(code), message }]
+
 export const FORM = { 'Content-Type': 'application/x-www-form-urlencoded' }
 
 export const basic = (login: string, secret: string) => ({

@@ -4,7 +4,13 @@ import { type FollowerMeasured, followerHealth } from '#edge-follower/health.ts'
 import type { LinkStatus } from '#edge-follower/link/link.ts'
 import { wall } from '#shared/base/time.ts'
 
-const live: LinkStatus = { state: 'live', leaderUrl: 'http://l', lastError: undefined, distrust: undefined }
+const live: LinkStatus = {
+  state: 'live',
+  leaderUrl: 'http://l',
+  cluster: undefined,
+  lastError: undefined,
+  distrust: undefined,
+}
 const well: FollowerMeasured = {
   name: 'edge-1',
   state: {
@@ -22,7 +28,7 @@ const well: FollowerMeasured = {
   link: live,
   audit: { records: 12, bytes: 3_000, oldestAt: 100 },
   auditForwarder: 'connected',
-  auditBudgetRecords: 10_000,
+  auditBudget: { records: 10_000, bytes: 10_000_000 },
   now: 1_000,
 }
 
@@ -69,8 +75,8 @@ test('has the names of the reference', () => {
 })
 
 const link = (change: Partial<LinkStatus>): Partial<FollowerMeasured> => ({ link: { ...live, ...change } })
-const queued = (records: number): Partial<FollowerMeasured> => ({
-  audit: { records, bytes: 1, oldestAt: undefined },
+const queued = (records: number, bytes = 1): Partial<FollowerMeasured> => ({
+  audit: { records, bytes, oldestAt: undefined },
 })
 
 describe.each<[string, Partial<FollowerMeasured>, { ok: boolean; degraded: boolean }]>([
@@ -82,6 +88,8 @@ describe.each<[string, Partial<FollowerMeasured>, { ok: boolean; degraded: boole
   ['with a queue nearly at 70 %', queued(6_999), { ok: true, degraded: false }],
   ['with a queue at 70 %', queued(7_000), { ok: true, degraded: true }],
   ['with a full queue', queued(10_000), { ok: false, degraded: true }],
+  ['with a queue at 70 % of its bytes', queued(1, 7_000_000), { ok: true, degraded: true }],
+  ['with a queue whose bytes are full', queued(1, 10_000_000), { ok: false, degraded: true }],
   ['without a snapshot', { state: undefined }, { ok: false, degraded: false }],
   ['superseded', link({ state: 'superseded' }), { ok: false, degraded: false }],
   ['with other content than the Leader', link({ distrust: 'HASH_MISMATCH' }), { ok: false, degraded: true }],

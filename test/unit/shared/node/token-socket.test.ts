@@ -7,7 +7,9 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { toBase64, utf8 } from '#shared/base/bytes.ts'
 import { limits } from '#shared/base/limits.ts'
-import { openTokenSocket, type TokenSocket } from '#shared/node/token-socket.ts'
+import { wall } from '#shared/base/time.ts'
+import { systemClock } from '#shared/node/clock.ts'
+import { type TokenSocket, tokenSocketOf } from '#shared/node/token-socket.ts'
 import { createTokens, newSigningKey, type Tokens } from '#shared/token/access-token.ts'
 
 const NOW = Date.UTC(2026, 0, 5, 10, 20, 30)
@@ -30,8 +32,9 @@ afterEach(async () => {
   rmSync(folder, { recursive: true })
 })
 
-async function open(): Promise<void> {
-  socket = await openTokenSocket({ path, tokens, ttlSeconds: 480, now: () => NOW })
+const clock = { ...systemClock, wall: () => wall(NOW) }
+async function open(token_socket?: string): Promise<void> {
+  socket = await tokenSocketOf({ token_socket, host_authorization_token_ttl: 480 }, tokens, clock)
 }
 
 /** The lines that come back for these. */
@@ -67,13 +70,13 @@ describe('a line', () => {
       { expiresAt: NOW + limits.tokenTtlSecondsMax * 1000 },
     ],
   ])('%j gets a token', async (asked, expected) => {
-    await open()
+    await open(path)
     const [line] = await ask(JSON.stringify(asked))
     expect(await verified(line!)).toMatchObject(expected)
   })
 
   test('that is no request gets an empty line, and the next one its token', async () => {
-    await open()
+    await open(path)
     const bad = [
       '',
       'no json',
@@ -94,7 +97,7 @@ describe('a line', () => {
   })
 
   test('without end is not read to the end', async () => {
-    await open()
+    await open(path)
     const client = connect(path)
     client.on('error', () => undefined)
     client.write('x'.repeat(limits.bodyBytes + 1))
@@ -103,8 +106,13 @@ describe('a line', () => {
 })
 
 describe('the socket', () => {
-  test('is its owner’s only, and gone when it is closed', async () => {
+  test('is not opened where the settings name none', async () => {
     await open()
+    expect(socket).toBeUndefined()
+  })
+
+  test('is its owner’s only, and gone when it is closed', async () => {
+    await open(path)
     expect(statSync(path).mode & 0o777).toBe(0o600)
     await socket!.close()
     socket = undefined
@@ -114,17 +122,17 @@ describe('the socket', () => {
   test('of a killed process is taken over; one in use, a file, or a folder that is closed is refused by name', async () => {
     const left = createServer().listen(path)
     await once(left, 'listening')
-    await expect(open()).rejects.toThrow(`token_socket: ${path} is in use by another process`)
+    await expect(open(path)).rejects.toThrow(`token_socket: ${path} is in use by another process`)
     // Closed without its file being removed, as after SIGKILL.
     const kept = join(folder, 'kept')
     linkSync(path, kept)
     await new Promise((resolve) => left.close(resolve))
     renameSync(kept, path)
-    await open()
+    await open(path)
     expect(await ask('{"account":"acme","sub":"alice"}')).toHaveLength(1)
     await socket!.close()
     socket = undefined
     writeFileSync(path, 'text')
-    await expect(open()).rejects.toThrow('is a file')
+    await expect(open(path)).rejects.toThrow('is a file')
   })
 })

@@ -1,0 +1,123 @@
+// Process 2 of a control node: answers clients, as a Leader when the supervisor says so and until its deadline, and
+// otherwise with what this node is. The supervisor takes a leadership away by killing it.
+
+import type { Answer, RawRequest } from '#shared/api/request.ts'
+import { parseRanges } from '#shared/authz/address.ts'
+import { limits } from '#shared/base/limits.ts'
+import type { Monotonic } from '#shared/base/time.ts'
+import { bootClock, systemClock } from '#shared/node/clock.ts'
+import { listen } from '#shared/node/listen.ts'
+import { createLog, errorFields, type Log } from '#shared/node/log.ts'
+import { aboutClusterNode } from './about.ts'
+import { type ClusterFacts, standbyHealth } from './cluster-health.ts'
+import { type Leader, loadLeaderKeys, openLeader } from './leader.ts'
+import { connect } from './ledger/connection.ts'
+import { watchLocal } from './local-facts.ts'
+import { type FromApi, linkToParent, type NodeStatus, type ToApi } from './node-link.ts'
+import type { NodeSettings } from './settings.ts'
+import { answerOfStandby, answerTooLate, healthOnly, isOfNode, type StandbyIo } from './standby.ts'
+
+const WELL_EVERY_MS = 250
+
+let status: NodeStatus | undefined
+let deadline: Monotonic | undefined
+let leader: Leader | undefined
+let start: ((message: Extract<ToApi, { kind: 'start' }>) => Promise<void>) | undefined = serve
+let lead: ((epoch: number) => Promise<void>) | undefined
+
+const send = linkToParent<ToApi, FromApi>((message) => {
+  switch (message.kind) {
+    case 'start':
+      void start?.(message)
+      start = undefined
+      break
+    case 'lead':
+      deadline = message.deadline
+      void lead?.(message.epoch)
+      break
+    case 'deadline':
+      deadline = message.deadline
+      break
+    case 'drain':
+      void leader?.drain().then(() => send({ kind: 'drained', asked: message.asked }))
+      break
+    case 'status':
+      status = message.status
+  }
+})
+
+/** Looked at when the answer is there: what was done may not be said any more (I3). */
+const inTime = (): boolean => deadline !== undefined && bootClock.monotonic() < deadline
+
+const handler =
+  (io: StandbyIo) =>
+  async (request: RawRequest): Promise<Answer> => {
+    if (leader === undefined || (!inTime() && isOfNode(request))) return answerOfStandby(request, io)
+    const answer = await leader.handle(request)
+    return inTime() ? answer : answerTooLate(request)
+  }
+
+/** The supervisor says that it leads before it can be asked, and until it has heard that it does no more. */
+function shownStatus(): NodeStatus | undefined {
+  if (status?.phase !== 'open') return status
+  if (leader === undefined) return { ...status, phase: 'naming' }
+  return inTime() ? status : { ...status, phase: 'fenced', why: 'its lease was not renewed in time' }
+}
+
+const whileThisLives = new AbortController().signal
+
+async function serve({ settings, databaseUrl }: Extract<ToApi, { kind: 'start' }>): Promise<void> {
+  const log = createLog(settings.name, settings.log_level)
+  try {
+    await open(settings, databaseUrl, log)
+  } catch (error) {
+    log.error('this node cannot answer', errorFields(error))
+    process.exit(1)
+  }
+}
+
+async function open(settings: NodeSettings, databaseUrl: string, log: Log): Promise<void> {
+  const keys = await loadLeaderKeys(settings)
+  const about = await aboutClusterNode(settings, keys.tls)
+  const { host, port, health_port } = settings
+  const urlOf = (database: string): string => databaseUrl.replace('/DATABASE?', `/${database}?`)
+  const local = watchLocal(connect(urlOf('postgres'), 1), settings.data_dir, systemClock, whileThisLives)
+  const cluster = (): ClusterFacts => ({
+    ...local(),
+    cluster: settings.cluster,
+    node: settings.name,
+    status: shownStatus(),
+    now: bootClock.monotonic(),
+  })
+  const handle = handler({
+    health: () => standbyHealth(cluster()),
+    info: () => about.info('standby', { name: settings.cluster, leader: status?.leader ?? null }),
+    remoteHealth: about.remoteHealth,
+  })
+  await listen({
+    host,
+    port,
+    tls: keys.tls,
+    balancers: parseRanges(settings.balancers, 'balancers'),
+    handle,
+    onUpgrade: (request, socket, head) =>
+      leader === undefined ? socket.destroy() : leader.onUpgrade(request, socket, head),
+  })
+  if (health_port !== 0) {
+    const connections = limits.healthConnections
+    await listen({ host, port: health_port, handle: healthOnly(handle), connections })
+  }
+  lead = async (epoch) => {
+    lead = undefined
+    try {
+      leader = await openLeader({ settings, keys, databaseUrl: urlOf, epoch, about, cluster, log })
+      log.info('leading', { host, port, epoch })
+      send({ kind: 'opened', epoch })
+    } catch (error) {
+      log.error('the leadership cannot be opened', errorFields(error))
+      process.exit(1)
+    }
+  }
+  setInterval(() => send({ kind: 'well', ok: leader?.health().ok ?? true }), WELL_EVERY_MS)
+  send({ kind: 'listening' })
+}

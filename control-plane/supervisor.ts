@@ -1,0 +1,283 @@
+// Process 1 of a control node: owns its Postgres, its leases and the machine, and the two processes beside it (cluster 7).
+import { statfs } from 'node:fs/promises'
+import { DomainError } from '#shared/base/errors.ts'
+import type { Clock, Monotonic } from '#shared/base/time.ts'
+import { aborted, bootClock } from '#shared/node/clock.ts'
+import { readSettingFile } from '#shared/node/files.ts'
+import { errorFields, type Log } from '#shared/node/log.ts'
+import { createEtcdStore } from './coordination/etcd.ts'
+import { nodeOf } from './coordination/keys.ts'
+import { heeding } from './coordination/store.ts'
+import { type Doors, startDriver } from './failover/driver.ts'
+import { nextOf } from './failover/duty.ts'
+import type { Hands, PostgresProbe } from './failover/hands.ts'
+import type { Config, Node } from './failover/types.ts'
+import {
+  type FromApi,
+  type LinkedProcess,
+  type NodeStatus,
+  startLinked,
+  type ToApi,
+  type ToWatchdog,
+} from './node-link.ts'
+import { findBinaries } from './postgres/binaries.ts'
+import { createHands } from './postgres/hands.ts'
+import type { NodeAddress, NodeSettings } from './settings.ts'
+
+const API = new URL('./api.ts', import.meta.url)
+const WATCHDOG = new URL('./watchdog.ts', import.meta.url)
+
+/** Runs until the signal is aborted. Errors: `settings_invalid`. */
+export async function runControlNode(settings: NodeSettings, signal: AbortSignal, log: Log): Promise<void> {
+  const config = configOf(settings)
+  const tls = await identityOf(settings)
+  const clock = bootClock
+  const hands = createHands({
+    node: settings.name,
+    dataDirectory: settings.data_dir,
+    binaries: await findBinaries(settings.postgres_bin, settings.data_dir),
+    address: addressOf(settings, settings.name),
+    addressOf: (node) => addressOf(settings, node),
+    tls: { ca: settings.node_ca_file, cert: settings.node_cert_file, key: settings.node_key_file },
+    clock,
+    log: (message) => log.warn(message),
+  })
+  const store = heeding(
+    createEtcdStore({
+      endpoints: settings.etcd,
+      tls,
+      clusterId: settings.cluster,
+      ttlMs: config.ttlMs,
+      requestTimeoutMs: STORE_TIMEOUT_MS,
+      clock,
+      report: (message) => log.warn(message),
+    }),
+    clock,
+  )
+  await hands.start()
+  const processes = startProcesses(settings, hands, clock, log)
+  const disk = watchDisk(settings.data_dir, log)
+  const driver = startDriver({
+    config,
+    store,
+    hands,
+    clock,
+    doors: { ...processes.doors, well: (probe) => disk.hasRoom() && processes.doors.well(probe) },
+    changed: (node, before) => {
+      processes.tell(statusOf(node, store.heardAt()))
+      if (node.role.phase !== before.role.phase) log.info('this node is', fieldsOf(node))
+    },
+    report: (message) => log.warn(message),
+  })
+  await aborted(signal)
+  await driver.close()
+  await processes.close()
+  disk.close()
+  await hands.stop()
+  await store.close()
+}
+
+/** The next question goes to another member. */
+const STORE_TIMEOUT_MS = 1_000
+
+export function configOf(settings: NodeSettings): Config {
+  const names = settings.nodes.map(({ name }) => name)
+  const invalid = (setting: string, what: string): DomainError =>
+    new DomainError('settings_invalid', `${setting}: ${what}`, { target: setting })
+  if (!names.includes(settings.name)) throw invalid('name', `${settings.name} is none of nodes`)
+  const stranger = settings.dr_nodes.find((name) => !names.includes(name))
+  if (stranger !== undefined) throw invalid('dr_nodes', `${stranger} is none of nodes`)
+  const first = settings.first_leader ?? names[0]!
+  if (!names.includes(first)) throw invalid('first_leader', `${first} is none of nodes`)
+  const ttlMs = settings.ttl * 1_000
+  const fenceMarginMs = Math.max(2_000, ttlMs / 5)
+  return {
+    node: settings.name,
+    members: names.map((name) => ({ name, dr: settings.dr_nodes.includes(name), priority: 0 })),
+    first,
+    ttlMs,
+    fenceMarginMs,
+    // One renewal may go unanswered, and one after it (cluster 7.7).
+    renewEveryMs: Math.min(ttlMs / 3, ttlMs - 2 * STORE_TIMEOUT_MS - fenceMarginMs),
+    raceBackoffMs: ttlMs / 3,
+    electionWindowMs: 1_000,
+    syncGraceMs: 1_500,
+    syncRequired: settings.sync_required,
+    mode: settings.failover_mode,
+  }
+}
+
+function addressOf({ nodes }: NodeSettings, node: string): NodeAddress {
+  const found = nodes.find(({ name }) => name === node)
+  if (found === undefined) throw new DomainError('settings_invalid', `nodes: ${node} is not among them`)
+  return found
+}
+
+const identityOf = async (settings: NodeSettings) => ({
+  ca: await readSettingFile('node_ca_file', settings.node_ca_file),
+  cert: await readSettingFile('node_cert_file', settings.node_cert_file),
+  key: await readSettingFile('node_key_file', settings.node_key_file),
+})
+
+type Processes = {
+  readonly doors: Doors
+  tell(status: NodeStatus): void
+  close(): Promise<void>
+}
+
+const WELL_WITHIN_MS = 2_000
+const RESTART_MS = 200
+
+/** Who answers clients, and the watchdog: started again when they end, and told everything anew. */
+function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log: Log): Processes {
+  let api: LinkedProcess<ToApi>
+  let watchdog: LinkedProcess<ToWatchdog>
+  let leading: { readonly epoch: number; deadline: Monotonic } | undefined
+  let deadline: Monotonic | undefined
+  let wellAt: Monotonic | undefined
+  let status: NodeStatus | undefined
+  let closed = false
+  let drain: { readonly asked: Monotonic; readonly done: () => void } | undefined
+
+  const watch = (): void => {
+    const pids = [api.pid, hands.pid()].filter((pid) => pid !== undefined)
+    watchdog.send({ kind: 'watch', pids })
+  }
+
+  function startApi(): void {
+    wellAt = undefined
+    const started = startLinked<ToApi, FromApi>(API, (message) => {
+      if (started !== api) return
+      if (message.kind === 'well' && message.ok) wellAt = clock.monotonic()
+      if (message.kind === 'drained' && message.asked === drain?.asked) drain.done()
+    })
+    api = started
+    started.send({ kind: 'start', settings, databaseUrl: hands.url('DATABASE') })
+    if (status !== undefined) started.send({ kind: 'status', status })
+    if (leading !== undefined) started.send({ kind: 'lead', ...leading })
+    void started.ended.then(async () => {
+      if (closed || started !== api) return
+      log.warn('the process that answers clients has ended; starting it again')
+      await clock.sleep(RESTART_MS)
+      if (!closed && started === api) startApi()
+    })
+    if (watchdog !== undefined) watch()
+  }
+
+  function startWatchdog(): void {
+    const started = startLinked<ToWatchdog, never>(WATCHDOG, () => undefined)
+    watchdog = started
+    started.send({ kind: 'deadline', deadline })
+    watch()
+    void started.ended.then(async () => {
+      if (closed || started !== watchdog) return
+      log.warn('the watchdog has ended; starting it again')
+      await clock.sleep(RESTART_MS)
+      if (!closed) startWatchdog()
+    })
+  }
+
+  startApi()
+  startWatchdog()
+  const rewatch = setInterval(watch, WATCH_EVERY_MS)
+  return {
+    doors: {
+      setDeadline(at) {
+        deadline = at
+        if (leading !== undefined) leading.deadline = at
+        api.send({ kind: 'deadline', deadline: at })
+        watchdog.send({ kind: 'deadline', deadline: at })
+      },
+      open(epoch) {
+        leading = { epoch, deadline: deadline! }
+        api.send({ kind: 'lead', ...leading })
+      },
+      drain(asked) {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        drain = { asked, done: resolve }
+        api.send({ kind: 'drain', asked })
+        return promise
+      },
+      async close(why) {
+        log.warn('closing', { why })
+        leading = undefined
+        deadline = undefined
+        watchdog.send({ kind: 'deadline', deadline })
+        const old = api
+        const gone = old.kill()
+        await gone
+        if (!closed && old === api) startApi()
+      },
+      well(probe: PostgresProbe) {
+        const answers = wellAt !== undefined && clock.monotonic() - wellAt < WELL_WITHIN_MS
+        return probe.answers && answers && (leading === undefined || probe.writes)
+      },
+    },
+    tell(next) {
+      if (JSON.stringify(next) === JSON.stringify(status)) return
+      status = next
+      api.send({ kind: 'status', status })
+    },
+    async close() {
+      closed = true
+      clearInterval(rewatch)
+      await Promise.all([api.kill(), watchdog.kill()])
+    },
+  }
+}
+
+/** A Postgres that was started again has another process. */
+const WATCH_EVERY_MS = 500
+
+const ROOM_BYTES = 64 * 1024 * 1024
+const DISK_EVERY_MS = 2_000
+
+/** A disk that is full, or does not answer, is no place for a Leader. */
+function watchDisk(folder: string, log: Log): { hasRoom(): boolean; close(): void } {
+  let room = true
+  const look = (): void => {
+    statfs(folder).then(
+      ({ bavail, bsize, ffree, files }) => {
+        room = bavail * bsize > ROOM_BYTES && (files === 0 || ffree > 0)
+      },
+      (error: unknown) => {
+        room = false
+        log.warn('the disk cannot be looked at', errorFields(error))
+      },
+    )
+  }
+  look()
+  const timer = setInterval(look, DISK_EVERY_MS)
+  return { hasRoom: () => room, close: () => clearInterval(timer) }
+}
+
+export function statusOf(node: Node, storeHeardAt: Monotonic | undefined): NodeStatus {
+  const { role, view, config, blocked } = node
+  const sync = view?.sync?.standby ?? undefined
+  const next = role.phase === 'leading' ? nextOf(node, sync) : undefined
+  const others = config.members.filter(({ name }) => name !== config.node)
+  return {
+    phase: role.phase === 'leading' ? role.stage : role.phase,
+    epoch: view?.epoch ?? 0,
+    leader: view?.leader?.node ?? null,
+    sync: sync === undefined ? null : nodeOf(sync),
+    next: next === undefined ? null : nodeOf(next),
+    members: config.members.length,
+    standbys: others.filter(({ name, dr }) => !dr && !view?.evicted.has(name)).map(({ name }) => name),
+    dr: config.members.some(({ name, dr }) => dr && name === config.node),
+    paused: view?.pause !== undefined,
+    blocked: blocked ?? null,
+    why: role.phase === 'fenced' ? role.why : null,
+    storeHeardAt: storeHeardAt ?? null,
+  }
+}
+
+function fieldsOf(node: Node): Record<string, unknown> {
+  const { role } = node
+  return {
+    phase: role.phase,
+    ...('why' in role ? { why: role.why } : {}),
+    ...('reason' in role ? { because: role.reason.because } : {}),
+    epoch: node.view?.epoch ?? 0,
+  }
+}
