@@ -3,6 +3,7 @@ import { API_VERSION } from '#shared/api/info.ts'
 import type { EnrolmentDesk } from '#shared/api/node.ts'
 import type { Caller } from '#shared/api/route.ts'
 import { formatEvent } from '#shared/audit/rfc5424.ts'
+import { parseRanges } from '#shared/authz/address.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
@@ -133,6 +134,7 @@ async function serve(
       onFault: (error) => log.error('a node could not be answered', errorFields(error)),
     }),
     tls: tlsOf(identity),
+    balancers: parseRanges(settings.balancers, 'balancers'),
     onUpgrade: createEntrance({
       ...streams,
       identify: (_request, socket, link) => gate.identify(socket, link),
