@@ -54,6 +54,8 @@ export type LeaderOptions = {
   /** Of its leadership. Undefined: it stands alone, and the database says. */
   readonly epoch: number | undefined
   readonly about: About
+  /** False: the supervisor has the certificate of this node renewed. */
+  readonly renewsIdentity: boolean
   /** Undefined: it stands alone. */
   readonly cluster: (() => ClusterFacts) | undefined
   readonly log: Log
@@ -151,6 +153,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
     audit,
     keyring,
     epoch,
+    renewsIdentity: options.renewsIdentity,
     clock,
     log,
   })

@@ -86,12 +86,15 @@ export const nodeTable = {
     form: forms.text.optional(),
   },
   etcd: { doc: 'https://name:port of every member of the coordination store', form: forms.list },
-  node_ca_file: { doc: 'File with the authority of the nodes’ own certificates, PEM', form: forms.text },
+  node_ca_file: {
+    doc: 'File with the authority of the nodes’ own certificates, PEM; default, also of the two below: the identity that it joined with',
+    form: forms.text.optional(),
+  },
   node_cert_file: {
     doc: 'File with the certificate by which other nodes know this one, PEM',
-    form: forms.text,
+    form: forms.text.optional(),
   },
-  node_key_file: { doc: 'File with its private key, PEM', form: forms.text },
+  node_key_file: { doc: 'File with its private key, PEM', form: forms.text.optional() },
   health_port: {
     doc: 'Port that answers /health over HTTP and nothing else; 0: none',
     form: port.default(444),
@@ -110,4 +113,7 @@ export const nodeTable = {
   },
 } as const
 
-export type NodeSettings = SettingsOf<typeof nodeTable>
+export type GivenNodeSettings = SettingsOf<typeof nodeTable>
+/** Once it is known by what this node is known. */
+export type NodeSettings = GivenNodeSettings &
+  Readonly<Record<'node_ca_file' | 'node_cert_file' | 'node_key_file', string>>

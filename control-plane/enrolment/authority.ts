@@ -5,7 +5,7 @@ import { toHex, utf8 } from '#shared/base/bytes.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { fingerprintOf, pemsIn } from '#shared/enrolment/bundle.ts'
-import type { Membership } from '#shared/enrolment/messages.ts'
+import { membershipForm } from '#shared/enrolment/messages.ts'
 import { hostOf } from '#shared/enrolment/names.ts'
 import { keyHashIn, makeAuthority, signForNode, signRevocations } from '#shared/node/certificates.ts'
 import { readPrivateFile, writePrivateFile } from '#shared/node/files.ts'
@@ -27,6 +27,8 @@ export type FirstNode = {
   readonly node: string
   /** host:port under which nodes reach the Leader. */
   readonly leaders: readonly string[]
+  /** Names and addresses of this node beside its own. */
+  readonly hosts?: readonly string[]
   readonly certificateLifeMs: number
   readonly now: number
 }
@@ -45,18 +47,26 @@ export async function initCluster(first: FirstNode): Promise<Identity> {
     )
   }
   const clusterId = toHex(randomBytes(16))
-  const authority = await makeAuthority(clusterId, now)
-  const membership: Membership = {
+  const given = {
     clusterId,
     account,
     node,
     kind: 'standby',
     replicationSet: 'full',
     serviceRole: 'all',
-    leaders: [...leaders],
+    leaders,
   }
+  const checked = membershipForm.safeParse(given)
+  if (!checked.success) {
+    throw new DomainError(
+      'settings_invalid',
+      `a cluster cannot be made for ${node} at ${leaders.join(', ')}: give a host name, and addresses of the form host:port`,
+    )
+  }
+  const membership = checked.data
+  const authority = await makeAuthority(clusterId, now)
   const csr = await prepareRequest(dataDirectory, node)
-  const hosts = [node, ...leaders.map(hostOf)]
+  const hosts = [node, ...(first.hosts ?? []), ...leaders.map(hostOf)]
   const order = { csr, name: nameOf(membership), hosts, lifeMs: first.certificateLifeMs }
   const { certificate } = await signForNode(authority, order, now)
   const revocations = await signRevocations(authority, [], now)

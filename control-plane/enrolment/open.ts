@@ -20,7 +20,7 @@ import {
   readIdentity,
   storeIssued,
 } from '#shared/node/identity.ts'
-import { keepRenewed } from '#shared/node/join.ts'
+import { followIdentity, keepRenewed } from '#shared/node/join.ts'
 import { type Listening, listen, type TlsFiles } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import type { Keyring } from '#shared/secret/keyring.ts'
@@ -43,6 +43,8 @@ export type EnrolmentOptions = {
   readonly audit: AuditStore
   readonly keyring: Keyring
   readonly epoch: number
+  /** False: another process has this node's certificate renewed. */
+  readonly renewsIdentity: boolean
   readonly clock: Clock
   readonly log: Log
 }
@@ -116,7 +118,7 @@ const closed: Enrolment = {
 }
 
 async function serve(
-  { settings, clock, log }: EnrolmentOptions,
+  { settings, renewsIdentity, clock, log }: EnrolmentOptions,
   office: Office,
   self: NodeRow,
   identity: Identity,
@@ -141,17 +143,21 @@ async function serve(
       report: (message) => log.warn(message),
     }),
   })
-  const renewing = keepRenewed(
-    {
-      dataDirectory: settings.data_dir,
-      renew: async () => void (await renewOwn(office, self, settings.data_dir)),
-      onRenewed: (renewed) => listening.renew(tlsOf(renewed)),
-      clock,
-      report: (message) => log.info(message),
-      alarm: (message) => log.error(message),
-    },
-    ending.signal,
-  )
+  const dataDirectory = settings.data_dir
+  const onRenewed = (renewed: Identity): void => listening.renew(tlsOf(renewed))
+  const renewing = renewsIdentity
+    ? keepRenewed(
+        {
+          dataDirectory,
+          renew: async () => void (await renewOwn(office, self, dataDirectory)),
+          onRenewed,
+          clock,
+          report: (message) => log.info(message),
+          alarm: (message) => log.error(message),
+        },
+        ending.signal,
+      )
+    : followIdentity({ dataDirectory, clock, onRenewed }, ending.signal)
   const sweeping = (async () => {
     while (!ending.signal.aborted) {
       await clock.sleep(limits.expirySweepMs, ending.signal)

@@ -100,6 +100,8 @@ export const limits = {
   enrolMs: 10_000,
   /** A node that waits for its seed looks so often; a renewal that failed is tried again after this, at most. */
   seedLookMs: 500,
+  /** A certificate that another process renews is looked at this often. */
+  identityLookMs: 5_000,
   renewalRetryMs: 60_000,
   /** Connections are looked at this often for certificates that have run out. */
   expirySweepMs: 1_000,

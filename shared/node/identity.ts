@@ -101,7 +101,7 @@ export async function storeIssued(dataDirectory: string, issued: Issued): Promis
   await writePrivateFile(files.membership, `${JSON.stringify(issued.membership, undefined, 2)}\n`)
   await rm(files.revoked, { force: true })
   await writePrivateFile(files.certificate, issued.certificate)
-  await rename(files.nextKey, files.key)
+  await takeNextKey(files)
 }
 
 /** The key of a certificate; one that was about to take its place is put there. */
@@ -110,8 +110,17 @@ async function keyOf(certificate: X509Certificate, files: IdentityFiles): Promis
   if (key !== undefined && fits(certificate, key)) return key
   const next = await readPrivateFile(files.nextKey)
   if (next === undefined || !fits(certificate, next)) throw damaged(files)
-  await rename(files.nextKey, files.key)
+  await takeNextKey(files)
   return next
+}
+
+/** Another process or thread of this node may do the same at the same time. */
+async function takeNextKey({ nextKey, key }: IdentityFiles): Promise<void> {
+  try {
+    await rename(nextKey, key)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
 }
 
 function fits(certificate: X509Certificate, key: string): boolean {

@@ -211,6 +211,23 @@ export type Renewing = {
   readonly alarm: (message: string) => void
 }
 
+/** Tells of certificates that another process of this node has renewed, until the signal is aborted. */
+export async function followIdentity(
+  { dataDirectory, clock, onRenewed }: Pick<Renewing, 'dataDirectory' | 'clock' | 'onRenewed'>,
+  signal: AbortSignal,
+): Promise<void> {
+  // Two files are exchanged for a renewal: between them they do not fit, and a moment later they do.
+  const read = () => readIdentity(dataDirectory).catch(() => undefined)
+  let serial = (await read())?.presented.serial
+  while (!signal.aborted) {
+    await clock.sleep(limits.identityLookMs, signal)
+    const identity = await read()
+    if (identity === undefined || identity.presented.serial === serial) continue
+    serial = identity.presented.serial
+    onRenewed(identity)
+  }
+}
+
 /** Until the signal is aborted. What fails is tried again as long as the node runs. */
 export async function keepRenewed(renewing: Renewing, signal: AbortSignal): Promise<void> {
   const { dataDirectory, clock } = renewing

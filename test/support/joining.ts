@@ -99,7 +99,7 @@ export async function joiningMachine(leaderEnv: Env = {}): Promise<JoiningMachin
   }
 }
 
-function runCommand(args: readonly string[], input: string, env: Env): Promise<Ran> {
+export function runCommand(args: readonly string[], input: string, env: Env): Promise<Ran> {
   const child = spawn(process.execPath, [main, ...args], { env: { ...process.env, ...env } })
   let out = ''
   let err = ''

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { text as textOfStream } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import { limits } from '#shared/base/limits.ts'
+import { fingerprintOf } from '#shared/enrolment/bundle.ts'
 import { unpackSeed } from '#shared/node/join.ts'
 import { print } from '../output.ts'
 import { call, type Flags, withSession } from './api.ts'
@@ -57,6 +58,8 @@ export function addMembershipCommands(program: Command): void {
   addAuthorityCommands(program)
 }
 
+const listOf = (text: string): string[] => text.split(',').flatMap((item) => item.trim() || [])
+
 async function makeSeed(
   kind: string,
   name: string,
@@ -92,8 +95,44 @@ type Members = {
   readonly seeds: readonly { readonly node: string; readonly kind: string; readonly expires_at: string }[]
 }
 
+type InitFlags = {
+  readonly dataDir: string
+  readonly name: string
+  readonly account: string
+  readonly nodeAddresses: string
+  readonly altnames?: string
+  readonly json?: boolean
+}
+
 function addAuthorityCommands(program: Command): void {
   const ca = program.command('ca').description('the cluster’s own authority and its certificates')
+  ca.command('init')
+    .description(
+      'make a cluster’s authority and the identity of its first control node, before its first start',
+    )
+    .requiredOption('--data-dir <folder>', 'data folder of the node (data_dir)')
+    .requiredOption('--name <name>', 'name of the node')
+    .option('--account <account>', 'account of the installation', 'default')
+    .requiredOption(
+      '--node-addresses <addresses>',
+      'where nodes reach whoever leads: host:port, separated by commas',
+    )
+    .option('--altnames <names>', 'further host names and addresses of the node, separated by commas')
+    .option('--json', 'answer as JSON')
+    .action(async ({ dataDir, name, account, nodeAddresses, altnames = '', json = false }: InitFlags) => {
+      const { initCluster } = await import('#control-plane/enrolment/authority.ts')
+      const { membership, authorities } = await initCluster({
+        dataDirectory: dataDir,
+        account,
+        node: name,
+        hosts: listOf(altnames),
+        leaders: listOf(nodeAddresses),
+        certificateLifeMs: limits.certificateLifeMs,
+        now: Date.now(),
+      })
+      const made = { cluster_id: membership.clusterId, node: name, authority: fingerprintOf(authorities) }
+      print(json, made, `made cluster ${made.cluster_id} with ${name}, authority ${made.authority}`)
+    })
   withSession(ca.command('list'))
     .description('the authority, nodes with their certificates, seeds that were not used')
     .action(async (flags: Flags) => {
