@@ -2,14 +2,20 @@
 // otherwise with what this node is. The supervisor takes a leadership away by killing it.
 
 import type { Answer, RawRequest } from '#shared/api/request.ts'
+import { parseRanges } from '#shared/authz/address.ts'
+import { limits } from '#shared/base/limits.ts'
 import type { Monotonic } from '#shared/base/time.ts'
-import { bootClock } from '#shared/node/clock.ts'
+import { bootClock, systemClock } from '#shared/node/clock.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields, type Log } from '#shared/node/log.ts'
+import { aboutClusterNode } from './about.ts'
+import { type ClusterFacts, standbyHealth } from './cluster-health.ts'
 import { type Leader, loadLeaderKeys, openLeader } from './leader.ts'
+import { connect } from './ledger/connection.ts'
+import { watchLocal } from './local-facts.ts'
 import { type FromApi, linkToParent, type NodeStatus, type ToApi } from './node-link.ts'
 import type { NodeSettings } from './settings.ts'
-import { answerOfStandby, answerTooLate } from './standby.ts'
+import { answerOfStandby, answerTooLate, healthOnly, isOfNode, type StandbyIo } from './standby.ts'
 
 const WELL_EVERY_MS = 250
 
@@ -43,17 +49,22 @@ const send = linkToParent<ToApi, FromApi>((message) => {
 /** Looked at when the answer is there: what was done may not be said any more (I3). */
 const inTime = (): boolean => deadline !== undefined && bootClock.monotonic() < deadline
 
-async function handle(request: RawRequest): Promise<Answer> {
-  if (leader === undefined) return answerOfStandby(request, status)
-  const answer = await leader.handle(request)
-  return inTime() ? answer : answerTooLate(request)
+const handler =
+  (io: StandbyIo) =>
+  async (request: RawRequest): Promise<Answer> => {
+    if (leader === undefined || (!inTime() && isOfNode(request))) return answerOfStandby(request, io)
+    const answer = await leader.handle(request)
+    return inTime() ? answer : answerTooLate(request)
+  }
+
+/** The supervisor says that it leads before it can be asked, and until it has heard that it does no more. */
+function shownStatus(): NodeStatus | undefined {
+  if (status?.phase !== 'open') return status
+  if (leader === undefined) return { ...status, phase: 'naming' }
+  return inTime() ? status : { ...status, phase: 'fenced', why: 'its lease was not renewed in time' }
 }
 
-/** `/health` and nothing else, over HTTP: for balancers (cluster 5). */
-async function handleHealth(request: RawRequest): Promise<Answer> {
-  if (request.path !== '/health') return { status: 404, headers: {}, body: '' }
-  return handle(request)
-}
+const whileThisLives = new AbortController().signal
 
 async function serve({ settings, databaseUrl }: Extract<ToApi, { kind: 'start' }>): Promise<void> {
   const log = createLog(settings.name, settings.log_level)
@@ -67,21 +78,39 @@ async function serve({ settings, databaseUrl }: Extract<ToApi, { kind: 'start' }
 
 async function open(settings: NodeSettings, databaseUrl: string, log: Log): Promise<void> {
   const keys = await loadLeaderKeys(settings)
+  const about = await aboutClusterNode(settings, keys.tls)
   const { host, port, health_port } = settings
+  const urlOf = (database: string): string => databaseUrl.replace('/DATABASE?', `/${database}?`)
+  const local = watchLocal(connect(urlOf('postgres'), 1), settings.data_dir, systemClock, whileThisLives)
+  const cluster = (): ClusterFacts => ({
+    ...local(),
+    cluster: settings.cluster,
+    node: settings.name,
+    status: shownStatus(),
+    now: bootClock.monotonic(),
+  })
+  const handle = handler({
+    health: () => standbyHealth(cluster()),
+    info: () => about.info('standby', { name: settings.cluster, leader: status?.leader ?? null }),
+    remoteHealth: about.remoteHealth,
+  })
   await listen({
     host,
     port,
     tls: keys.tls,
+    balancers: parseRanges(settings.balancers, 'balancers'),
     handle,
     onUpgrade: (request, socket, head) =>
       leader === undefined ? socket.destroy() : leader.onUpgrade(request, socket, head),
   })
-  if (health_port !== 0) await listen({ host, port: health_port, handle: handleHealth })
+  if (health_port !== 0) {
+    const connections = limits.healthConnections
+    await listen({ host, port: health_port, handle: healthOnly(handle), connections })
+  }
   lead = async (epoch) => {
     lead = undefined
-    const urlOf = (database: string): string => databaseUrl.replace('/DATABASE?', `/${database}?`)
     try {
-      leader = await openLeader({ settings, keys, databaseUrl: urlOf, epoch, log })
+      leader = await openLeader({ settings, keys, databaseUrl: urlOf, epoch, about, cluster, log })
       log.info('leading', { host, port, epoch })
       send({ kind: 'opened', epoch })
     } catch (error) {

@@ -1,10 +1,12 @@
-// Health of a Leader that stands alone (cluster 9). Measured in the background, never while asked.
-import { statfs } from 'node:fs/promises'
+// Health of a Leader (cluster 9), in a cluster or alone. Measured in the background, never while asked.
+import type { Health } from '#shared/api/node.ts'
 import type { Json } from '#shared/base/json.ts'
 import type { Clock } from '#shared/base/time.ts'
+import { type ClusterFacts, clusterHealth, replicationStatus, shortcomings } from './cluster-health.ts'
 import type { Database } from './ledger/connection.ts'
 import { outboxWaiting } from './ledger/log.ts'
 import type { Head } from './ledger/storing.ts'
+import { spaceOf } from './local-facts.ts'
 import type { FollowerStatus } from './publish/publisher.ts'
 
 export type LeaderMeasured = {
@@ -28,6 +30,8 @@ export type LeaderHealthOptions = {
   readonly followers: () => readonly FollowerHealth[]
   /** Requests that wait for their audit record. */
   readonly auditQueued: () => number
+  /** Undefined: it stands alone. */
+  readonly cluster: (() => ClusterFacts) | undefined
   readonly report: (error: unknown) => void
 }
 
@@ -37,14 +41,15 @@ const REFRESH_MS = 500
 export async function startHealth(
   options: LeaderHealthOptions,
   signal: AbortSignal,
-): Promise<{ report: () => { ok: boolean; body: Json } }> {
-  let measured = await measure(options)
+): Promise<{ report: () => Health }> {
+  const answers = { main: asker(options.main), audit: asker(options.audit) }
+  let measured = await measure(options, answers)
   void (async () => {
     while (!signal.aborted) {
       await options.clock.sleep(REFRESH_MS, signal)
       if (signal.aborted) return
       // The last figures stand until there are new ones: a disk that does not answer must not end the Leader.
-      measured = await measure(options).catch((error: unknown) => {
+      measured = await measure(options, answers).catch((error: unknown) => {
         options.report(error)
         return measured
       })
@@ -58,23 +63,50 @@ export async function startHealth(
         followers: options.followers(),
         auditQueued: options.auditQueued() + measured.outbox.lines,
         now: options.clock.wall(),
+        cluster: options.cluster?.(),
       }),
   }
 }
 
-async function measure({ main, audit, dataDirectory }: LeaderHealthOptions): Promise<LeaderMeasured> {
-  const answers = (database: Database): Promise<string> =>
-    database.query('SELECT 1').then(
-      () => 'ok',
-      () => 'no connection',
-    )
-  const space = await statfs(dataDirectory)
-  const mainAnswers = await answers(main)
+type Answers = () => Promise<string>
+
+/** One question at a time, however long a database takes. */
+function asker(database: Database): Answers {
+  let asked: Promise<string> | undefined
+  return () => {
+    asked ??= database
+      .query('SELECT 1')
+      .then(
+        () => 'ok',
+        () => 'no connection',
+      )
+      .finally(() => {
+        asked = undefined
+      })
+    return asked
+  }
+}
+
+/** A database that hangs is not waited for any longer. */
+const PATIENCE_MS = 1_000
+
+async function measure(
+  { main, dataDirectory, clock }: LeaderHealthOptions,
+  answers: { readonly main: Answers; readonly audit: Answers },
+): Promise<LeaderMeasured> {
+  const over = new AbortController()
+  const late = clock.sleep(PATIENCE_MS, over.signal).then(() => `no answer within ${PATIENCE_MS} ms`)
+  const [mainAnswers, auditAnswers] = await Promise.all([
+    Promise.race([answers.main(), late]),
+    Promise.race([answers.audit(), late]),
+  ])
+  over.abort()
+  const space = await spaceOf(dataDirectory)
   return {
     main: mainAnswers,
-    audit: await answers(audit),
-    freeKbytes: Math.floor((space.bavail * space.bsize) / 1024),
-    freeInodes: space.ffree,
+    audit: auditAnswers,
+    freeKbytes: space.kbytes,
+    freeInodes: space.inodes,
     // What a database that is away holds is not known.
     outbox: mainAnswers === 'ok' ? await outboxWaiting(main) : { lines: 0, oldestAt: undefined },
   }
@@ -85,16 +117,17 @@ export type LeaderFacts = LeaderMeasured & {
   readonly followers: readonly FollowerHealth[]
   readonly auditQueued: number
   readonly now: number
+  readonly cluster: ClusterFacts | undefined
 }
 
-export function leaderHealth(m: LeaderFacts): { ok: boolean; body: Json } {
+export function leaderHealth(m: LeaderFacts): Health {
   const hasSpace = m.freeKbytes > 0 && m.freeInodes > 0
   const ok = m.main === 'ok' && m.audit === 'ok' && hasSpace
   const { position, contentHash } = m.head
   const space = { kbytes: m.freeKbytes, inodes: m.freeInodes }
   const body = {
     ok,
-    degraded: false,
+    degraded: m.cluster !== undefined && shortcomings(m.cluster).length > 0,
     role: 'master',
     services: {
       possum: ok ? 'ok' : hasSpace ? 'database unavailable' : 'the disk is full',
@@ -106,19 +139,12 @@ export function leaderHealth(m: LeaderFacts): { ok: boolean; body: Json } {
       ok,
       connect: { main: m.main, audit: m.audit },
       free_space: { main: space, audit: space },
-      replication_status: { pg_stat_replication: [] },
+      replication_status: replicationStatus(m.cluster?.replication, m.cluster?.status?.next ?? null),
       logical_replication_status: { subscriptions: 'followers only', initial_replication_in_progress: false },
     },
     replication: { epoch: position.epoch, seq: position.seq, age_ms: 0, content_hash: contentHash },
     followers: m.followers.map((follower) => ({ ...follower })),
-    // Nothing takes this node's place when it is lost: said here, so that nobody believes otherwise.
-    cluster: {
-      ok: true,
-      status: 'standalone',
-      message: 'one node, no failover',
-      epoch: position.epoch,
-      members: 1,
-    },
+    cluster: m.cluster === undefined ? alone(position.epoch) : clusterHealth(m.cluster, true),
     audit: {
       ok: m.audit === 'ok',
       queued: m.auditQueued,
@@ -127,3 +153,12 @@ export function leaderHealth(m: LeaderFacts): { ok: boolean; body: Json } {
   }
   return { ok, body }
 }
+
+/** Nothing takes this node's place when it is lost: said here, so that nobody believes otherwise. */
+const alone = (epoch: number): Json => ({
+  ok: true,
+  status: 'standalone',
+  message: 'one node, no failover',
+  epoch,
+  members: 1,
+})

@@ -1,12 +1,10 @@
 // The Leader on one page, on the Postgres that it is given: the ledger, the audit, the streams to Followers, the API.
 import { join } from 'node:path'
 import { type Api, createApi } from '#shared/api/app.ts'
-import { nodeInfo } from '#shared/api/info.ts'
-import type { ApiNode } from '#shared/api/node.ts'
+import type { ApiNode, Health } from '#shared/api/node.ts'
 import { clientAddressThrough } from '#shared/authz/address.ts'
 import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
 import { DomainError } from '#shared/base/errors.ts'
-import type { Json } from '#shared/base/json.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { makeId } from '#shared/id/resource-id.ts'
@@ -16,7 +14,7 @@ import type { Ledger, ReadStore } from '#shared/ledger/store.ts'
 import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile, writePrivateFile } from '#shared/node/files.ts'
-import { keyFilesInClear, loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
+import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import type { ListenOptions } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { secretEngineAt } from '#shared/node/secret-engine.ts'
@@ -28,10 +26,12 @@ import { type Keyring, recordId } from '#shared/secret/keyring.ts'
 import { passwordsOf } from '#shared/secret/password.ts'
 import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
 import { drawApiKey } from '#shared/token/api-key.ts'
+import type { About } from './about.ts'
 import { auditRows } from './audit/query.ts'
 import { createAuditReceiver } from './audit/receiver.ts'
 import { openSinks } from './audit/sinks.ts'
 import { createAuditStore } from './audit/store.ts'
+import type { ClusterFacts } from './cluster-health.ts'
 import { startHealth } from './health.ts'
 import { connect, type Database } from './ledger/connection.ts'
 import { currentEpoch } from './ledger/epoch-guard.ts'
@@ -52,6 +52,9 @@ export type LeaderOptions = {
   readonly databaseUrl: (database: string) => string
   /** Of its leadership. Undefined: it stands alone, and the database says. */
   readonly epoch: number | undefined
+  readonly about: About
+  /** Undefined: it stands alone. */
+  readonly cluster: (() => ClusterFacts) | undefined
   readonly log: Log
 }
 
@@ -60,7 +63,7 @@ export type Leader = {
   readonly epoch: number
   readonly handle: Api['handle']
   readonly onUpgrade: NonNullable<ListenOptions['onUpgrade']>
-  readonly health: () => { readonly ok: boolean; readonly body: Json }
+  readonly health: () => Health
   /** New writes are refused, and those that are waiting are done; reads go on. */
   drain(): Promise<void>
   /** Followers go elsewhere, and what was asked is still answered. */
@@ -83,8 +86,8 @@ export async function loadLeaderKeys(settings: LeaderSettings) {
 export type LeaderKeys = Awaited<ReturnType<typeof loadLeaderKeys>>
 
 export async function openLeader(options: LeaderOptions): Promise<Leader> {
-  const { settings, databaseUrl, log } = options
-  const { apiSettings, keyring, followers, signingKey, tls } = options.keys
+  const { settings, databaseUrl, about, cluster, log } = options
+  const { apiSettings, keyring, followers, signingKey } = options.keys
   const clock = systemClock
   const tokens = await createTokens(signingKey, settings.name)
 
@@ -144,6 +147,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
     snapshots: createSnapshots(changeLog, join(settings.data_dir, 'snapshots'), randomBytes),
     clock,
     leaderUrl: urlOf(settings),
+    cluster: namesOf(cluster, settings),
     registerKeys: (follower, keys) => registerKeys(writer, follower, keys),
     report: (message) => log.info(message),
   })
@@ -169,6 +173,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
           audit_queued: received.queued(follower.name) ?? null,
         })),
       auditQueued: () => audit.queued(),
+      cluster,
       report: (error) => log.warn('the health of this node cannot be measured', errorFields(error)),
     },
     background.signal,
@@ -190,13 +195,8 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
       keyring,
       clock,
       health: health.report,
-      info: () =>
-        nodeInfo({
-          role: 'master',
-          name: settings.name,
-          settings: apiSettings,
-          unprotectedKeyFiles: keyFilesInClear(tls),
-        }),
+      info: () => about.info('master', namesOf(cluster, settings)),
+      remoteHealth: about.remoteHealth,
       signCertificate: (order) => signCertificate(order, clock.wall()),
       askEngine: secretEngineAt(settings.secret_engine_url, (message) => log.warn(message)),
       auditRows: async (filter) => {
@@ -243,6 +243,9 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
   }
 }
 
+/** It leads itself. */
+const namesOf = (cluster: (() => ClusterFacts) | undefined, { name }: LeaderSettings) =>
+  cluster && { name: cluster().cluster, leader: name }
 /** Shows nothing that the next Leader may not have (cluster 6.1). */
 const certainly = (reader: ReadStore, writer: Writer): ReadStore => ({
   async read(batch) {

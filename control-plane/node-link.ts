@@ -3,18 +3,29 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import type { Monotonic } from '#shared/base/time.ts'
+import type { Role, Stage } from './failover/types.ts'
 import type { NodeSettings } from './settings.ts'
 
 /** What `/health` and `/info` say of the cluster, as this node sees it (cluster 9). */
 export type NodeStatus = {
-  readonly phase: string
+  readonly phase: Exclude<Role['phase'], 'leading'> | Stage
   readonly epoch: number
   readonly leader: string | null
   readonly sync: string | null
+  /** Of a Leader: who becomes synchronous when the present one is lost. */
+  readonly next: string | null
   readonly members: number
+  /** The others that may take over: neither removed nor for hands only. */
+  readonly standbys: readonly string[]
+  /** This node is promoted only by hand. */
+  readonly dr: boolean
   readonly paused: boolean
   /** Why nobody is promoted. */
   readonly blocked: string | null
+  /** Why it leads no more. */
+  readonly why: string | null
+  /** When the store answered a read; of `bootClock`, so that it grows old also where the supervisor stands still. */
+  readonly storeHeardAt: Monotonic | null
 }
 
 /** From the supervisor to who answers clients. Deadlines are of `bootClock`. */

@@ -1,7 +1,9 @@
 // `holdfast leader`: a Leader that stands alone, with its own Postgres.
+import { parseRanges } from '#shared/authz/address.ts'
 import { aborted, systemClock } from '#shared/node/clock.ts'
 import { listen } from '#shared/node/listen.ts'
 import type { Log } from '#shared/node/log.ts'
+import { aboutLeader } from './about.ts'
 import { prepareDatabases } from './databases.ts'
 import { loadLeaderKeys, openLeader } from './leader.ts'
 import { findBinaries } from './postgres/binaries.ts'
@@ -11,6 +13,8 @@ import type { LeaderSettings } from './settings.ts'
 /** Serves until the signal is aborted. */
 export async function runLeader(settings: LeaderSettings, signal: AbortSignal, log: Log): Promise<void> {
   const keys = await loadLeaderKeys(settings)
+  const about = await aboutLeader(settings, keys.tls)
+  const balancers = parseRanges(settings.balancers, 'balancers')
   const postgres = createPostgres({
     dataDirectory: settings.data_dir,
     binaries: await findBinaries(settings.postgres_bin, settings.data_dir),
@@ -19,7 +23,15 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
   })
   await postgres.start()
   await prepareDatabases(postgres.url)
-  const leader = await openLeader({ settings, keys, databaseUrl: postgres.url, epoch: undefined, log })
+  const leader = await openLeader({
+    settings,
+    keys,
+    databaseUrl: postgres.url,
+    epoch: undefined,
+    about,
+    cluster: undefined,
+    log,
+  })
   const { handle, onUpgrade } = leader
   const listening = await listen({
     host: settings.host,
@@ -27,6 +39,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     handle,
     onUpgrade,
     tls: keys.tls,
+    balancers,
   })
   log.info('leading', { host: settings.host, port: listening.port, epoch: leader.epoch })
 

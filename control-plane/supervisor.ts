@@ -7,7 +7,9 @@ import { readSettingFile } from '#shared/node/files.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { createEtcdStore } from './coordination/etcd.ts'
 import { nodeOf } from './coordination/keys.ts'
+import { heeding } from './coordination/store.ts'
 import { type Doors, startDriver } from './failover/driver.ts'
+import { nextOf } from './failover/duty.ts'
 import type { Hands, PostgresProbe } from './failover/hands.ts'
 import type { Config, Node } from './failover/types.ts'
 import {
@@ -36,19 +38,22 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
     binaries: await findBinaries(settings.postgres_bin, settings.data_dir),
     address: addressOf(settings, settings.name),
     addressOf: (node) => addressOf(settings, node),
-    tls,
+    tls: { ca: settings.node_ca_file, cert: settings.node_cert_file, key: settings.node_key_file },
     clock,
     log: (message) => log.warn(message),
   })
-  const store = createEtcdStore({
-    endpoints: settings.etcd,
-    tls,
-    clusterId: settings.cluster,
-    ttlMs: config.ttlMs,
-    requestTimeoutMs: STORE_TIMEOUT_MS,
+  const store = heeding(
+    createEtcdStore({
+      endpoints: settings.etcd,
+      tls,
+      clusterId: settings.cluster,
+      ttlMs: config.ttlMs,
+      requestTimeoutMs: STORE_TIMEOUT_MS,
+      clock,
+      report: (message) => log.warn(message),
+    }),
     clock,
-    report: (message) => log.warn(message),
-  })
+  )
   await hands.start()
   const processes = startProcesses(settings, hands, clock, log)
   const disk = watchDisk(settings.data_dir, log)
@@ -59,7 +64,7 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
     clock,
     doors: { ...processes.doors, well: (probe) => disk.hasRoom() && processes.doors.well(probe) },
     changed: (node, before) => {
-      processes.tell(statusOf(node))
+      processes.tell(statusOf(node, store.heardAt()))
       if (node.role.phase !== before.role.phase) log.info('this node is', fieldsOf(node))
     },
     report: (message) => log.warn(message),
@@ -132,6 +137,7 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
   let wellAt: Monotonic | undefined
   let status: NodeStatus | undefined
   let closed = false
+  let drain: { readonly asked: Monotonic; readonly done: () => void } | undefined
 
   const watch = (): void => {
     const pids = [api.pid, hands.pid()].filter((pid) => pid !== undefined)
@@ -141,7 +147,9 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
   function startApi(): void {
     wellAt = undefined
     const started = startLinked<ToApi, FromApi>(API, (message) => {
-      if (started === api && message.kind === 'well' && message.ok) wellAt = clock.monotonic()
+      if (started !== api) return
+      if (message.kind === 'well' && message.ok) wellAt = clock.monotonic()
+      if (message.kind === 'drained' && message.asked === drain?.asked) drain.done()
     })
     api = started
     started.send({ kind: 'start', settings, databaseUrl: hands.url('DATABASE') })
@@ -183,6 +191,12 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
       open(epoch) {
         leading = { epoch, deadline: deadline! }
         api.send({ kind: 'lead', ...leading })
+      },
+      drain(asked) {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        drain = { asked, done: resolve }
+        api.send({ kind: 'drain', asked })
+        return promise
       },
       async close(why) {
         log.warn('closing', { why })
@@ -237,16 +251,24 @@ function watchDisk(folder: string, log: Log): { hasRoom(): boolean; close(): voi
   return { hasRoom: () => room, close: () => clearInterval(timer) }
 }
 
-function statusOf({ role, view, config, blocked }: Node): NodeStatus {
-  const sync = view?.sync?.standby
+export function statusOf(node: Node, storeHeardAt: Monotonic | undefined): NodeStatus {
+  const { role, view, config, blocked } = node
+  const sync = view?.sync?.standby ?? undefined
+  const next = role.phase === 'leading' ? nextOf(node, sync) : undefined
+  const others = config.members.filter(({ name }) => name !== config.node)
   return {
     phase: role.phase === 'leading' ? role.stage : role.phase,
     epoch: view?.epoch ?? 0,
     leader: view?.leader?.node ?? null,
-    sync: sync === null || sync === undefined ? null : nodeOf(sync),
+    sync: sync === undefined ? null : nodeOf(sync),
+    next: next === undefined ? null : nodeOf(next),
     members: config.members.length,
-    paused: view?.paused ?? false,
+    standbys: others.filter(({ name, dr }) => !dr && !view?.evicted.has(name)).map(({ name }) => name),
+    dr: config.members.some(({ name, dr }) => dr && name === config.node),
+    paused: view?.pause !== undefined,
     blocked: blocked ?? null,
+    why: role.phase === 'fenced' ? role.why : null,
+    storeHeardAt: storeHeardAt ?? null,
   }
 }
 

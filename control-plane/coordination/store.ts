@@ -1,6 +1,6 @@
 // What the control nodes ask of the coordination store (cluster 7.2, 7.3). Nothing here throws because the store is away:
 // not to know is an answer of its own. Every question is answered within `requestTimeoutMs`.
-import type { Monotonic } from '#shared/base/time.ts'
+import type { Clock, Monotonic } from '#shared/base/time.ts'
 import type { LeaseName, Transaction, View } from './keys.ts'
 
 /** `unknown`: it may have been done, or may still be. `refused`: it was not, and will not be. */
@@ -36,3 +36,21 @@ export interface CoordinationStore {
 }
 
 export type Watch = { close(): Promise<void> }
+
+/** The same store, which remembers when it last answered a read: counted from when it was asked. */
+export function heeding(
+  store: CoordinationStore,
+  clock: Clock,
+): CoordinationStore & { heardAt(): Monotonic | undefined } {
+  let heardAt: Monotonic | undefined
+  return {
+    ...store,
+    async read() {
+      const askedAt = clock.monotonic()
+      const view = await store.read()
+      if (view !== undefined) heardAt = askedAt
+      return view
+    },
+    heardAt: () => heardAt,
+  }
+}

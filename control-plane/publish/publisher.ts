@@ -2,7 +2,7 @@
 // that is slow reads from the stored log again and slows nobody.
 import type { Clock } from '#shared/base/time.ts'
 import { format, type Position, zero } from '#shared/ledger/position.ts'
-import type { Hello } from '#shared/replication/messages.ts'
+import type { Hello, LedCluster } from '#shared/replication/messages.ts'
 import type { Wire } from '#shared/replication/wire.ts'
 import type { ChangeLog } from '../ledger/change-log.ts'
 import { mayShow } from './release.ts'
@@ -35,6 +35,8 @@ export type PublisherOptions = {
   readonly snapshots: Snapshots
   readonly clock: Clock
   readonly leaderUrl: string | undefined
+  /** Undefined: this Leader stands alone. */
+  readonly cluster?: LedCluster | undefined
   /** Makes sure that all nodes believe the Follower's tokens. */
   readonly registerKeys: (follower: string, keys: Hello['keys']) => Promise<void>
   readonly report: (message: string) => void

@@ -2,7 +2,13 @@
 import { limits } from '#shared/base/limits.ts'
 import type { Clock } from '#shared/base/time.ts'
 import { compare, type Position } from '#shared/ledger/position.ts'
-import { decodeToLeader, encodeMessage, encodePart, type Hello } from '#shared/replication/messages.ts'
+import {
+  decodeToLeader,
+  encodeMessage,
+  encodePart,
+  type Hello,
+  type LedCluster,
+} from '#shared/replication/messages.ts'
 import { step, type Upstream, type UpstreamEffect, type UpstreamEvent } from '#shared/replication/upstream.ts'
 import type { Wire } from '#shared/replication/wire.ts'
 import type { ChangeLog, LoggedCommit } from '../ledger/change-log.ts'
@@ -26,6 +32,8 @@ export type SessionOptions = {
   readonly snapshots: Snapshots
   readonly clock: Clock
   readonly leaderUrl: string | undefined
+  /** Undefined: this Leader stands alone. */
+  readonly cluster?: LedCluster | undefined
   readonly registerKeys: (keys: Hello['keys']) => Promise<void>
   /** Incarnation of the session that has the name now. */
   readonly otherIncarnation: () => number | undefined
@@ -141,9 +149,10 @@ export class Session {
       case 'welcome': {
         const { mode, reason, head } = effect
         const leaderUrl = this.#options.leaderUrl ?? null
+        const cluster = this.#options.cluster ?? null
         const leaderTime = this.#options.clock.wall()
         return this.#wire.send(
-          encodeMessage({ type: 'welcome', position: head, mode, reason, leaderUrl, leaderTime }),
+          encodeMessage({ type: 'welcome', position: head, mode, reason, leaderUrl, cluster, leaderTime }),
         )
       }
       case 'sendSnapshot':

@@ -31,8 +31,9 @@ export async function forwardAudit(options: ForwarderOptions, signal: AbortSigna
   }
   while (!signal.aborted) {
     let status: ForwarderStatus = 'disconnected'
+    let wire: Wire | undefined
     try {
-      const wire = await options.dial('/replication/audit', signal)
+      wire = await options.dial('/replication/audit', signal)
       try {
         const refusal = await talk(options, wire, signal, onTaken)
         if (refusal !== undefined) {
@@ -48,7 +49,7 @@ export async function forwardAudit(options: ForwarderOptions, signal: AbortSigna
       reported = message
     }
     options.onStatus(status)
-    await options.clock.sleep(backoffMs(failures++, options.random()), signal)
+    await options.clock.sleep(backoffMs(failures++, wire !== undefined, options.random()), signal)
   }
 }
 

@@ -12,6 +12,7 @@ import {
   decodeToFollower,
   encodeMessage,
   type Hello,
+  type LedCluster,
   PROTOCOL,
   type StreamErrorCode,
 } from '#shared/replication/messages.ts'
@@ -23,6 +24,8 @@ import { unpackRows } from './unpack.ts'
 export type LinkStatus = {
   readonly state: 'connecting' | 'snapshot' | 'live' | 'superseded'
   readonly leaderUrl: string | undefined
+  /** What its newest Leader led; undefined when that stood alone, or none has been met. */
+  readonly cluster: LedCluster | undefined
   readonly lastError: string | undefined
   /** The copy differs from the Leader's, until a snapshot is complete. */
   readonly distrust: Distrust | undefined
@@ -78,7 +81,7 @@ export async function follow(options: LinkOptions, signal: AbortSignal): Promise
     } finally {
       wire?.close()
     }
-    await options.clock.sleep(backoffMs(failures++, options.random()), signal)
+    await options.clock.sleep(backoffMs(failures++, wire !== undefined, options.random()), signal)
   }
 }
 
@@ -87,6 +90,7 @@ class Link {
   #status: LinkStatus = {
     state: 'connecting',
     leaderUrl: undefined,
+    cluster: undefined,
     lastError: undefined,
     distrust: undefined,
   }
@@ -216,6 +220,7 @@ class Link {
         return this.status({
           state: effect.state,
           leaderUrl: effect.leader?.url ?? this.#status.leaderUrl,
+          cluster: effect.leader === undefined ? this.#status.cluster : effect.leader.cluster,
           lastError: undefined,
         })
       case 'distrust':

@@ -3,6 +3,7 @@ import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { gunzipSync } from 'node:zlib'
+import { parseRanges } from '#shared/authz/address.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { giveBackMemory, keepCompiled } from '#shared/node/after-start.ts'
@@ -37,6 +38,7 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
   const bearer = await readSettingFile('bearer_file', settings.bearer_file)
   const ca = await leaderCa(settings)
   await loadTls(settings)
+  parseRanges(settings.balancers, 'balancers')
   await mkdir(settings.data_dir, { recursive: true, mode: 0o700 })
   const signingKey = await loadSigningKey(join(settings.data_dir, 'signing-key.json'))
   const dataFile = join(settings.data_dir, 'data.db')

@@ -7,16 +7,17 @@ import { nodeInfo } from '#shared/api/info.ts'
 import type { ApiNode } from '#shared/api/node.ts'
 import { queueLostEvent } from '#shared/audit/event.ts'
 import { formatEvent } from '#shared/audit/rfc5424.ts'
-import { clientAddressThrough } from '#shared/authz/address.ts'
+import { clientAddressThrough, parseRanges } from '#shared/authz/address.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { keepCompiled } from '#shared/node/after-start.ts'
 import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
-import { keyFilesInClear, loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
+import { keyFilesInClear, loadKeyring, loadSigningKey, loadTls, shownCertificate } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
+import { createRemoteHealth } from '#shared/node/remote-health.ts'
 import { secretEngineAt } from '#shared/node/secret-engine.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
 import { notRead } from '#shared/policy/load.ts'
@@ -71,6 +72,7 @@ const store = createSnapshotStore(data, systemClock)
 let link: LinkStatus = {
   state: 'connecting',
   leaderUrl: settings.leader_url,
+  cluster: undefined,
   lastError: undefined,
   distrust: undefined,
 }
@@ -117,6 +119,11 @@ function health() {
 }
 
 const apiSettings = apiSettingsOf(settings)
+const remoteHealth = createRemoteHealth(settings.remote_health)
+const certificates =
+  tls === undefined
+    ? []
+    : [shownCertificate('client-facing', 'tls_cert_file', settings.tls_cert_file!, tls.cert)]
 const node: ApiNode = {
   role: 'follower',
   store,
@@ -139,8 +146,13 @@ const node: ApiNode = {
         role: 'follower',
         name: settings.name,
         settings: apiSettings,
+        balancers: settings.balancers,
+        origins: settings.origins,
+        certificates,
         unprotectedKeyFiles: keyFilesInClear(tls),
+        cluster: link.cluster,
       }),
+    remoteHealth,
     signCertificate: (order) => signCertificate(order, systemClock.wall()),
     askEngine: secretEngineAt(settings.secret_engine_url, (message) => log.warn(message)),
     auditRows: undefined,
@@ -158,6 +170,7 @@ const server = await listen({
   port: settings.port,
   handle: api.handle,
   tls,
+  balancers: parseRanges(settings.balancers, 'balancers'),
   shared: threads > 1,
 })
 const reclaiming = reclaimSpace(

@@ -57,11 +57,19 @@ export type SecretAnswer =
   | { readonly kind: 'made' | 'refused'; readonly text: string }
   | { readonly kind: 'failed'; readonly status: 502 | 503 | 504 }
 
+/** How a node is: `ok` decides the status, `body` says why (cluster 9). */
+export type Health = { readonly ok: boolean; readonly body: Json }
+
 /** What only a `prove` may touch. */
 export type NodeIo = {
   readonly keyring: Keyring
   readonly clock: Clock
-  readonly health: () => { readonly ok: boolean; readonly body: Json }
+  readonly health: () => Health
+  /**
+   * Of another node, as seen from here; undefined for a name that is not known. Never rejects: one that does not answer
+   * is not well. `role`: as in `/health?role=`.
+   */
+  readonly remoteHealth: (name: string, role: string | undefined) => Promise<Health | undefined>
   readonly info: () => Json
   /** PEM; undefined for a request that is malformed or not signed by its own key. */
   readonly signCertificate: (order: CertificateOrder) => Promise<string | undefined>

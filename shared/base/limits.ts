@@ -127,6 +127,15 @@ export const limits = {
   /** Requests of one thread that wait for the engine; beyond it 503. */
   secretEngineRequests: 256,
 
+  /** How long another node may take to say how it is; what it says is figures and names. After that it has not answered. */
+  remoteHealthMs: 2_000,
+  remoteHealthBytes: 1 * MiB,
+  /** Connections to the health port: a balancer has one at a time. Beyond it they are closed. */
+  healthConnections: 256,
+  /** A PROXY header with all that may follow the addresses, and how long a balancer may take to send it. */
+  proxyHeaderBytes: 2 * KiB,
+  proxyHeaderMs: 3_000,
+
   /** Access tokens that a node remembers as verified until they expire. */
   tokensRemembered: 10_000,
   /** Their texts together: a header may be thirty times as long as the token in it. */

@@ -1,8 +1,10 @@
 // Keys of a node from its files: the data key, the key pair under which it signs tokens, that of its certificate.
 import { createPrivateKey, X509Certificate } from 'node:crypto'
+import type { ShownCertificate } from '../api/info.ts'
 import { fromBase64 } from '../base/bytes.ts'
 import { DomainError } from '../base/errors.ts'
 import { randomBytes } from '../base/native-crypto.ts'
+import { secondsInstant } from '../base/time.ts'
 import { createKeyring, type Keyring } from '../secret/keyring.ts'
 import { newSigningKey, type SigningKey, signingKeyOf } from '../token/access-token.ts'
 import { readPrivateFile, readSettingFile, writePrivateFile } from './files.ts'
@@ -19,6 +21,21 @@ export async function loadKeyring(file: string): Promise<Keyring> {
   return createKeyring({ versions: new Map([[1, raw]]), current: 1 }, randomBytes)
 }
 
+const invalid = (target: string, what: string): DomainError =>
+  new DomainError('settings_invalid', `${target}: ${what}`, { target })
+
+function fromPem<T>(setting: string, file: string, make: () => T): T {
+  try {
+    return make()
+  } catch {
+    // The library's error may quote the file.
+    throw invalid(setting, `${file} cannot be read as PEM`)
+  }
+}
+
+const certificateOf = (setting: string, file: string, pem: string): X509Certificate =>
+  fromPem(setting, file, () => new X509Certificate(pem))
+
 type TlsSettings = {
   readonly tls_cert_file?: string | undefined
   readonly tls_key_file?: string | undefined
@@ -30,25 +47,31 @@ export async function loadTls({
   tls_key_file: keyFile,
 }: TlsSettings): Promise<TlsFiles | undefined> {
   if (certFile === undefined && keyFile === undefined) return undefined
-  const invalid = (target: string, what: string, cause?: unknown): DomainError =>
-    new DomainError('settings_invalid', `${target}: ${what}`, { target, cause })
   if (certFile === undefined) throw invalid('tls_cert_file', 'it must be given when tls_key_file is')
   if (keyFile === undefined) throw invalid('tls_key_file', 'it must be given when tls_cert_file is')
   const cert = await readSettingFile('tls_cert_file', certFile)
   const key = await readSettingFile('tls_key_file', keyFile)
-  const read = <T>(setting: string, file: string, make: () => T): T => {
-    try {
-      return make()
-    } catch {
-      // The library's error may quote the file.
-      throw invalid(setting, `${file} cannot be read as PEM`)
-    }
-  }
-  const certificate = read('tls_cert_file', certFile, () => new X509Certificate(cert))
-  const privateKey = read('tls_key_file', keyFile, () => createPrivateKey(key))
+  const certificate = certificateOf('tls_cert_file', certFile, cert)
+  const privateKey = fromPem('tls_key_file', keyFile, () => createPrivateKey(key))
   if (!certificate.checkPrivateKey(privateKey))
     throw invalid('tls_key_file', `${keyFile} is not the key of ${certFile}`)
   return { cert, key }
+}
+
+/** What may be said of a certificate: of the first of its file, which is the node's own. */
+export function shownCertificate(
+  use: ShownCertificate['use'],
+  setting: string,
+  file: string,
+  pem: string,
+): ShownCertificate {
+  const { subject, validToDate, fingerprint256 } = certificateOf(setting, file, pem)
+  return {
+    use,
+    subject: subject.replaceAll('\n', ', '),
+    not_after: secondsInstant(validToDate.getTime()),
+    sha256: fingerprint256.replaceAll(':', '').toLowerCase(),
+  }
 }
 
 /** Made at the first start; the private half stays in this file. */

@@ -5,9 +5,11 @@ import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Answer, RawRequest } from '../api/request.ts'
+import type { Range } from '../authz/address.ts'
 import { DomainError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { createPlainLane, type PlainLane } from './plain-lane.ts'
+import { createProxyGate, type ProxyGate } from './proxy-header.ts'
 
 export type Listening = {
   readonly port: number
@@ -28,6 +30,10 @@ export type ListenOptions = {
   readonly tls?: TlsFiles | undefined
   /** Several threads of one process may listen at the same port. */
   readonly shared?: boolean
+  /** Balancers, whose connections begin with a PROXY header. */
+  readonly balancers?: readonly Range[]
+  /** Most connections at once; beyond it they are closed. */
+  readonly connections?: number
 }
 
 export async function listen(options: ListenOptions): Promise<Listening> {
@@ -39,9 +45,11 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     requestTimeout: limits.requestMs,
     noDelay: true,
   }
+  const gate = createProxyGate(options.balancers ?? [])
+  const { peerOf } = gate
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     // `handle` answers everything; what fails here is the socket.
-    serve(options, request, response).catch(() => response.destroy())
+    serve(options, peerOf(request.socket), request, response).catch(() => response.destroy())
   }
   const server =
     tls === undefined
@@ -54,14 +62,28 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   // Of TLS the connection whose handshake is done.
   const event = tls === undefined ? 'connection' : 'secureConnection'
   const [toHttp] = server.listeners(event) as [(socket: Socket) => void]
-  const lane = createPlainLane({ handle: options.handle, handOver: (socket) => toHttp.call(server, socket) })
+  const handOver = (socket: Socket): void => toHttp.call(server, socket)
+  const lane = createPlainLane({ handle: options.handle, handOver, peerOf })
   server.removeListener(event, toHttp)
   server.on(event, lane.take)
+  if (options.balancers !== undefined && options.balancers.length > 0) putBefore(server, gate)
+  if (options.connections !== undefined) server.maxConnections = options.connections
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ host: options.host, port: options.port, reusePort: options.shared ?? false }, resolve)
   })
   return { port: (server.address() as AddressInfo).port, close: () => close(server, lane) }
+}
+
+/** Every connection passes the gate first, before TLS and HTTP. */
+function putBefore(server: Server, gate: ProxyGate): void {
+  const listeners = server.listeners('connection') as ((socket: Socket) => void)[]
+  server.removeAllListeners('connection')
+  server.on('connection', (socket: Socket) =>
+    gate.admit(socket, () => {
+      for (const listener of listeners) listener.call(server, socket)
+    }),
+  )
 }
 
 const TLS_BOUNDS = { minVersion: 'TLSv1.2', handshakeTimeout: limits.headersMs } as const
@@ -84,14 +106,15 @@ function close(server: Server, lane: PlainLane): Promise<void> {
 
 async function serve(
   options: ListenOptions,
+  peer: string,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const answer = await options.handle(rawOf(request))
+  const answer = await options.handle(rawOf(request, peer))
   send(request, response, answer)
 }
 
-function rawOf(request: IncomingMessage): RawRequest {
+function rawOf(request: IncomingMessage, peer: string): RawRequest {
   const url = request.url ?? '/'
   const question = url.indexOf('?')
   return {
@@ -100,7 +123,7 @@ function rawOf(request: IncomingMessage): RawRequest {
     query: question < 0 ? '' : url.slice(question + 1),
     header: (name) => headerText(request.headers[name]),
     body: (limitBytes) => readBody(request, limitBytes),
-    peer: request.socket.remoteAddress ?? '',
+    peer,
   }
 }
 

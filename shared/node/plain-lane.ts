@@ -20,18 +20,20 @@ export type PlainLane = {
 export type PlainLaneOptions = {
   readonly handle: (request: RawRequest) => Promise<Answer>
   readonly handOver: (socket: Socket) => void
+  /** Address of the client, which may be behind a balancer. */
+  readonly peerOf: (socket: Socket) => string
 }
 
 /** Header names are lower case. */
 export type PlainRequest = { readonly target: string; readonly fields: ReadonlyMap<string, string> }
 
-export function createPlainLane({ handle, handOver }: PlainLaneOptions): PlainLane {
+export function createPlainLane({ handle, handOver, peerOf }: PlainLaneOptions): PlainLane {
   /** Connections of this lane → whether one waits for its answer. */
   const sockets = new Map<Socket, boolean>()
   let closing = false
 
   function take(socket: Socket): void {
-    const peer = socket.remoteAddress ?? ''
+    const peer = peerOf(socket)
     const isBusy = (): boolean => sockets.get(socket) === true
 
     const onData = (chunk: Buffer): void => {

@@ -1,7 +1,7 @@
 // The engine that makes dynamic secrets, asked over HTTP (http-api 14).
 import type { SecretAnswer, SecretOrder } from '../api/node.ts'
-import { concat, fromUtf8 } from '../base/bytes.ts'
 import { limits } from '../base/limits.ts'
+import { boundedText } from './bounded-text.ts'
 
 /** `report`: for what the operator must see; it is told neither keys nor secrets. */
 export function secretEngineAt(
@@ -44,22 +44,9 @@ async function ask(
     redirect: 'error',
     signal: AbortSignal.timeout(limits.secretEngineMs),
   })
-  const text = await boundedText(response)
+  const text = await boundedText(response, limits.secretEngineBytes)
   if (text === undefined) return failed(502, 'its answer is too large, or no text')
   return { kind: response.ok ? 'made' : 'refused', text }
-}
-
-/** Undefined for what is longer than the limit, or not UTF-8. */
-async function boundedText(response: Response): Promise<string | undefined> {
-  const parts: Uint8Array[] = []
-  let length = 0
-  // Leaving the loop closes the stream.
-  for await (const part of response.body ?? []) {
-    length += part.length
-    if (length > limits.secretEngineBytes) return undefined
-    parts.push(part)
-  }
-  return fromUtf8(concat(...parts))
 }
 
 /** `fetch failed` says nothing; its cause does. */

@@ -19,7 +19,10 @@ export type SettingRow = {
 /** Where a value came from: a flag, a variable, a file, or `default`. */
 export type ShownSetting = { readonly name: string; readonly value: unknown; readonly from: string }
 export type SettingTable = Readonly<Record<string, SettingRow>>
-export type SettingsOf<T extends SettingTable> = { readonly [N in keyof T]: z.output<T[N]['form']> }
+export type SettingsOf<T extends SettingTable> = { readonly [N in keyof T]: z.output<T[N]['form']> } & {
+  /** Where each came from, for `/info`; absent where no program has read them. */
+  readonly origins?: Readonly<Record<string, string>>
+}
 
 const list = z
   .union([
@@ -48,6 +51,21 @@ const url = text.refine((given) => {
 }, 'it must be an http or https URL without a user')
 export const forms = { list, flag, count, text }
 
+export type NamedUrl = { readonly name: string; readonly url: string }
+
+/** `name=http://host:port` of other nodes. */
+const namedUrls = list.pipe(
+  z.array(z.string()).transform((entries, context): NamedUrl[] =>
+    entries.flatMap((entry) => {
+      const [, name, given] = /^([a-zA-Z0-9][\w.-]{0,99})=(\S+)$/.exec(entry) ?? []
+      if (name !== undefined && url.safeParse(given).success && new URL(given!).pathname === '/')
+        return [{ name, url: new URL(given!).origin }]
+      context.addIssue({ code: 'custom', message: `${entry} is not of the form name=http://host:port` })
+      return []
+    }),
+  ),
+)
+
 /** Of every node that serves the API. */
 export const apiTable = {
   account: { doc: 'Account of this installation', form: text.default('default'), env: ['CONJUR_ACCOUNT'] },
@@ -60,6 +78,10 @@ export const apiTable = {
     doc: 'Addresses and CIDR ranges whose X-Forwarded-For is believed; loopback always is',
     form: list.default([]),
     env: ['CONJUR_TRUSTED_PROXIES', 'TRUSTED_PROXIES'],
+  },
+  remote_health: {
+    doc: 'Other nodes whose health is told at /remote_health/NAME: name=http://host:port, separated by commas',
+    form: namedUrls.default([]),
   },
   user_authorization_token_ttl: {
     doc: 'Life of users’ access tokens, seconds',
@@ -129,6 +151,10 @@ export const apiTable = {
 
 /** What a node listens with, beside host and port. TLS: both files or neither. */
 export const doorTable = {
+  balancers: {
+    doc: 'Addresses and CIDR ranges of balancers: each of their connections begins with a PROXY header, version 2',
+    form: list.default([]),
+  },
   tls_cert_file: {
     doc: 'File with the certificate clients see, and those above it, PEM; with it the node speaks HTTPS only',
     form: text.optional(),
@@ -184,6 +210,12 @@ export function showSettings(table: SettingTable, sources: Sources): ShownSettin
     from: from === NOT_GIVEN ? 'default' : from,
   }))
 }
+
+/** Of settings with their values: which source each came from, without the name of the file. Throws as `readSettings` does. */
+export const originsOf = (table: SettingTable, sources: Sources): Record<string, string> =>
+  Object.fromEntries(
+    showSettings(table, sources).map(({ name, from }) => [name, from === sources.file ? 'file' : from]),
+  )
 
 const NOT_GIVEN = 'not given'
 

@@ -1,7 +1,7 @@
 // The Follower's side of the change stream, pure: in which order a Leader may say what, and what becomes of it.
 import { type Change, type Commit, fromWire } from '../ledger/change.ts'
 import { format, type Position } from '../ledger/position.ts'
-import type { SnapshotHeader, StreamErrorCode, ToFollower } from './messages.ts'
+import type { LedCluster, SnapshotHeader, StreamErrorCode, ToFollower } from './messages.ts'
 
 type Staged = { readonly id: string; readonly nextChunk: number }
 
@@ -59,7 +59,11 @@ export type DownstreamEffect =
 export type Distrust = Extract<StreamErrorCode, 'HASH_MISMATCH' | 'POSITION_AHEAD'>
 
 /** `time`: its wall time as it greeted. */
-export type Greeted = { readonly url: string | undefined; readonly time: number }
+export type Greeted = {
+  readonly url: string | undefined
+  readonly cluster: LedCluster | undefined
+  readonly time: number
+}
 
 type Step = readonly [Downstream, readonly DownstreamEffect[]]
 
@@ -163,7 +167,11 @@ function mismatched(_state: Downstream, { message }: Of<'mismatched'>): Step {
 function welcomed({ held, resumable, staged }: In<'greeting'>, message: Of<'welcome'>): Step {
   const { position, mode, reason } = message
   if (held !== undefined && position.epoch < held.epoch) return stale(position, held)
-  const leader = { url: message.leaderUrl ?? undefined, time: message.leaderTime }
+  const leader = {
+    url: message.leaderUrl ?? undefined,
+    cluster: message.cluster ?? undefined,
+    time: message.leaderTime,
+  }
   const begun: DownstreamEffect = { kind: 'state', state: mode, leader }
   if (mode === 'snapshot') {
     return [

@@ -61,6 +61,8 @@ const toFollower = z.discriminatedUnion('type', [
     /** Why a snapshot is sent although the Follower held something. */
     reason: z.enum(errorCodes).nullable(),
     leaderUrl: z.string().nullable(),
+    /** Of what it leads; a Leader that stands alone says nothing. */
+    cluster: z.object({ name, leader: name }).nullish(),
     /** Leader's wall time as it sends this: the age of data is counted on two clocks. */
     leaderTime: z.number(),
   }),
@@ -85,6 +87,8 @@ const toFollower = z.discriminatedUnion('type', [
 export type ToLeader = z.infer<typeof toLeader>
 export type ToFollower = z.infer<typeof toFollower>
 export type Hello = Extract<ToLeader, { type: 'hello' }>
+/** A cluster and who leads it, by name. */
+export type LedCluster = NonNullable<Extract<ToFollower, { type: 'welcome' }>['cluster']>
 export type SnapshotHeader = z.infer<typeof snapshotHeader>
 
 export const encodeMessage = (message: ToLeader | ToFollower | AuditToLeader | AuditToFollower): Uint8Array =>

@@ -1,12 +1,12 @@
 // A real etcd for tests, which only those with a certificate reach. Its members can be killed, stopped and started again.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { type Certificates, certificatesFor } from './certificates.ts'
 import { freePorts } from './nodes.ts'
+import { findProgram, listens } from './programs.ts'
 
 export type Etcd = {
   readonly port: number
@@ -20,21 +20,7 @@ export type Etcd = {
 }
 
 /** `HOLDFAST_ETCD`, or what is on the path; undefined: there is none. */
-export function findEtcd(): string | undefined {
-  const named = process.env.HOLDFAST_ETCD
-  if (named !== undefined) return named
-  return (process.env.PATH ?? '')
-    .split(delimiter)
-    .map((folder) => join(folder, 'etcd'))
-    .find((file) => {
-      try {
-        accessSync(file, constants.X_OK)
-        return true
-      } catch {
-        return false
-      }
-    })
-}
+export const findEtcd = (): string | undefined => findProgram('etcd', process.env.HOLDFAST_ETCD)
 
 /** A store of one member. */
 export const startEtcd = async (binary: string): Promise<Etcd> =>
@@ -96,6 +82,7 @@ function memberOf(binary: string, args: readonly string[], port: number, folder:
     }
     started.stdout.on('data', keep)
     started.stderr.on('data', keep)
+    // It opens its port only when it can answer.
     while (!(await listens(port)))
       if (started.exitCode !== null) throw new Error(`etcd ended with ${started.exitCode}: ${log}`)
   }
@@ -117,18 +104,5 @@ function memberOf(binary: string, args: readonly string[], port: number, folder:
       process.removeListener('exit', die)
       rmSync(folder, { recursive: true, force: true })
     },
-  }
-}
-
-/** etcd opens its port only when it can answer. */
-async function listens(port: number): Promise<boolean> {
-  const socket = connect(port, '127.0.0.1')
-  try {
-    await once(socket, 'connect')
-    return true
-  } catch {
-    return false
-  } finally {
-    socket.destroy()
   }
 }

@@ -8,6 +8,7 @@ import { randomBytes } from '#shared/base/native-crypto.ts'
 import { writePrivateFile } from '#shared/node/files.ts'
 import { createLog } from '#shared/node/log.ts'
 import {
+  originsOf,
   readSettings,
   type SettingsOf,
   type SettingTable,
@@ -43,7 +44,7 @@ type NodeFlags = Readonly<Record<string, string | undefined>> & {
 /** The settings of a node, or nothing when they were only to be shown. */
 function settingsFor<T extends SettingTable>(table: T, flags: NodeFlags): SettingsOf<T> | undefined {
   const sources = sourcesOf(table, flags)
-  if (!flags.printSettings) return readSettings(table, sources)
+  if (!flags.printSettings) return { ...readSettings(table, sources), origins: originsOf(table, sources) }
   const shown = showSettings(table, sources)
   const words = shown.map(({ name, value, from }) => `${name} = ${JSON.stringify(value)}  (${from})`)
   print(flags.json ?? false, shown, words.join('\n'))

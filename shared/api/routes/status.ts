@@ -1,14 +1,16 @@
 // What a node says of itself and of its caller (http-api 7, cluster 9, 10).
 import { whoamiEvent } from '../../audit/event.ts'
-import { isObject } from '../../base/json.ts'
+import { isObject, type Json } from '../../base/json.ts'
 import { jsonInstant } from '../../base/time.ts'
 import { loginOfRole } from '../../id/login.ts'
 import { accountOf } from '../../id/resource-id.ts'
 import { configuredQuery } from '../../ledger/reads/authenticator.ts'
 import { actorOf } from '../actor.ts'
 import { API_VERSION, installedAuthenticators } from '../info.ts'
-import { answer, json } from '../outcome.ts'
-import { textOf } from '../request.ts'
+import type { Health } from '../node.ts'
+import { answer, json, type Outcome } from '../outcome.ts'
+import { problems } from '../problems.ts'
+import { type Query, textOf } from '../request.ts'
 import { type AnyRoute, route } from '../route.ts'
 
 const index = route({
@@ -48,31 +50,72 @@ const info = route({
   decide: (_facts, _input, _context, report) => answer(200, json(report)),
 })
 
+/** `role` in the words of the wire. */
+type HealthAsked = { readonly maxAgeMs: number | undefined; readonly role: string | undefined }
+
+export function healthAsked(query: Query): HealthAsked {
+  const maxAge = textOf(query, 'max_age_ms')
+  const role = textOf(query, 'role')
+  return {
+    maxAgeMs: maxAge !== undefined && /^\d{1,15}$/.test(maxAge) ? Number(maxAge) : undefined,
+    role: role === 'leader' ? 'master' : role,
+  }
+}
+
+/** A Standby is well only for those who ask for one: balancers are to keep away from it (cluster 9). */
+export function healthOutcome({ ok, body }: Health, { maxAgeMs, role }: HealthAsked): Outcome {
+  const said = isObject(body) ? body : {}
+  const replication = isObject(said.replication) ? said.replication : {}
+  const tooOld =
+    maxAgeMs !== undefined && typeof replication.age_ms === 'number' && replication.age_ms > maxAgeMs
+  const meant = role === undefined ? said.role !== 'standby' : said.role === role
+  const well = ok && meant && !tooOld
+  return answer(well ? 200 : 502, json({ ...(said as { [key: string]: Json }), ok: well }), {
+    headers: well ? { 'Conjur-Health': 'OK' } : {},
+  })
+}
+
+export const remoteOutcome = (name: string, health: Health | undefined): Outcome =>
+  health === undefined
+    ? problems.notFound(`no node "${name}" is known here`)
+    : answer(health.ok ? 200 : 502, json(health.body))
+
+const role = 'Well only as one of these: master, standby, follower'
+
 const health = route({
   id: 'health',
   method: 'GET',
   path: '/health',
   docs: {
     does: 'Whether this node is well',
-    query: { max_age_ms: 'Unhealthy when its data is older' },
+    query: { max_age_ms: 'Unhealthy when its data is older', role },
     gives: 'json',
     answers: [200, 502],
   },
   access: 'open',
   effect: 'read',
-  input: ({ query }) => {
-    const maxAge = textOf(query, 'max_age_ms')
-    return { maxAgeMs: maxAge !== undefined && /^\d{1,15}$/.test(maxAge) ? Number(maxAge) : undefined }
-  },
+  input: ({ query }) => healthAsked(query),
   facts: () => ({}),
   prove: async (_facts, _input, io) => io.health(),
-  decide(_facts, { maxAgeMs }, _context, { ok, body }) {
-    const replication = isObject(body) && isObject(body.replication) ? body.replication : {}
-    const tooOld =
-      maxAgeMs !== undefined && typeof replication.age_ms === 'number' && replication.age_ms > maxAgeMs
-    const well = ok && !tooOld
-    return answer(well ? 200 : 502, json(body), well ? { headers: { 'Conjur-Health': 'OK' } } : {})
+  decide: (_facts, asked, _context, report) => healthOutcome(report, asked),
+})
+
+const remoteHealth = route({
+  id: 'remoteHealth',
+  method: 'GET',
+  path: '/remote_health/:host',
+  docs: {
+    does: 'Whether another node is well, as seen from this one',
+    query: { role },
+    gives: 'json',
+    answers: [200, 404, 502],
   },
+  access: 'open',
+  effect: 'read',
+  input: ({ params, query }) => ({ name: params.host!, role: healthAsked(query).role }),
+  facts: () => ({}),
+  prove: (_facts, { name, role }, io) => io.remoteHealth(name, role),
+  decide: (_facts, { name }, _context, report) => remoteOutcome(name, report),
 })
 
 const whoami = route({
@@ -119,4 +162,7 @@ const authenticators = route({
   },
 })
 
-export const statusRoutes: readonly AnyRoute[] = [index, info, health, whoami, authenticators]
+/** What every node answers, also one that serves nothing else. */
+export const nodeRoutes: readonly AnyRoute[] = [info, health, remoteHealth]
+
+export const statusRoutes: readonly AnyRoute[] = [index, ...nodeRoutes, whoami, authenticators]

@@ -23,6 +23,7 @@ const well: LeaderFacts = {
   ],
   auditQueued: 5,
   now: 1_000,
+  cluster: undefined,
 }
 
 test('has the names of the reference', () => {

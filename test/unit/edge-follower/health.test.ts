@@ -4,7 +4,13 @@ import { type FollowerMeasured, followerHealth } from '#edge-follower/health.ts'
 import type { LinkStatus } from '#edge-follower/link/link.ts'
 import { wall } from '#shared/base/time.ts'
 
-const live: LinkStatus = { state: 'live', leaderUrl: 'http://l', lastError: undefined, distrust: undefined }
+const live: LinkStatus = {
+  state: 'live',
+  leaderUrl: 'http://l',
+  cluster: undefined,
+  lastError: undefined,
+  distrust: undefined,
+}
 const well: FollowerMeasured = {
   name: 'edge-1',
   state: {

@@ -1,0 +1,68 @@
+// What a control node says of itself beside its health, and of its neighbours: the same whether it leads or not (cluster 9, 10).
+import { type ClusterNames, nodeInfo } from '#shared/api/info.ts'
+import type { NodeIo } from '#shared/api/node.ts'
+import type { Json } from '#shared/base/json.ts'
+import { readSettingFile } from '#shared/node/files.ts'
+import { keyFilesInClear, shownCertificate } from '#shared/node/keys.ts'
+import type { TlsFiles } from '#shared/node/listen.ts'
+import { createRemoteHealth } from '#shared/node/remote-health.ts'
+import { apiSettingsOf, type NamedUrl } from '#shared/node/settings.ts'
+import type { LeaderSettings, NodeSettings } from './settings.ts'
+
+export type About = {
+  readonly info: (role: 'master' | 'standby', cluster?: ClusterNames) => Json
+  readonly remoteHealth: NodeIo['remoteHealth']
+}
+
+/** Of a Leader that stands alone. Throws `settings_invalid`. */
+export const aboutLeader = (settings: LeaderSettings, tls: TlsFiles | undefined): Promise<About> =>
+  aboutNode(settings, tls, settings.remote_health, undefined)
+
+/** Of a node in a cluster. Throws `settings_invalid`. */
+export const aboutClusterNode = (settings: NodeSettings, tls: TlsFiles | undefined): Promise<About> =>
+  aboutNode(settings, tls, [...neighbours(settings), ...settings.remote_health], settings.node_cert_file)
+
+async function aboutNode(
+  settings: LeaderSettings,
+  tls: TlsFiles | undefined,
+  others: readonly NamedUrl[],
+  nodeCertFile: string | undefined,
+): Promise<About> {
+  const apiSettings = apiSettingsOf(settings)
+  const files = [
+    { use: 'client-facing', setting: 'tls_cert_file', file: settings.tls_cert_file },
+    { use: 'internal', setting: 'node_cert_file', file: nodeCertFile },
+  ] as const
+  const certificates = await Promise.all(
+    files.flatMap(({ use, setting, file }) =>
+      file === undefined
+        ? []
+        : [readSettingFile(setting, file).then((pem) => shownCertificate(use, setting, file, pem))],
+    ),
+  )
+  return {
+    info: (role, cluster) =>
+      nodeInfo({
+        role,
+        name: settings.name,
+        settings: apiSettings,
+        balancers: settings.balancers,
+        origins: settings.origins,
+        certificates,
+        unprotectedKeyFiles: keyFilesInClear(tls) + (nodeCertFile === undefined ? 0 : 1),
+        cluster,
+      }),
+    remoteHealth: createRemoteHealth(others),
+  }
+}
+
+/** The control nodes, at the host of their Postgres and the health port of this node; another place is a setting. */
+function neighbours({ nodes, name: own, health_port }: NodeSettings): NamedUrl[] {
+  if (health_port === 0) return []
+  return nodes
+    .filter(({ name }) => name !== own)
+    .map(({ name, host }) => ({
+      name,
+      url: `http://${host.includes(':') ? `[${host}]` : host}:${health_port}`,
+    }))
+}
