@@ -30,13 +30,12 @@ import type { About } from './about.ts'
 import { auditRows } from './audit/query.ts'
 import { createAuditReceiver } from './audit/receiver.ts'
 import { openSinks } from './audit/sinks.ts'
-import { auditMigrations, createAuditStore } from './audit/store.ts'
+import { createAuditStore } from './audit/store.ts'
 import type { ClusterFacts } from './cluster-health.ts'
 import { startHealth } from './health.ts'
 import { connect, type Database } from './ledger/connection.ts'
 import { currentEpoch } from './ledger/epoch-guard.ts'
 import { createChangeLog, createOutbox } from './ledger/log.ts'
-import { ledgerMigrations, migrate } from './ledger/migrate.ts'
 import { createReader } from './ledger/reader.ts'
 import { createReceipts } from './ledger/receipt.ts'
 import { createWriter, type Writer } from './ledger/writer.ts'
@@ -49,7 +48,7 @@ import type { LeaderSettings } from './settings.ts'
 export type LeaderOptions = {
   readonly settings: LeaderSettings
   readonly keys: LeaderKeys
-  /** Connection URL of a database of its Postgres. */
+  /** Connection URL of a database of its Postgres; they are there, with this program's schema. */
   readonly databaseUrl: (database: string) => string
   /** Of its leadership. Undefined: it stands alone, and the database says. */
   readonly epoch: number | undefined
@@ -95,8 +94,6 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
   await writePrivateFile(join(settings.data_dir, 'postgres.url'), `${databaseUrl('main')}\n`)
   const main = connect(databaseUrl('main'))
   const auditDatabase = connect(databaseUrl('audit'))
-  await migrate(main, ledgerMigrations)
-  await migrate(auditDatabase, auditMigrations)
 
   const epoch = options.epoch ?? (await currentEpoch(main, settings.name, clock.wall()))
   const writer = await createWriter({ database: main, epoch, clock })

@@ -19,7 +19,7 @@ export function statusOf(node: Node, storeHeardAt: Monotonic | undefined): NodeS
     members: config.members.length,
     standbys: others.filter(({ name, dr }) => !dr && !view?.evicted.has(name)).map(({ name }) => name),
     dr: config.members.some(({ name, dr }) => dr && name === config.node),
-    paused: view?.paused ?? false,
+    paused: view?.pause !== undefined,
     blocked: blocked ?? null,
     why: role.phase === 'fenced' ? role.why : null,
     storeHeardAt: storeHeardAt ?? null,

@@ -4,9 +4,8 @@ import { aborted, systemClock } from '#shared/node/clock.ts'
 import { listen } from '#shared/node/listen.ts'
 import type { Log } from '#shared/node/log.ts'
 import { aboutLeader } from './about.ts'
+import { prepareDatabases } from './databases.ts'
 import { loadLeaderKeys, openLeader } from './leader.ts'
-import { connect } from './ledger/connection.ts'
-import { createDatabases } from './ledger/migrate.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createPostgres } from './postgres/server.ts'
 import type { LeaderSettings } from './settings.ts'
@@ -23,9 +22,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     log: (message) => log.warn(message),
   })
   await postgres.start()
-  const server = connect(postgres.url('postgres'), 1)
-  await createDatabases(server, ['main', 'audit'])
-  await server.close()
+  await prepareDatabases(postgres.url)
   const leader = await openLeader({
     settings,
     keys,

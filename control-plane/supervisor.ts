@@ -37,7 +37,7 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
     binaries: await findBinaries(settings.postgres_bin, settings.data_dir),
     address: addressOf(settings, settings.name),
     addressOf: (node) => addressOf(settings, node),
-    tls,
+    tls: { ca: settings.node_ca_file, cert: settings.node_cert_file, key: settings.node_key_file },
     clock,
     log: (message) => log.warn(message),
   })
@@ -136,6 +136,7 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
   let wellAt: Monotonic | undefined
   let status: NodeStatus | undefined
   let closed = false
+  let drain: { readonly asked: Monotonic; readonly done: () => void } | undefined
 
   const watch = (): void => {
     const pids = [api.pid, hands.pid()].filter((pid) => pid !== undefined)
@@ -145,7 +146,9 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
   function startApi(): void {
     wellAt = undefined
     const started = startLinked<ToApi, FromApi>(API, (message) => {
-      if (started === api && message.kind === 'well' && message.ok) wellAt = clock.monotonic()
+      if (started !== api) return
+      if (message.kind === 'well' && message.ok) wellAt = clock.monotonic()
+      if (message.kind === 'drained' && message.asked === drain?.asked) drain.done()
     })
     api = started
     started.send({ kind: 'start', settings, databaseUrl: hands.url('DATABASE') })
@@ -187,6 +190,12 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
       open(epoch) {
         leading = { epoch, deadline: deadline! }
         api.send({ kind: 'lead', ...leading })
+      },
+      drain(asked) {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        drain = { asked, done: resolve }
+        api.send({ kind: 'drain', asked })
+        return promise
       },
       async close(why) {
         log.warn('closing', { why })

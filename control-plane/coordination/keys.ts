@@ -1,5 +1,17 @@
 // What the control nodes agree on, as keys of the coordination store: their forms, the view that is read from them, and
 // every transaction there is (cluster 7.2). The store decides by these conditions and by nothing else.
+import type {
+  Appointment,
+  Eviction,
+  FailoverRecord,
+  Fork,
+  How,
+  MemberState,
+  Order,
+  Pause,
+  Switched,
+  Switchover,
+} from './orders.ts'
 
 /** Bytes of write-ahead log. */
 export type Lsn = number
@@ -13,6 +25,8 @@ export type Copy = string
 export const copyOf = (node: string, disk: string): Copy => `${node}#${disk}`
 
 export const nodeOf = (copy: Copy): string => copy.slice(0, copy.lastIndexOf('#'))
+
+export const diskOf = (copy: Copy): string => copy.slice(copy.lastIndexOf('#') + 1)
 
 /** Who leads, bound to his lease. */
 export type Leadership = {
@@ -51,10 +65,17 @@ export type Promotion = Reason & {
 }
 
 /**
- * Who led in an epoch; `timeline` 0 until it is known. Never changed afterwards, and never removed. `above`: the timeline
- * is the next one, if it was begun: known before anybody could begin it.
+ * Who led in an epoch; `timeline` 0 and no `fork` until they are known. Never removed; the record is added when it opens.
+ * `above`: the timeline is the next one, if it was begun: known before anybody could begin it.
  */
-export type Reign = Reason & { readonly node: string; readonly timeline: number; readonly above: number }
+export type Reign = Reason & {
+  readonly node: string
+  readonly how: How
+  readonly timeline: number
+  readonly above: number
+  readonly fork?: Fork
+  readonly record?: FailoverRecord
+}
 
 /** Everything under the cluster's prefix, as of one revision. */
 export type View = {
@@ -65,11 +86,14 @@ export type View = {
   readonly sync: SyncDuty | undefined
   readonly promotion: Promotion | undefined
   readonly candidates: ReadonlyMap<string, Candidate>
-  readonly evicted: ReadonlySet<string>
+  readonly evicted: ReadonlyMap<string, Eviction>
   readonly reigns: ReadonlyMap<number, Reign>
-  /** Nodes whose lease is alive. */
-  readonly present: ReadonlySet<string>
-  readonly paused: boolean
+  /** Nodes whose lease is alive, and what they say of themselves. */
+  readonly present: ReadonlyMap<string, MemberState>
+  readonly pause: Pause | undefined
+  readonly switchover: Switchover | undefined
+  readonly switched: Switched | undefined
+  readonly appointment: Appointment | undefined
 }
 
 export type Entry = { readonly key: string; readonly value: string }
@@ -79,7 +103,10 @@ const keys = {
   leader: 'leader',
   sync: 'sync',
   promotion: 'promotion',
-  paused: 'paused',
+  pause: 'pause',
+  switchover: 'switchover',
+  switched: 'switched',
+  appointment: 'appointment',
   candidate: (node: string): string => `candidates/${node}`,
   evicted: (node: string): string => `evicted/${node}`,
   reign: (epoch: number): string => `history/${epoch}`,
@@ -103,10 +130,13 @@ export function viewOf(entries: Iterable<Entry>, revision: number): View {
     sync: one(keys.sync),
     promotion: one(keys.promotion),
     candidates: new Map(below<Candidate>('candidates/')),
-    evicted: new Set(below('evicted/').map(([node]) => node)),
+    evicted: new Map(below<Eviction>('evicted/')),
     reigns: new Map(below<Reign>('history/').map(([epoch, reign]) => [Number(epoch), reign])),
-    present: new Set(below('members/').map(([node]) => node)),
-    paused: held.has(keys.paused),
+    present: new Map(below<MemberState>('members/')),
+    pause: one(keys.pause),
+    switchover: one(keys.switchover),
+    switched: one(keys.switched),
+    appointment: one(keys.appointment),
   }
 }
 
@@ -149,6 +179,36 @@ const promotionOf = (node: string, disk: string, nextEpoch: number, reason: Reas
   possibleLoss: reason.possibleLoss,
 })
 
+/** What keeps others from leading, as it was seen by who goes on all the same because it is over. */
+export type Heeded = Pick<View, 'pause' | 'appointment'>
+
+const nothing: Heeded = { pause: undefined, appointment: undefined }
+const asSeen = (key: string, value: unknown): Condition =>
+  value === undefined ? absent(key) : is(key, value)
+const heeds = ({ pause, appointment }: Heeded): readonly Condition[] => [
+  asSeen(keys.pause, pause),
+  asSeen(keys.appointment, appointment),
+]
+
+/** What every way to the leadership writes. `old`: who led before, out until an operator lets it in or it can prove itself. */
+const taken = (
+  leader: Leadership,
+  sync: SyncDuty,
+  old: string | undefined,
+  reign: Reign,
+): readonly Write[] => [
+  put(keys.epoch, leader.epoch),
+  put(keys.leader, leader, 'leader'),
+  put(keys.sync, sync),
+  put(keys.reign(leader.epoch), reign),
+  { op: 'delete', key: keys.promotion },
+  { op: 'delete', key: keys.appointment },
+  { op: 'delete', key: keys.candidate(leader.node) },
+  ...(old === undefined || old === leader.node ? [] : [put(keys.evicted(old), evictedIn(leader.epoch))]),
+]
+
+const evictedIn = (epoch: number): Eviction => ({ epoch })
+
 export const transactions = {
   /** Shows that the node is there; an evicted one is not let in. */
   attend: (node: string): Transaction => ({
@@ -175,7 +235,7 @@ export const transactions = {
    * one chose by the duty as it is; and it was chosen for what it has, not for what it had when it stood before. It goes
    * with the node's lease: a node that dies here blocks nobody for long.
    */
-  lock: (node: string, candidate: Candidate, reason: Reason): Transaction => ({
+  lock: (node: string, candidate: Candidate, reason: Reason, heeded: Heeded = nothing): Transaction => ({
     name: 'lock',
     when: [
       absent(keys.leader),
@@ -183,6 +243,7 @@ export const transactions = {
       absent(keys.evicted(node)),
       epochIs(candidate.epochSeen),
       is(keys.candidate(node), candidate),
+      ...heeds(heeded),
     ],
     writes: [put(keys.promotion, promotionOf(node, candidate.disk, candidate.epochSeen + 1, reason), 'node')],
   }),
@@ -194,23 +255,43 @@ export const transactions = {
     writes: [{ op: 'delete', key: keys.promotion }],
   }),
 
-  /** The leadership itself. `old`: who led before, out from here on until an operator lets it in again. */
-  take: (leader: Leadership, sync: SyncDuty, old: string | undefined, reign: Reign): Transaction => ({
+  /** The leadership itself, by the lock. It is under a lease granted for it. */
+  take: (
+    leader: Leadership,
+    sync: SyncDuty,
+    old: string | undefined,
+    reign: Reign,
+    heeded: Heeded = nothing,
+  ): Transaction => ({
     name: 'take',
     when: [
       is(keys.promotion, promotionOf(leader.node, leader.disk, leader.epoch, reign)),
       absent(keys.leader),
       absent(keys.evicted(leader.node)),
       epochIs(leader.epoch - 1),
+      ...heeds(heeded),
+    ],
+    writes: taken(leader, sync, old, reign),
+  }),
+
+  /** The leadership by an appointment: also under a lease granted for it, so it goes by the same name. */
+  accept: (
+    leader: Leadership,
+    sync: SyncDuty,
+    old: string | undefined,
+    reign: Reign,
+    appointment: Appointment,
+  ): Transaction => ({
+    name: 'take',
+    when: [
+      is(keys.appointment, appointment),
+      absent(keys.leader),
+      absent(keys.evicted(leader.node)),
+      epochIs(leader.epoch - 1),
     ],
     writes: [
-      put(keys.epoch, leader.epoch),
-      put(keys.leader, leader, 'leader'),
-      put(keys.sync, sync),
-      put(keys.reign(leader.epoch), reign),
-      { op: 'delete', key: keys.promotion },
-      { op: 'delete', key: keys.candidate(leader.node) },
-      ...(old === undefined || old === leader.node ? [] : [put(keys.evicted(old), { epoch: leader.epoch })]),
+      ...taken(leader, sync, old, reign),
+      ...(appointment.how === 'switchover' ? over(appointment.order, true, reign.because) : []),
     ],
   }),
 
@@ -231,4 +312,136 @@ export const transactions = {
     done: is(keys.sync, sync),
     writes: [put(keys.sync, sync)],
   }),
+
+  /** The permanent record, when the Leader serves. */
+  complete: (leader: Leadership, reign: Reign): Transaction => ({
+    name: 'complete',
+    when: [is(keys.leader, leader)],
+    writes: [put(keys.reign(leader.epoch), reign)],
+  }),
+
+  /** The leadership is given back, so that nobody waits for its lease: only by who has closed. */
+  resign: (leader: Leadership): Transaction => ({
+    name: 'resign',
+    when: [is(keys.leader, leader)],
+    writes: [{ op: 'delete', key: keys.leader }],
+  }),
+
+  /** An operator's order to the Leader; one at a time, and only the Leader ends it. */
+  order: (order: Switchover): Transaction => ({
+    name: 'order',
+    when: [absent(keys.switchover), epochIs(order.epoch)],
+    done: is(keys.switchover, order),
+    writes: [put(keys.switchover, order)],
+  }),
+
+  /**
+   * To one that holds the sync duty with this very copy: only by who has closed. It goes with the lease of who gives, so
+   * that an election follows when both end.
+   */
+  handOver: (
+    leader: Leadership,
+    sync: SyncDuty,
+    order: Switchover,
+    appointment: Appointment,
+  ): Transaction => ({
+    name: 'handOver',
+    when: [is(keys.leader, leader), is(keys.sync, sync), is(keys.switchover, order)],
+    done: is(keys.appointment, appointment),
+    writes: [{ op: 'delete', key: keys.leader }, put(keys.appointment, appointment, 'leader')],
+  }),
+
+  /** The Leader goes on in its epoch, because nobody took what it gave. A `handOver` that comes later finds no order. */
+  reclaim: (leader: Leadership, appointment: Appointment, because: string): Transaction => ({
+    name: 'reclaim',
+    when: [is(keys.appointment, appointment), absent(keys.leader)],
+    done: is(keys.leader, leader),
+    writes: [
+      put(keys.leader, leader, 'leader'),
+      { op: 'delete', key: keys.appointment },
+      ...over(appointment.order, false, because),
+    ],
+  }),
+
+  /** The Leader does not hand over, and goes on. */
+  abandon: (leader: Leadership, order: Switchover, because: string): Transaction => ({
+    name: 'abandon',
+    when: [is(keys.leader, leader), is(keys.switchover, order)],
+    done: is(keys.switched, switchedOf(order, false, because)),
+    writes: over(order, false, because),
+  }),
+
+  pause: (pause: Pause): Transaction => ({ name: 'pause', when: [], writes: [put(keys.pause, pause)] }),
+
+  resume: (): Transaction => ({
+    name: 'resume',
+    when: [],
+    writes: [{ op: 'delete', key: keys.pause }],
+  }),
+
+  /** By an operator: who may take the leadership of a paused cluster without a Leader. In place of `before`. */
+  appoint: (appointment: Appointment, pause: Pause, before: Appointment | undefined): Transaction => ({
+    name: 'appoint',
+    when: [
+      absent(keys.leader),
+      is(keys.pause, pause),
+      epochIs(appointment.nextEpoch - 1),
+      asSeen(keys.appointment, before),
+    ],
+    done: is(keys.appointment, appointment),
+    writes: [put(keys.appointment, appointment)],
+  }),
+
+  /** By an operator, into a store that is new: the cluster goes on with one node, and all others are out (cluster 8). */
+  recover: (
+    appointment: Appointment,
+    sync: SyncDuty,
+    reign: Reign,
+    others: readonly string[],
+  ): Transaction => ({
+    name: 'recover',
+    when: [absent(keys.epoch), absent(keys.leader)],
+    done: is(keys.appointment, appointment),
+    writes: [
+      put(keys.epoch, sync.epoch),
+      put(keys.sync, sync),
+      put(keys.reign(sync.epoch), reign),
+      put(keys.appointment, appointment),
+      ...others.map((node) => put(keys.evicted(node), evictedIn(sync.epoch))),
+    ],
+  }),
+
+  /** By an operator. `eviction`: the very one that he means. */
+  readmit: (node: string, eviction: Eviction): Transaction => ({
+    name: 'readmit',
+    when: [is(keys.evicted(node), eviction)],
+    writes: [{ op: 'delete', key: keys.evicted(node) }],
+  }),
+
+  /** By the node itself, which holds nothing that this Leader has not: it was out for all of what it is judged by. */
+  rejoin: (node: string, eviction: Eviction, leader: Leadership): Transaction => ({
+    name: 'rejoin',
+    when: [is(keys.evicted(node), eviction), is(keys.leader, leader)],
+    writes: [{ op: 'delete', key: keys.evicted(node) }],
+  }),
+
+  /** Why it stays out, for `cluster status`. */
+  report: (node: string, eviction: Eviction, reason: string): Transaction => ({
+    name: 'report',
+    when: [is(keys.evicted(node), eviction)],
+    writes: [put(keys.present(node), stateOf(reason), 'node')],
+  }),
 } as const
+
+const stateOf = (reason: string): MemberState => ({ state: 'evicted', reason })
+
+const switchedOf = ({ id, by, why, drill }: Order, done: boolean, because: string): Switched => ({
+  order: { id, by, why, drill },
+  done,
+  because,
+})
+
+const over = (order: Order, done: boolean, because: string): readonly Write[] => [
+  { op: 'delete', key: keys.switchover },
+  put(keys.switched, switchedOf(order, done, because)),
+]

@@ -12,6 +12,8 @@ export type Doors = {
   /** Told to whoever answers clients, and to the watchdog. */
   setDeadline(deadline: Monotonic): void
   open(epoch: number): void
+  /** No new writes. Resolves when none is in flight. */
+  drain(asked: Monotonic): Promise<void>
   /** At once: nothing leaves this node any more. Resolves when that is certain. */
   close(why: string): Promise<void>
   /** Whether this node could serve, or go on serving. */
@@ -58,7 +60,7 @@ export function startDriver(options: DriverOptions): Driver {
 
   hands.onStopped(() => hear({ kind: 'stopped' }))
   const watch = store.watch((view) => hear({ kind: 'viewed', view }))
-  const ticks = setInterval(() => hear({ kind: 'tick' }), TICK_MS)
+  const ticks = setInterval(() => hear({ kind: 'tick', wall: options.clock.wall() }), TICK_MS)
   const reads = setInterval(() => performer.once('read', read), READ_MS)
   return {
     async close() {

@@ -13,7 +13,8 @@ export const noDuty: Duty = { kind: 'nobody', published: false, mark: undefined 
 
 const unpublished: Duty = { kind: 'nobody', published: true, mark: undefined }
 
-export function dutyOf(node: Node, leading: Leading, event: Event): DutyStep {
+/** `wish`: who is to have it rather than whoever has. */
+export function dutyOf(node: Node, leading: Leading, event: Event, wish?: Copy): DutyStep {
   const { duty } = leading
   switch (duty.kind) {
     case 'nobody':
@@ -21,9 +22,9 @@ export function dutyOf(node: Node, leading: Leading, event: Event): DutyStep {
     case 'adding':
       return adding(node, duty, leading, event)
     case 'held':
-      return held(node, duty, leading, event)
+      return held(node, duty, leading, event, wish)
     case 'moving':
-      return moving(node, duty, leading, event)
+      return moving(node, duty, leading, event, wish)
     case 'dropping':
       return dropping(duty, event)
   }
@@ -45,7 +46,12 @@ export function nextOf({ config, own, view }: Node, but?: Copy): Copy | undefine
   return able.sort((a, b) => b.end - a.end || b.priority - a.priority || (a.copy < b.copy ? -1 : 1))[0]?.copy
 }
 
-const has = ({ own }: Node, copy: Copy, { end }: Mark): boolean => (own?.replicas.get(copy) ?? -1) >= end
+export const has = ({ own }: Node, copy: Copy, { end }: Mark): boolean =>
+  (own?.replicas.get(copy) ?? -1) >= end
+
+/** It has what was there at the probe before. */
+export const isLevel = (node: Node, duty: Duty): boolean =>
+  duty.kind === 'held' && duty.mark !== undefined && has(node, duty.by, duty.mark)
 
 const setSync = (...names: readonly Copy[]): Effect => ({ kind: 'setSync', names })
 
@@ -127,9 +133,16 @@ function naming(duty: Of<'adding'> | Of<'moving'>, leading: Leading): DutyStep {
 }
 
 /** One that streams and does not flush, or says nothing of it, is as good as gone: commits wait for it. */
-function held(node: Node, duty: Of<'held'>, leading: Leading, event: Event): DutyStep {
+function held(
+  node: Node,
+  duty: Of<'held'>,
+  leading: Leading,
+  event: Event,
+  wish: Copy | undefined,
+): DutyStep {
   if (event.kind !== 'probed') return [duty, []]
   const { by, mark } = duty
+  if (wish !== undefined && wish !== by) return move(by, wish)
   if (mark === undefined || has(node, by, mark))
     return [{ ...duty, mark: { end: event.own.end, at: event.at } }, []]
   if (!isOver(mark, event.at, node)) return [duty, []]
@@ -144,13 +157,21 @@ const move = (from: Copy, to: Copy): DutyStep => [
 ]
 
 /** Postgres waits for both until the store names the new one: whichever is named has everything. */
-function moving(node: Node, duty: Of<'moving'>, leading: Leading, event: Event): DutyStep {
+function moving(
+  node: Node,
+  duty: Of<'moving'>,
+  leading: Leading,
+  event: Event,
+  wish: Copy | undefined,
+): DutyStep {
   const { from, to, noted, asked } = duty
   if (event.kind === 'syncSet' && sameNames(event.names, [from, to]))
     return [{ ...duty, noted: { end: event.end, at: event.at } }, []]
   if (asked !== undefined) return answered(asked, event, duty, heldBy(to), setSync(to))
   if (event.kind !== 'probed' || noted === undefined) return [duty, []]
   if (has(node, to, noted)) return naming(duty, leading)
+  // Who orders it has his own patience.
+  if (to === wish) return [duty, []]
   if (has(node, from, noted)) return [heldBy(from), [setSync(from)]]
   if (!isOver(noted, event.at, node)) return [duty, []]
   const other = nextOf(node, from)

@@ -1,23 +1,23 @@
 // From a lost Leader to the next one (cluster 7.4, 0–7): trigger, backoff, freeze, stand, choose, lock, take.
 import {
   type Candidate,
+  type Copy,
   copyOf,
   type Leadership,
   type Reason,
+  type Reign,
   type SyncDuty,
   transactions,
   type View,
 } from '../coordination/keys.ts'
+import type { Appointment } from '../coordination/orders.ts'
+import { heldBack, isOver } from './calendar.ts'
 import { choose } from './choose.ts'
 import { promoting } from './leader.ts'
 import { after } from './lease.ts'
-import type { Effect, Event, Node, Role, Step } from './types.ts'
-
-type In<P extends Role['phase']> = Extract<Role, { phase: P }>
-type On<K extends Event['kind']> = Extract<Event, { kind: K }>
-
-const stay = (node: Node): Step => [node, []]
-const become = (node: Node, role: Role, ...effects: readonly Effect[]): Step => [{ ...node, role }, effects]
+import { become, type In, type On, stay } from './phase.ts'
+import { among, ordered, passed, trailFrom } from './record.ts'
+import type { Effect, Event, Node, Step, Trail } from './types.ts'
 
 /**
  * Somebody leads: follow, whatever was being tried. Only once its timeline is known, because before that there is
@@ -37,94 +37,140 @@ export function followed(node: Node): Step | undefined {
   })
 }
 
-/** Nobody leads: go on alone if this node may (cluster 7.4, 0–2). */
+/** Nobody leads: go on alone if this node may (cluster 7.4, 0–2), or is the one that was appointed (cluster 8). */
 export function triggered(node: Node, event: Event): Step {
-  const { own, config } = node
-  if (!mayStand(node)) return attended(node, event)
-  if (own!.receiving) return become(node, { phase: 'waiting', until: after(event.at, config.raceBackoffMs) })
-  return freezing(node, event)
+  const trail = trailFrom(node, event)
+  if (isAppointed(node, event)) return freezing(node, trail, event)
+  if (!mayStand(node, event)) return attended(node, event)
+  return node.own!.receiving
+    ? become(node, { phase: 'waiting', trail, until: after(event.at, node.config.raceBackoffMs) })
+    : freezing(node, trail, event)
 }
 
-const freezing = (node: Node, { at }: Event): Step =>
-  become(node, { phase: 'freezing', asked: at }, { kind: 'freeze', asked: at })
+const freezing = (node: Node, trail: Trail, { at }: Event): Step =>
+  become(node, { phase: 'freezing', trail, asked: at }, { kind: 'freeze', asked: at })
 
 /** Seen by the others, so that they wait for it. */
 function attended(node: Node, event: Event): Step {
   const { view, config } = node
-  if (event.kind !== 'tick' || view === undefined || view.present.has(config.node)) return stay(node)
-  return [node, [{ kind: 'transact', transaction: transactions.attend(config.node) }]]
+  const why = view?.leader === undefined ? heldBack(node, event) : undefined
+  const told = { ...node, blocked: why }
+  if (event.kind !== 'tick' || view === undefined || isPresent(view, config.node)) return stay(told)
+  return [told, [{ kind: 'transact', transaction: transactions.attend(config.node) }]]
 }
 
-function mayStand({ view, own, config }: Node): boolean {
+/** As one that may stand: one that was out still has to say that it is in again. */
+const isPresent = ({ present }: View, node: string): boolean => {
+  const said = present.get(node)
+  return said !== undefined && said.state === undefined
+}
+
+function mayStand(node: Node, event: Event): boolean {
+  const { view, own, config, standBackUntil } = node
   const member = config.members.find(({ name }) => name === config.node)
   return (
     view !== undefined &&
     view.leader === undefined &&
-    !view.paused &&
+    heldBack(node, event) === undefined &&
     own?.well === true &&
     member?.dr === false &&
-    view.present.has(config.node)
+    isPresent(view, config.node) &&
+    (standBackUntil === undefined || event.at >= standBackUntil)
   )
 }
 
-export function waited(node: Node, { until }: In<'waiting'>, event: Event): Step {
-  if (!mayStand(node)) return become(node, { phase: 'standby', leader: undefined })
-  return event.at < until ? stay(node) : freezing(node, event)
+/** What this node may take at once, without an election, also as a DR Standby. */
+function appointmentOf(node: Node, event: Event): Appointment | undefined {
+  const { view, config } = node
+  const appointment = view?.appointment
+  if (view === undefined || view.leader !== undefined || appointment?.node !== config.node) return undefined
+  const { nextEpoch, until } = appointment
+  const isPast = nextEpoch !== view.epoch + 1 || (until !== null && isOver(until, node, event))
+  return isPast ? undefined : appointment
+}
+
+const isAppointed = (node: Node, event: Event): boolean =>
+  appointmentOf(node, event) !== undefined && node.own?.well === true
+
+export function waited(node: Node, { until, trail }: In<'waiting'>, event: Event): Step {
+  if (isAppointed(node, event)) return freezing(node, trail, event)
+  if (!mayStand(node, event)) return become(node, { phase: 'standby', leader: undefined })
+  return event.at < until ? stay(node) : freezing(node, trail, event)
 }
 
 /** From here the old Leader gets no acknowledgement from this node (cluster 7.4, 3). */
-export function frozen(node: Node, event: On<'frozen'>): Step {
+export function frozen(node: Node, role: In<'freezing'>, event: On<'frozen'>): Step {
   const { view, config } = node
   const { disk, timeline, received } = event
   const candidate = { epochSeen: view?.epoch ?? 0, disk, timeline, received }
-  return become(
-    node,
-    { phase: 'standing', candidate, since: event.at, until: after(event.at, config.electionWindowMs) },
-    // With a Leader there it would be refused, or come when this node has followed him and has more.
-    ...(view?.leader === undefined
-      ? [{ kind: 'transact', transaction: transactions.stand(config.node, candidate) } as const]
-      : []),
-  )
+  const trail = passed(node, role.trail, event, 'frozen')
+  const standing: In<'standing'> = {
+    phase: 'standing',
+    trail,
+    candidate,
+    since: event.at,
+    until: after(event.at, config.electionWindowMs),
+  }
+  // With a Leader there it would be refused, or come when this node has followed him and has more.
+  const stand: Effect[] =
+    view?.leader === undefined
+      ? [{ kind: 'transact', transaction: transactions.stand(config.node, candidate) }]
+      : []
+  return accepting(node, standing, event) ?? become(node, standing, ...stand)
 }
 
 /** All that are alive have stood, or were waited for long enough (cluster 7.4, 4–6). */
 export function chosen(node: Node, role: In<'standing'>, event: On<'tick'>): Step {
   const { view, config } = node
+  const accepted = accepting(node, role, event)
+  if (accepted !== undefined) return accepted
   if (event.at < role.until || view === undefined || view.leader !== undefined) return stay(node)
+  const blocked = heldBack(node, event)
+  if (blocked !== undefined) return stay({ ...node, blocked })
   const { candidate } = role
   if (view.promotion !== undefined) {
     // The lock was given, and the answer was not heard.
     const { node: holder, disk, nextEpoch } = view.promotion
     const mine = holder === config.node && disk === candidate.disk && nextEpoch === candidate.epochSeen + 1
-    if (mine) return taking(node, candidate, view.promotion)
+    if (mine) return taking(node, role, view.promotion)
     const unlock: Effect = { kind: 'transact', transaction: transactions.unlock(view.promotion) }
     return [node, holder === config.node ? [unlock] : []]
   }
-  const again = after(event.at, config.electionWindowMs)
   // The store let a round pass without this node, or knows what it had before, or the epoch is another: it stands again.
   if (!stands(view, config.node, candidate)) {
     const renewed = { ...candidate, epochSeen: view.epoch }
     return become(
       node,
-      { ...role, candidate: renewed, until: again },
+      { ...role, candidate: renewed, until: after(event.at, config.electionWindowMs) },
       { kind: 'transact', transaction: transactions.stand(config.node, renewed) },
     )
   }
+  return isComplete(view, role, event, node) ? decided(node, view, role, event) : stay(node)
+}
+
+/** Everybody that is there has stood, or had the time for it. */
+function isComplete(view: View, { since }: In<'standing'>, { at }: Event, { config }: Node): boolean {
   const expected = config.members.filter(
     ({ name, dr }) => !dr && view.present.has(name) && !view.evicted.has(name),
   )
   const missing = expected.some(({ name }) => view.candidates.get(name)?.epochSeen !== view.epoch)
-  if (missing && event.at < after(role.since, 3 * config.electionWindowMs)) return stay(node)
+  return !missing || at >= after(since, 3 * config.electionWindowMs)
+}
+
+function decided(node: Node, view: View, role: In<'standing'>, event: Event): Step {
+  const { config } = node
+  const { candidate } = role
   const choice = choose(view, config)
   if (choice.winner !== config.node)
     return become(
       { ...node, blocked: choice.winner === undefined ? choice.because : undefined },
-      { ...role, until: again },
+      { ...role, until: after(event.at, config.electionWindowMs) },
     )
-  const lock = transactions.lock(config.node, candidate, choice)
+  const lock = transactions.lock(config.node, candidate, choice, view)
+  const trail = passed(node, among(role.trail, view), event, 'chosen')
   return become(
     { ...node, blocked: undefined },
-    { phase: 'locking', candidate, reason: choice, asked: lock },
+    { phase: 'locking', trail, candidate, reason: choice, asked: lock },
     { kind: 'transact', transaction: lock },
   )
 }
@@ -141,60 +187,118 @@ function stands(view: View, node: string, { epochSeen, disk, timeline, received 
   )
 }
 
-const standAgain = (node: Node, candidate: Candidate, event: Event): Step =>
+const standAgain = (node: Node, { trail, candidate }: In<'locking' | 'taking'>, event: Event): Step =>
   become(node, {
     phase: 'standing',
+    trail,
     candidate,
     since: event.at,
     until: after(event.at, node.config.electionWindowMs),
   })
 
 /** Every transaction is answered, if only with nobody's knowing: none is waited for by a clock. */
-export function locked(node: Node, { candidate, reason, asked }: In<'locking'>, event: Event): Step {
-  if (event.kind !== 'transacted' || event.transaction !== asked) return stay(node)
-  return event.ok === true ? taking(node, candidate, reason) : standAgain(node, candidate, event)
+export function locked(node: Node, role: In<'locking'>, event: Event): Step {
+  if (event.kind !== 'transacted' || event.transaction !== role.asked) return stay(node)
+  return event.ok === true ? taking(node, role, role.reason) : standAgain(node, role, event)
 }
 
-function taking(node: Node, candidate: Candidate, { because, possibleLoss }: Reason): Step {
-  const { config, view } = node
-  const reason = { because, possibleLoss }
-  const old = view?.reigns.get(candidate.epochSeen)?.node
-  const leadership = {
-    node: config.node,
-    disk: candidate.disk,
-    epoch: candidate.epochSeen + 1,
-    timeline: 0,
-  }
-  const sync = inherited(view?.sync, leadership, possibleLoss)
-  const reign = { node: config.node, timeline: 0, above: begun(view, candidate), ...reason }
-  const take = transactions.take(leadership, sync, old, reign)
+type Ready = Pick<In<'standing'>, 'trail' | 'candidate'>
+
+function taking(node: Node, { trail, candidate }: Ready, reason: Reason): Step {
+  const view = node.view!
+  const old = view.reigns.get(candidate.epochSeen)?.node
+  const leadership = leadershipOf(node, candidate)
+  const sync = inherited(view, leadership, candidate, reason.possibleLoss)
+  const reign = reignOf(node, candidate, trail, reason)
+  const take = transactions.take(leadership, sync, old, reign, view)
   return become(
     node,
-    { phase: 'taking', candidate, reason, leadership, sync, reign, asked: take },
+    { phase: 'taking', trail, candidate, reason, leadership, sync, reign, asked: take },
     { kind: 'transact', transaction: take },
   )
 }
+
+/** With the very copy that was appointed. Who led before by a switchover is not out: it has closed and gives up by itself. */
+function accepting(node: Node, { trail: before, candidate }: Ready, event: Event): Step | undefined {
+  const appointment = appointmentOf(node, event)
+  if (appointment?.disk !== candidate.disk) return undefined
+  const view = node.view!
+  const { how, order, from } = appointment
+  const trail = passed(node, among(ordered(before, how, order), view), event, 'chosen')
+  const appointed = { ...candidate, epochSeen: view.epoch }
+  const leadership = leadershipOf(node, appointed)
+  const sync =
+    from === null
+      ? inherited(view, leadership, appointed, appointment.possibleLoss)
+      : { ...syncOf(leadership), standby: from }
+  const reign = reignOf(node, appointed, trail, appointment)
+  const old = how === 'switchover' ? undefined : view.reigns.get(view.epoch)?.node
+  const accept = transactions.accept(leadership, sync, old, reign, appointment)
+  return become(
+    { ...node, blocked: undefined },
+    {
+      phase: 'taking',
+      trail,
+      candidate: appointed,
+      reason: appointment,
+      leadership,
+      sync,
+      reign,
+      asked: accept,
+    },
+    { kind: 'transact', transaction: accept },
+  )
+}
+
+const leadershipOf = ({ config }: Node, { disk, epochSeen }: Candidate): Leadership => ({
+  node: config.node,
+  disk,
+  epoch: epochSeen + 1,
+  timeline: 0,
+})
+
+const reignOf = (node: Node, candidate: Candidate, { how }: Trail, reason: Reason): Reign => ({
+  node: node.config.node,
+  how,
+  timeline: 0,
+  above: begun(node.view, candidate),
+  because: reason.because,
+  possibleLoss: reason.possibleLoss,
+})
 
 /** The highest timeline that anybody may have begun: of two that are numbered alike nobody could tell what they hold. */
 const begun = (view: View | undefined, { timeline }: Candidate): number =>
   Math.max(timeline, ...[...(view?.reigns.values() ?? [])].map(({ above }) => above + 1))
 
+const syncOf = ({ node, disk, epoch }: Leadership) => ({ epoch, change: 0, leader: copyOf(node, disk) })
+
 /**
- * Who has every acknowledged write until the new Leader names somebody: itself, and who had the duty before. Otherwise
- * two Leaders that end before they name anybody would leave a store that asks for two that are out.
+ * Who has every acknowledged write until the new Leader names somebody: itself, and who had the duty before, or else one
+ * that stands with the same. Otherwise two Leaders that end before they name anybody would leave a store that asks for two
+ * that are out, and one that cannot be promoted would be the only one that may be.
  */
 function inherited(
-  sync: SyncDuty | undefined,
-  { node, disk, epoch }: Leadership,
+  { sync, candidates, evicted }: View,
+  leadership: Leadership,
+  own: Candidate,
   possibleLoss: boolean,
 ): SyncDuty {
-  const leader = copyOf(node, disk)
-  const kept = possibleLoss || sync?.standby === leader ? null : (sync?.standby ?? null)
-  return { epoch, change: 0, leader, standby: kept }
+  const next = syncOf(leadership)
+  const kept = possibleLoss || sync?.standby === next.leader ? null : (sync?.standby ?? null)
+  const isEqual = ([node, { epochSeen, timeline, received }]: [string, Candidate]): boolean =>
+    node !== leadership.node &&
+    !evicted.has(node) &&
+    epochSeen === own.epochSeen &&
+    timeline === own.timeline &&
+    received >= own.received
+  const equal = [...candidates].find(isEqual)
+  const standby: Copy | null = kept ?? (equal === undefined ? null : copyOf(equal[0], equal[1].disk))
+  return { ...next, standby }
 }
 
 /** A leadership that was taken unheard is left to lapse: nobody knows when its lease began. */
 export function taken(node: Node, role: In<'taking'>, event: Event): Step {
   if (event.kind !== 'transacted' || event.transaction !== role.asked) return stay(node)
-  return event.ok === true ? promoting(node, role, event) : standAgain(node, role.candidate, event)
+  if (event.ok !== true) return standAgain(node, role, event)
+  return promoting(node, { ...role, trail: passed(node, role.trail, event, 'taken') }, event)
 }

@@ -25,8 +25,11 @@ export interface Hands {
    * `freeze`, `promote` or `demote`.
    */
   follow(leader: string): Promise<void>
-  /** Onto exactly the timeline after `above`, or the one after its own if that is higher. A commit waits for ever until `setSync`. */
-  promote(above: number): Promise<{ readonly timeline: number }>
+  /**
+   * Onto exactly the timeline after `above`, or the one after its own if that is higher; `fork`: where it begins. A commit
+   * waits for ever until `setSync`.
+   */
+  promote(above: number): Promise<{ readonly timeline: number; readonly fork: Lsn }>
   /** In the database, durable here; every transaction of an earlier epoch is refused from then on. */
   raiseEpoch(epoch: number): Promise<void>
   /**

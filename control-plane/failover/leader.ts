@@ -1,20 +1,21 @@
 // Leading: promote, raise the epoch, name a synchronous Standby, serve; renew the lease or stop (cluster 7.3, 7.4, 8–11).
-import { transactions } from '../coordination/keys.ts'
+import { type Leadership, transactions } from '../coordination/keys.ts'
 import { dutyOf, noDuty, saidBy } from './duty.ts'
 import { after, deadlineAfter, later } from './lease.ts'
-import type { Effect, Event, Node, Role, Step } from './types.ts'
+import { become, type In, type On, stay } from './phase.ts'
+import { passed, recordOf } from './record.ts'
+import { type Handed, handing, isDutyKept, prepared, wished } from './switchover.ts'
+import type { Effect, Event, Node, Step } from './types.ts'
 
-type In<P extends Role['phase']> = Extract<Role, { phase: P }>
-type On<K extends Event['kind']> = Extract<Event, { kind: K }>
 type Leading = In<'leading'>
 
-const become = (node: Node, role: Role, ...effects: readonly Effect[]): Step => [{ ...node, role }, effects]
-
 export function promoting(node: Node, taken: In<'taking'>, event: On<'transacted'>): Step {
-  const { reign, leadership, sync } = taken
+  const { trail, candidate, reign, leadership, sync } = taken
   const deadline = deadlineAfter(event.sentAt, node.config)
   const role: Leading = {
     phase: 'leading',
+    trail,
+    candidate,
     leadership,
     reign,
     stage: 'promoting',
@@ -24,38 +25,38 @@ export function promoting(node: Node, taken: In<'taking'>, event: On<'transacted
     raised: false,
     published: sync,
     duty: noDuty,
+    handing: undefined,
+    lastOrder: undefined,
+    recording: undefined,
   }
   return become(node, role, { kind: 'setDeadline', deadline }, { kind: 'promote', above: reign.above })
 }
 
 export function lead(node: Node, role: Leading, event: Event): Step {
-  if (event.at >= role.deadline) return fence(node, role, 'its lease was not renewed in time')
+  if (event.at >= role.deadline) return fence(node, role, event, 'its lease was not renewed in time')
   if (event.kind === 'viewed' && deposed(node, role))
-    return fence(node, role, 'the store names another Leader')
+    return fence(node, role, event, 'the store names another Leader', [])
   switch (event.kind) {
     case 'tick':
       return duty(node, ...renewed(node, role, event), event)
     case 'viewed':
       return ready(node, { ...role, announced: role.announced || isAnnounced(node, role) }, event)
     case 'renewed':
-      return event.lease === 'leader' ? extended(node, role, event) : [node, []]
+      return event.lease === 'leader' ? extended(node, role, event) : stay(node)
     case 'leaseLost':
-      return event.lease === 'leader' ? fence(node, role, 'its lease is gone') : [node, []]
-    case 'promoted': {
-      const leadership = { ...role.leadership, timeline: event.timeline }
-      const raising: Leading = { ...role, stage: 'raising', leadership }
-      return become(node, raising, ...unheard(raising))
-    }
+      return event.lease === 'leader' ? fence(node, role, event, 'its lease is gone', []) : stay(node)
+    case 'promoted':
+      return promoted(node, { ...role, trail: passed(node, role.trail, event, 'promoted') }, event)
     // What its log has become is for the next election to see: it stands in it like any other.
     case 'promotionFailed':
-      return fence(node, role, 'its Postgres could not be promoted')
+      return fence(standingBack(node, role, event), role, event, 'its Postgres could not be promoted')
     // Commits that waited have become visible without their Standby.
     case 'stopped':
-      return fence(node, role, 'its Postgres has stopped')
+      return fence(standingBack(node, role, event), role, event, 'its Postgres has stopped')
     case 'epochRaised':
       return event.epoch === role.leadership.epoch
         ? ready(node, { ...role, raised: true }, event)
-        : [node, []]
+        : stay(node)
     case 'transacted':
       return ready(
         node,
@@ -65,6 +66,13 @@ export function lead(node: Node, role: Leading, event: Event): Step {
     default:
       return duty(node, role, [], event)
   }
+}
+
+function promoted(node: Node, role: Leading, { timeline, fork }: On<'promoted'>): Step {
+  const reign = { ...role.reign, fork: { timeline: role.candidate.timeline, at: fork } }
+  const leadership = { ...role.leadership, timeline }
+  const raising: Leading = { ...role, stage: 'raising', leadership, reign }
+  return become(node, raising, ...unheard(raising))
 }
 
 /** Renewed only by a node that could serve (cluster 7.3, 1). */
@@ -86,9 +94,13 @@ function unheard({ stage, leadership, reign, announced, raised }: Leading): Effe
   ]
 }
 
-/** A view that knows of this epoch, and of another Leader or none. */
+/**
+ * A view that knows of this epoch, and of another Leader or none. One in which it is being handed over was this node's own
+ * doing: it goes with the lease, and whether it is taken back is decided in the store.
+ */
 function deposed({ view, config }: Node, { leadership }: Leading): boolean {
   if (view === undefined || view.epoch < leadership.epoch) return false
+  if (view.leader === undefined && view.appointment?.nextEpoch === leadership.epoch + 1) return false
   return view.leader?.node !== config.node || view.leader.epoch !== leadership.epoch
 }
 
@@ -108,29 +120,96 @@ function ready(node: Node, role: Leading, event: Event): Step {
 
 function duty(node: Node, role: Leading, effects: readonly Effect[], event: Event): Step {
   if (role.stage === 'promoting' || role.stage === 'raising') return become(node, role, ...effects)
+  if (isDutyKept(role)) return handed(node, handing(node, role, event), effects, event)
   const published = saidBy(role.duty, event) ?? role.published
-  const [next, asked] = dutyOf(node, { ...role, published }, event)
+  const [next, asked] = dutyOf(node, { ...role, published }, event, wished(node, role))
+  const changed = { ...role, published, duty: next }
+  if (role.stage === 'open') {
+    const { role: recorded, effects: again } = recording(changed, event)
+    return handed(node, prepared(node, role, recorded, event), [...effects, ...asked, ...again], event)
+  }
   const serves = next.kind === 'held' || (next.kind === 'nobody' && next.published)
-  const opens = role.stage === 'naming' && serves
+  return serves
+    ? opened(node, changed, [...effects, ...asked], event)
+    : become(node, changed, ...effects, ...asked)
+}
+
+function handed(node: Node, { role, effects, lost }: Handed, before: readonly Effect[], event: Event): Step {
+  if (lost === true) return fence(node, role, event, 'the store names another Leader', [])
+  return become(node, role, ...before, ...effects)
+}
+
+/** It serves, and the record of how it came to that is complete (cluster 7.4, 11, 13). */
+function opened(node: Node, role: Leading, effects: readonly Effect[], event: Event): Step {
+  const { leadership } = role
+  const trail = passed(node, role.trail, event, 'opened')
+  const open: Leading = { ...role, stage: 'open', trail }
+  const reign = { ...role.reign, timeline: leadership.timeline, record: recordOf(open) }
+  const recording = transactions.complete(leadership, reign)
   return become(
     node,
-    { ...role, published, duty: next, stage: opens ? 'open' : role.stage },
+    { ...open, reign, recording },
     ...effects,
-    ...asked,
-    ...(opens ? [{ kind: 'open', epoch: role.leadership.epoch } as const] : []),
+    { kind: 'open', epoch: leadership.epoch },
+    { kind: 'transact', transaction: recording },
   )
 }
 
-function fence(node: Node, role: Leading, why: string): Step {
+/** Asked again until it is known. */
+function recording(role: Leading, event: Event): Handed {
+  if (event.kind !== 'transacted' || event.transaction !== role.recording) return { role, effects: [] }
+  return event.ok === undefined
+    ? { role, effects: [{ kind: 'transact', transaction: event.transaction }] }
+    : { role: { ...role, recording: undefined }, effects: [] }
+}
+
+/** `given`: the forms that its leadership may have in the store, to be given back there. */
+function fence(
+  node: Node,
+  role: Leading,
+  event: Event,
+  why: string,
+  given: readonly Leadership[] = formsOf(role),
+): Step {
   return become(
     node,
-    { phase: 'fenced', epoch: role.leadership.epoch, why },
-    { kind: 'close', why },
+    { phase: 'fenced', epoch: role.leadership.epoch, why, closing: event.at, demoted: false, given },
+    { kind: 'close', why, asked: event.at },
     { kind: 'demote' },
   )
 }
 
-/** In recovery again it is a Standby like any other, unless somebody has taken its place. */
-export function fenced(node: Node, _role: In<'fenced'>, event: Event): Step {
-  return event.kind === 'demoted' ? become(node, { phase: 'standby', leader: undefined }) : [node, []]
+function formsOf({ leadership, announced }: Leading): readonly Leadership[] {
+  const before = { ...leadership, timeline: 0 }
+  if (leadership.timeline === 0) return [before]
+  return announced ? [leadership] : [before, leadership]
 }
+
+/**
+ * Its own Postgres has failed. Others may try first when somebody else has every acknowledged write too; otherwise nobody
+ * but this node can lead.
+ */
+function standingBack(node: Node, { published }: Leading, { at }: Event): Node {
+  const { electionWindowMs } = node.config
+  return published.standby === null ? node : { ...node, standBackUntil: after(at, 6 * electionWindowMs) }
+}
+
+/**
+ * Closed, it gives its leadership back, so that nobody waits for its lease. In recovery again as well, it is a Standby like
+ * any other, unless somebody has taken its place.
+ */
+export function fenced(node: Node, role: In<'fenced'>, event: Event): Step {
+  if (event.kind === 'demoted') return rested(node, { ...role, demoted: true })
+  if (event.kind !== 'closed' || event.asked !== role.closing) return stay(node)
+  const resigns = role.given.map(
+    (leadership) => ({ kind: 'transact', transaction: transactions.resign(leadership) }) as const,
+  )
+  return rested(node, { ...role, closing: undefined }, ...resigns)
+}
+
+const rested = (node: Node, role: In<'fenced'>, ...effects: readonly Effect[]): Step =>
+  become(
+    node,
+    role.demoted && role.closing === undefined ? { phase: 'standby', leader: undefined } : role,
+    ...effects,
+  )

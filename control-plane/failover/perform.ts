@@ -1,6 +1,6 @@
 // What becomes of each effect: one function per port. What is asked of Postgres is done one after the other; of the store,
 // each question is answered by itself.
-import type { Clock } from '#shared/base/time.ts'
+import type { Clock, Monotonic } from '#shared/base/time.ts'
 import type { Copy, LeaseName, Transaction } from '../coordination/keys.ts'
 import type { CoordinationStore } from '../coordination/store.ts'
 import type { Doors } from './driver.ts'
@@ -102,10 +102,10 @@ export function createPerformer(options: PerformOptions): Performer {
     })
   }
 
-  async function freeze(asked: Extract<Effect, { kind: 'freeze' }>['asked']): Promise<void> {
+  async function freeze(asked: Monotonic): Promise<void> {
     const wanted = (): boolean => {
       const { role } = node()
-      return role.phase === 'freezing' && role.asked === asked
+      return (role.phase === 'freezing' || role.phase === 'evicted') && role.asked === asked
     }
     const held = await insist('freeze', wanted, () => hands.freeze())
     if (held !== undefined) hear({ kind: 'frozen', asked, ...held })
@@ -129,6 +129,16 @@ export function createPerformer(options: PerformOptions): Performer {
     const leading = (): boolean => node().role.phase === 'leading'
     const set = await insist('name synchronous Standbys', leading, () => hands.setSync(names))
     if (set !== undefined) hear({ kind: 'syncSet', names, ...set })
+  }
+
+  async function drain(asked: Monotonic): Promise<void> {
+    await doors.drain(asked)
+    hear({ kind: 'drained', asked })
+  }
+
+  async function close(why: string, asked: Monotonic): Promise<void> {
+    await doors.close(why)
+    hear({ kind: 'closed', asked })
   }
 
   async function demote(): Promise<void> {
@@ -162,7 +172,10 @@ export function createPerformer(options: PerformOptions): Performer {
         doors.open(effect.epoch)
         break
       case 'close':
-        closing = doors.close(effect.why)
+        closing = close(effect.why, effect.asked)
+        break
+      case 'drain':
+        void drain(effect.asked).catch((error: unknown) => failed('drain', error))
         break
       case 'freeze':
         inOrder('freeze', () => freeze(effect.asked))

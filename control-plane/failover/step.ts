@@ -2,8 +2,10 @@
 import { unreachable } from '#shared/base/assert.ts'
 import type { View } from '../coordination/keys.ts'
 import { chosen, followed, frozen, locked, taken, triggered, waited } from './election.ts'
+import { evict, evicted, evictionOf } from './evicted.ts'
 import { fenced, lead } from './leader.ts'
 import { after } from './lease.ts'
+import { stay } from './phase.ts'
 import type { Config, Effect, Event, Node, Step } from './types.ts'
 
 export const begin = (config: Config): Node => ({
@@ -12,24 +14,18 @@ export const begin = (config: Config): Node => ({
   view: undefined,
   own: undefined,
   nodeLeaseSentAt: undefined,
+  calendar: undefined,
+  standBackUntil: undefined,
   blocked: undefined,
 })
 
 /** What every phase hears of; then the phase's own. */
 export function step(node: Node, event: Event): Step {
   const [heard, kept] = hear(node, event)
-  if (heard.view !== undefined && isEvicted(heard) && heard.role.phase !== 'evicted') {
-    const led = heard.role.phase === 'leading'
-    const effects: Effect[] = led
-      ? [{ kind: 'close', why: 'this node was removed from the cluster' }, { kind: 'demote' }]
-      : []
-    return [{ ...heard, role: { phase: 'evicted' } }, [...kept, ...effects]]
-  }
-  const [next, effects] = inPhase(heard, event)
+  const isOut = heard.role.phase !== 'evicted' && evictionOf(heard) !== undefined
+  const [next, effects] = isOut ? evict(heard, event) : inPhase(heard, event)
   return [next, [...kept, ...effects]]
 }
-
-const isEvicted = ({ config, view }: Node): boolean => view?.evicted.has(config.node) ?? false
 
 /** Facts are kept, and the node's own lease is renewed, whatever the phase. */
 function hear(node: Node, event: Event): Step {
@@ -40,13 +36,13 @@ function hear(node: Node, event: Event): Step {
     case 'probed':
       return [{ ...node, own: event.own }, []]
     case 'tick': {
+      const { wall, at } = event
       const effects: Effect[] = [{ kind: 'probe' }]
-      if (node.role.phase === 'evicted') return [node, effects]
-      const due =
-        node.nodeLeaseSentAt === undefined || event.at >= after(node.nodeLeaseSentAt, config.renewEveryMs)
-      if (!due) return [node, effects]
+      const told = { ...node, calendar: { wall, at } }
+      const due = node.nodeLeaseSentAt === undefined || at >= after(node.nodeLeaseSentAt, config.renewEveryMs)
+      if (!due) return [told, effects]
       effects.push({ kind: 'renew', lease: 'node' })
-      return [{ ...node, nodeLeaseSentAt: event.at }, effects]
+      return [{ ...told, nodeLeaseSentAt: at }, effects]
     }
     default:
       return [node, []]
@@ -67,7 +63,7 @@ function inPhase(node: Node, event: Event): Step {
         : stay(node)
     case 'freezing':
       return event.kind === 'frozen' && event.asked === role.asked
-        ? frozen(node, event)
+        ? frozen(node, role, event)
         : (whenHeard(node, event, followed) ?? stay(node))
     case 'standing':
       return (
@@ -82,7 +78,7 @@ function inPhase(node: Node, event: Event): Step {
     case 'fenced':
       return fenced(node, role, event)
     case 'evicted':
-      return stay(node)
+      return evicted(node, role, event)
     default:
       return unreachable(role)
   }
@@ -98,5 +94,3 @@ function standby(node: Node, event: Event): Step {
 
 const whenHeard = (node: Node, event: Event, then: (node: Node) => Step | undefined): Step | undefined =>
   event.kind === 'viewed' ? then(node) : undefined
-
-const stay = (node: Node): Step => [node, []]

@@ -1,6 +1,6 @@
 // The machine that every control node runs (cluster 7): what it knows, what it is told, what it asks for. Everything in
 // this folder but the driver is pure: time is a member of each event.
-import type { Monotonic } from '#shared/base/time.ts'
+import type { Monotonic, Wall } from '#shared/base/time.ts'
 import type {
   Candidate,
   Copy,
@@ -13,6 +13,8 @@ import type {
   Transaction,
   View,
 } from '../coordination/keys.ts'
+import type { Appointment, FailoverTimes, How, Order, Stood, Switchover } from '../coordination/orders.ts'
+import type { Held } from './hands.ts'
 
 export type Member = {
   readonly name: string
@@ -89,9 +91,43 @@ export type Duty =
 /** What a new Leader has still to do before it serves. */
 export type Stage = 'promoting' | 'raising' | 'naming' | 'open'
 
+/** How far an order to hand over has come (cluster 8). `until`: when it is given up. */
+export type Handing = {
+  readonly order: Switchover
+} /** The target is to have the duty and be level; writes go on. */ & (
+  | { readonly at: 'preparing'; readonly until: Monotonic }
+  /** Writes in flight are finished, no new ones begun. */
+  | { readonly at: 'draining'; readonly to: Copy; readonly asked: Monotonic; readonly until: Monotonic }
+  | { readonly at: 'closing'; readonly to: Copy; readonly asked: Monotonic; readonly until: Monotonic }
+  /** Nothing is written any more: the target is to have `mark`. */
+  | {
+      readonly at: 'levelling'
+      readonly to: Copy
+      readonly mark: Mark | undefined
+      readonly until: Monotonic
+    }
+  | { readonly at: 'giving'; readonly appointment: Appointment; readonly asked: Transaction }
+  | { readonly at: 'given'; readonly appointment: Appointment; readonly until: Monotonic }
+  /** Nobody took it. */
+  | { readonly at: 'reclaiming'; readonly asked: Transaction }
+  /** `api`: how far this node has gone out of service. */
+  | { readonly at: 'abandoning'; readonly asked: Transaction; readonly api: 'open' | 'drained' | 'closed' }
+)
+
+/** What a record is made of, from the first step to the last. */
+export type Trail = {
+  readonly how: How
+  readonly trigger: string
+  readonly order: Order | null
+  readonly old: string | null
+  readonly candidates: readonly Stood[]
+  readonly times: FailoverTimes
+}
+
 /** The choice fell on this node; `asked`: what the store has not answered yet. */
 type Chosen<Phase> = {
   readonly phase: Phase
+  readonly trail: Trail
   readonly candidate: Candidate
   readonly reason: Reason
   readonly asked: Transaction
@@ -101,11 +137,12 @@ export type Role =
   /** Follows `leader`; undefined when nobody leads that it knows of. */
   | { readonly phase: 'standby'; readonly leader: string | undefined }
   /** Nobody leads, but log still comes: perhaps only the Leader's supervisor is dead. */
-  | { readonly phase: 'waiting'; readonly until: Monotonic }
-  | { readonly phase: 'freezing'; readonly asked: Monotonic }
+  | { readonly phase: 'waiting'; readonly trail: Trail; readonly until: Monotonic }
+  | { readonly phase: 'freezing'; readonly trail: Trail; readonly asked: Monotonic }
   /** Frozen and published; chooses at `until`. */
   | {
       readonly phase: 'standing'
+      readonly trail: Trail
       readonly candidate: Candidate
       readonly since: Monotonic
       readonly until: Monotonic
@@ -118,6 +155,9 @@ export type Role =
     })
   | {
       readonly phase: 'leading'
+      readonly trail: Trail
+      /** What it had when it was frozen. */
+      readonly candidate: Candidate
       readonly leadership: Leadership
       readonly reign: Reign
       readonly stage: Stage
@@ -130,11 +170,36 @@ export type Role =
       /** What the store says of the duty. */
       readonly published: SyncDuty
       readonly duty: Duty
+      readonly handing: Handing | undefined
+      /** The order that was over last: a view may still show it. */
+      readonly lastOrder: string | undefined
+      /** The record, while the store has not answered. */
+      readonly recording: Transaction | undefined
     }
-  /** Led, and stopped; its Postgres goes back into recovery. */
-  | { readonly phase: 'fenced'; readonly epoch: number; readonly why: string }
-  /** Out of the cluster until an operator lets it in (I11). */
-  | { readonly phase: 'evicted' }
+  /**
+   * Led, and stops. `closing`: asked, and not done yet; then its leadership is given back, in the forms that it may have in
+   * the store.
+   */
+  | {
+      readonly phase: 'fenced'
+      readonly epoch: number
+      readonly why: string
+      readonly closing: Monotonic | undefined
+      readonly demoted: boolean
+      readonly given: readonly Leadership[]
+    }
+  /**
+   * Out of the cluster until an operator lets it in, or what it holds is a beginning of the Leader's log (I11). `asked`: to
+   * freeze, then `held` is all that it has. `asking`: to be let in, or to say that it `waits`, and why.
+   */
+  | {
+      readonly phase: 'evicted'
+      readonly closing: Monotonic | undefined
+      readonly asked: Monotonic | undefined
+      readonly held: Held | undefined
+      readonly asking: Transaction | undefined
+      readonly waits: string | undefined
+    }
 
 export type Node = {
   readonly config: Config
@@ -142,12 +207,16 @@ export type Node = {
   readonly view: View | undefined
   readonly own: Own | undefined
   readonly nodeLeaseSentAt: Monotonic | undefined
+  /** What the calendar said at the last tick. */
+  readonly calendar: { readonly wall: Wall; readonly at: Monotonic } | undefined
+  /** It does not stand before: its own Postgres failed, and others have what it has. */
+  readonly standBackUntil: Monotonic | undefined
   /** Why nobody is promoted, for `/health` (cluster 7.4, 5e). */
   readonly blocked: string | undefined
 }
 
 export type Event = { readonly at: Monotonic } & (
-  | { readonly kind: 'tick' }
+  | { readonly kind: 'tick'; readonly wall: Wall }
   /** From a watch or a read; older ones than the newest are ignored. */
   | { readonly kind: 'viewed'; readonly view: View }
   | { readonly kind: 'probed'; readonly own: Own }
@@ -171,7 +240,8 @@ export type Event = { readonly at: Monotonic } & (
       readonly timeline: number
       readonly received: Lsn
     }
-  | { readonly kind: 'promoted'; readonly timeline: number }
+  /** `fork`: where the new timeline begins. */
+  | { readonly kind: 'promoted'; readonly timeline: number; readonly fork: Lsn }
   /** Postgres refused, or took longer than its driver gives it. */
   | { readonly kind: 'promotionFailed' }
   /** Postgres has ended by itself; it is in recovery again, and follows nobody. */
@@ -181,6 +251,10 @@ export type Event = { readonly at: Monotonic } & (
   | { readonly kind: 'syncSet'; readonly names: readonly Copy[]; readonly end: Lsn }
   /** In recovery again. */
   | { readonly kind: 'demoted' }
+  /** No write is in flight, and none is begun. */
+  | { readonly kind: 'drained'; readonly asked: Monotonic }
+  /** Nothing can be answered any more. */
+  | { readonly kind: 'closed'; readonly asked: Monotonic }
 )
 
 /** What is asked of Postgres is done one after the other, and answered in that order. */
@@ -200,8 +274,10 @@ export type Effect =
   /** Told to the API and the watchdog: later than this nothing is answered. */
   | { readonly kind: 'setDeadline'; readonly deadline: Monotonic }
   | { readonly kind: 'open'; readonly epoch: number }
-  /** No writes, no reads, no connection that could write. */
-  | { readonly kind: 'close'; readonly why: string }
+  /** No writes, no reads, no connection that could write. Of the same epoch it may be followed by `open`. */
+  | { readonly kind: 'close'; readonly why: string; readonly asked: Monotonic }
+  /** New writes are refused, those in flight are finished; reads go on. Ended by `close`. */
+  | { readonly kind: 'drain'; readonly asked: Monotonic }
   /** Postgres stops and starts in recovery. */
   | { readonly kind: 'demote' }
 

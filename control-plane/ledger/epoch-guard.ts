@@ -22,7 +22,9 @@ export async function beginGuarded(session: Session, epoch: number): Promise<voi
 }
 
 /** Grows with every promotion of a Postgres, so histories that parted are told from one another. */
-const TIMELINE = '(SELECT timeline_id FROM pg_control_checkpoint())'
+// Of what is being written: the control file knows the new one only after the first checkpoint.
+const TIMELINE =
+  "(SELECT ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer)"
 
 /** Begins a transaction beside which nobody writes. Throws `policy_conflict` when that takes longer than `waitMs`. */
 export async function beginAlone(session: Session, waitMs: number): Promise<void> {
@@ -41,15 +43,26 @@ export async function currentEpoch(session: Session, node: string, now: number):
     `INSERT INTO cluster_epoch (epoch, node, started_at, timeline) SELECT 1, $1, $2, ${TIMELINE} WHERE NOT EXISTS (SELECT 1 FROM cluster_epoch)`,
     [node, now],
   )
-  const { rows } = await session.query('SELECT MAX(epoch) AS epoch FROM cluster_epoch')
-  return Number(rows[0]!.epoch)
+  return epochOf(session)
 }
 
-/** Waits for every write of the old epoch to end, and lets none of them begin again. */
+/**
+ * Waits for every write of the old epoch to end, and lets none of them begin again. Done already, it changes nothing.
+ * Throws `stale_epoch` when the database is at a later one.
+ */
 export async function raiseEpoch(session: Session, epoch: number, node: string, now: number): Promise<void> {
+  if ((await epochOf(session)) === epoch) return
   await session.query(`SELECT pg_advisory_xact_lock(${EPOCH_LOCK})`)
+  const current = await epochOf(session)
+  if (current > epoch)
+    throw new DomainError('stale_epoch', `epoch ${epoch} cannot begin, the database is at epoch ${current}`)
   await session.query(
     `INSERT INTO cluster_epoch (epoch, node, started_at, timeline) VALUES ($1, $2, $3, ${TIMELINE})`,
     [epoch, node, now],
   )
+}
+
+async function epochOf(session: Session): Promise<number> {
+  const { rows } = await session.query('SELECT MAX(epoch) AS epoch FROM cluster_epoch')
+  return Number(rows[0]?.epoch ?? 0)
 }

@@ -37,7 +37,13 @@ const reason = { because: 'nobody led before', possibleLoss: false }
 const disk = 'one'
 const standing = (epochSeen: number): Candidate => ({ epochSeen, disk, timeline: 1, received: 700 })
 const led = (node: string, epoch: number, timeline: number): Leadership => ({ node, disk, epoch, timeline })
-const reign = (node: string, timeline: number): Reign => ({ ...reason, node, timeline, above: 1 })
+const reign = (node: string, timeline: number): Reign => ({
+  ...reason,
+  node,
+  how: 'election',
+  timeline,
+  above: 1,
+})
 const duty = (node: string, epoch: number, change: number, standby: string | null): SyncDuty => ({
   epoch,
   change,
@@ -92,7 +98,7 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
         epoch: 0,
         leader: undefined,
         promotion: undefined,
-        paused: false,
+        pause: undefined,
       })
     })
 
@@ -132,8 +138,8 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
         leader: led('a', 1, 0),
         promotion: undefined,
         candidates: new Map(),
-        present: new Set(['a']),
-        evicted: new Set(),
+        present: new Map([['a', {}]]),
+        evicted: new Map(),
       })
       expect(await each(a, open(led('a', 1, 0), 7), open(led('a', 1, 0), 8))).toEqual(['done', 'refused'])
       const [nobody, standby] = [duty('a', 1, 0, null), duty('a', 1, 1, 'b')]
@@ -152,7 +158,7 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
         epoch: 2,
         leader: led('b', 2, 0),
         sync: duty('b', 2, 0, null),
-        evicted: new Set(['a']),
+        evicted: new Map([['a', { epoch: 2 }]]),
         reigns: new Map([
           [1, reign('a', 7)],
           [2, reign('b', 0)],
@@ -171,7 +177,7 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
       })
       expect(await viewed(b)).toMatchObject({
         epoch: 1,
-        present: new Set(['a']),
+        present: new Map([['a', {}]]),
         sync: duty('a', 1, 0, null),
       })
     })
@@ -208,7 +214,7 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
       expect(await asked).toBe('unknown')
       await until(async () => (await a.store.transact(stand('a', 0))) === 'done')
       await until(async () => (await a.store.transact(lock('a', 0))) === 'done')
-      expect(await viewed(a)).toMatchObject({ present: new Set(['a']), promotion: { node: 'a' } })
+      expect(await viewed(a)).toMatchObject({ present: new Map([['a', {}]]), promotion: { node: 'a' } })
     })
 
     test('a renewal that is not answered is unknown, not lost', async () => {
@@ -234,7 +240,7 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
         leaders.push(view.leader?.timeline)
       })
       await until(() => seen.length > 0)
-      expect(seen[0]).toMatchObject({ epoch: 1, present: new Set(['b']) })
+      expect(seen[0]).toMatchObject({ epoch: 1, present: new Map([['b', {}]]) })
       const step = (timeline: number) => b.store.transact(open(led('b', 1, timeline), timeline + 1))
       for (const timeline of [0, 1, 2]) await step(timeline)
       await until(() => leaders.at(-1) === 3)

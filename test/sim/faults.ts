@@ -1,5 +1,6 @@
 // Random faults by seed: each is there for a while and then mended, but for what an eviction leaves.
 import type { Random } from '../support/random.ts'
+import { orderSwitchover, pause, promote, readmit } from './operator.ts'
 import type { World } from './world.ts'
 
 type Fault = (world: World, random: Random, names: readonly string[]) => string
@@ -19,29 +20,29 @@ const faults: readonly Fault[] = [
   },
   (world, random, names) => {
     const name = random.pick(names)
-    world.cut(name, 'store')
-    world.schedule.plan(random.int(500, 16_000), () => world.mend(name, 'store'))
+    world.network.cut(name, 'store')
+    world.schedule.plan(random.int(500, 16_000), () => world.network.mend(name, 'store'))
     return `cut ${name} from the store`
   },
   (world, random, names) => {
     const [a, b] = [random.pick(names), random.pick(names)]
-    world.cut(a, b)
-    world.schedule.plan(random.int(500, 16_000), () => world.mend(a, b))
+    world.network.cut(a, b)
+    world.schedule.plan(random.int(500, 16_000), () => world.network.mend(a, b))
     return `cut ${a} from ${b}`
   },
   (world, random, names) => {
     const name = random.pick(names)
     const others = [...names.filter((other) => other !== name), 'store']
-    for (const other of others) world.cut(name, other)
+    for (const other of others) world.network.cut(name, other)
     world.schedule.plan(random.int(500, 16_000), () => {
-      for (const other of others) world.mend(name, other)
+      for (const other of others) world.network.mend(name, other)
     })
     return `cut ${name} off`
   },
   (world, random, names) => {
-    for (const name of names) world.cut(name, 'store')
+    for (const name of names) world.network.cut(name, 'store')
     world.schedule.plan(random.int(500, 12_000), () => {
-      for (const name of names) world.mend(name, 'store')
+      for (const name of names) world.network.mend(name, 'store')
     })
     return 'the store is away'
   },
@@ -54,19 +55,29 @@ const faults: readonly Fault[] = [
   (world, random, names) => {
     const [a, b] = [random.pick(names), random.pick([...names, 'store'])]
     const [from, to] = random.next() < 0.5 ? [a, b] : [b, a]
-    world.cutOneWay(from, to)
-    world.schedule.plan(random.int(500, 16_000), () => world.mend(from, to))
+    world.network.cutOneWay(from, to)
+    world.schedule.plan(random.int(500, 16_000), () => world.network.mend(from, to))
     return `${from} is not heard by ${to}`
   },
   (world, random) => {
-    world.lose(0.7)
-    world.schedule.plan(random.int(500, 8_000), () => world.lose(0))
+    world.network.loss = 0.7
+    world.schedule.plan(random.int(500, 8_000), () => {
+      world.network.loss = 0
+    })
     return 'the store loses most of what is said'
   },
   (world, random, names) => {
     const name = random.pick(names)
     world.endPostgres(name)
     return `Postgres of ${name} ends`
+  },
+  (world, random) => {
+    const members = random.pick([[1], [1, 2], [2, 3], [1, 2, 3]])
+    for (const member of members) world.store.away.add(member)
+    world.schedule.plan(random.int(500, 12_000), () => {
+      for (const member of members) world.store.away.delete(member)
+    })
+    return `of the store ${members.join(', ')} are away`
   },
   (world, random, names) => {
     const name = random.pick(names)
@@ -82,6 +93,31 @@ const faults: readonly Fault[] = [
   },
 ]
 
+/** What people do meanwhile. */
+const doings: readonly Fault[] = [
+  (world, random, names) => {
+    const target = random.pick([...names, null])
+    orderSwitchover(world, target)
+    return `a switchover to ${target ?? 'the sync Standby'}`
+  },
+  (world, random) => {
+    const ms = random.int(2_000, 12_000)
+    pause(world, ms)
+    return `a pause of ${ms} ms`
+  },
+  (world) => {
+    readmit(world)
+    return 'whoever is out is let in'
+  },
+  (world, random, names) => {
+    const node = random.pick(names)
+    const acceptDataLoss = random.next() < 0.3
+    pause(world, 10_000)
+    world.schedule.plan(random.int(100, 9_000), () => promote(world, node, acceptDataLoss))
+    return `a pause, and ${node} is promoted by hand if nobody leads`
+  },
+]
+
 /** Until `end`, of virtual time; the story of what was done. */
 export function misfortunes(world: World, random: Random, end: number): string[] {
   const names = [...world.machines.keys()]
@@ -89,7 +125,9 @@ export function misfortunes(world: World, random: Random, end: number): string[]
   const next = (): void => {
     world.schedule.plan(random.int(200, 9_000), () => {
       if (world.schedule.now >= end) return
-      story.push(`${Math.round(world.schedule.now)} ${random.pick(faults)(world, random, names)}`)
+      story.push(
+        `${Math.round(world.schedule.now)} ${random.pick(random.next() < 0.25 ? doings : faults)(world, random, names)}`,
+      )
       next()
     })
   }

@@ -1,11 +1,14 @@
 // One node of the simulation: the machine, its Postgres, its clock, and what its processes hold.
 import { begin } from '#control-plane/failover/step.ts'
 import type { Config, Event, Node } from '#control-plane/failover/types.ts'
-import { type Monotonic, monotonic } from '#shared/base/time.ts'
+import { type Monotonic, monotonic, type Wall, wall } from '#shared/base/time.ts'
 import type { Random } from '../support/random.ts'
 import { Postgres } from './postgres.ts'
 
 export type EventBody = Event extends infer E ? (E extends Event ? Omit<E, 'at'> : never) : never
+
+/** What the calendar says when virtual time begins. */
+export const START = Date.UTC(2026, 0, 1)
 
 /** One node's processes: gone when it crashes, unlike its Postgres's log. */
 export class Machine {
@@ -16,6 +19,8 @@ export class Machine {
   /** Own clock: `offset + rate × real`. */
   readonly offset: number
   readonly rate: number
+  /** How wrong its calendar is. */
+  readonly skew: number
   up = true
   /** The supervisor hears and does nothing. */
   paused = false
@@ -30,6 +35,12 @@ export class Machine {
   /** What the deadline may be at most, by what the store has answered. */
   safeUntil = Number.NEGATIVE_INFINITY
   openEpoch: number | undefined
+  /** Counts what was opened: a request that was there before belongs to another one. */
+  openings = 0
+  /** No new writes. */
+  drains = false
+  /** Until when its API is busy with what was asked of it. */
+  doorBusyUntil = 0
   leases: Record<string, string | undefined> = {}
   life = 0
 
@@ -40,6 +51,11 @@ export class Machine {
     this.postgres = new Postgres(config.node)
     this.offset = random.int(0, 1_000_000)
     this.rate = 0.98 + random.next() * 0.04
+    this.skew = random.int(-500, 500)
+  }
+
+  calendar(now: number): Wall {
+    return wall(START + Math.round(now) + this.skew)
   }
 
   clock(now: number): Monotonic {

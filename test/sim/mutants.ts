@@ -3,7 +3,7 @@ import type { Transaction } from '#control-plane/coordination/keys.ts'
 import { transactions } from '#control-plane/coordination/keys.ts'
 import { step } from '#control-plane/failover/step.ts'
 import type { Effect, Event, Node, Step } from '#control-plane/failover/types.ts'
-import { monotonic } from '#shared/base/time.ts'
+import { monotonic, wall } from '#shared/base/time.ts'
 import { ROUGH, type Shape } from './world.ts'
 
 type Broken = Pick<
@@ -93,7 +93,9 @@ export const mutants: Readonly<Record<string, Broken>> = {
   },
   'a Leader whose Postgres has ended goes on': {
     step: events((event, { role }) =>
-      event.kind === 'stopped' && role.phase === 'leading' ? { at: event.at, kind: 'tick' } : event,
+      event.kind === 'stopped' && role.phase === 'leading'
+        ? { at: event.at, kind: 'tick', wall: wall(0) }
+        : event,
     ),
   },
   'the deadline is counted from the answer': {
@@ -151,7 +153,7 @@ export const mutants: Readonly<Record<string, Broken>> = {
   'a node that is out is let in again': {
     step: (node, event) => {
       const blind =
-        event.kind === 'viewed' ? { ...event, view: { ...event.view, evicted: new Set<string>() } } : event
+        event.kind === 'viewed' ? { ...event, view: { ...event.view, evicted: new Map() } } : event
       const [next, asked] = step(node, asAsked(blind))
       return [next, asked.map(withoutEviction)]
     },

@@ -71,12 +71,19 @@ export class Postgres {
   }
 
   #release(): void {
-    const level = Math.min(...this.syncNames.map((name) => this.flushed.get(name)?.end ?? -1))
-    const released = this.#waiting.filter(
-      ({ position }) => this.syncNames.length === 0 || position <= level || !this.waits,
-    )
+    const level = this.released
+    const released = this.#waiting.filter(({ position }) => position <= level || !this.waits)
     this.#waiting = this.#waiting.filter((waiting) => !released.includes(waiting))
     for (const { done } of released) done()
+  }
+
+  /** Up to here everybody has it for whom a commit waits. */
+  get released(): number {
+    return Math.min(this.end, ...this.syncNames.map((name) => this.flushed.get(name)?.end ?? -1))
+  }
+
+  get isWaitedFor(): boolean {
+    return this.#waiting.length > 0
   }
 
   /** `marker`: the record that ends recovery, the first on the new timeline. */

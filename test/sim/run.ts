@@ -2,6 +2,7 @@
 import { seeded } from '../support/random.ts'
 import { Violation } from './checks.ts'
 import { misfortunes } from './faults.ts'
+import { resume } from './operator.ts'
 import { ROUGH, type Shape, World } from './world.ts'
 
 const TROUBLE = 30_000
@@ -27,6 +28,7 @@ export function runSchedule(seed: number, broken: Partial<Shape> = {}): World {
   try {
     world.run(TROUBLE)
     world.heal()
+    resume(world)
     world.run(QUIET)
     const leads = (): boolean => !mayLead(world) || world.leader?.postgres.primary === true
     // Slow answers in a row may have ended a leadership just now.

@@ -3,9 +3,10 @@
 
 import { describe, expect, test } from 'vitest'
 import { nodeOf, transactions } from '#control-plane/coordination/keys.ts'
+import { trailFrom } from '#control-plane/failover/record.ts'
 import { begin, step } from '#control-plane/failover/step.ts'
-import type { Config, Node, Role } from '#control-plane/failover/types.ts'
-import { monotonic } from '#shared/base/time.ts'
+import type { Config, Node, Role, Trail } from '#control-plane/failover/types.ts'
+import { monotonic, wall } from '#shared/base/time.ts'
 import { runSeed, seeded } from '../support/random.ts'
 import { Violation } from './checks.ts'
 import { mutants } from './mutants.ts'
@@ -26,7 +27,14 @@ function acknowledges(world: World, ms = 2_000): number {
   return world.checks.acknowledgedIds.length - before
 }
 
-const reign = { node: 'a', timeline: 0, above: 1, because: 'a test', possibleLoss: false }
+const reign = {
+  node: 'a',
+  how: 'election',
+  timeline: 0,
+  above: 1,
+  because: 'a test',
+  possibleLoss: false,
+} as const
 
 describe('stories', () => {
   test('a new cluster finds its first Leader, names a Standby and acknowledges writes', () => {
@@ -44,10 +52,14 @@ describe('stories', () => {
   test('the Leader dies: one that has every write leads, and the dead one is out', () => {
     const world = three(2)
     world.run(15_000)
+    // What it writes now nobody else gets.
+    for (const other of ['b', 'c']) world.network.cut('a', other)
+    world.run(200)
     world.crash('a')
+    for (const other of ['b', 'c']) world.network.mend('a', other)
     world.run(15_000)
     expect(['b', 'c']).toContain(world.leader?.name)
-    expect(world.store.view()).toMatchObject({ epoch: 2, evicted: new Set(['a']) })
+    expect(world.store.view()).toMatchObject({ epoch: 2, evicted: new Map([['a', { epoch: 2 }]]) })
     expect(acknowledges(world)).toBeGreaterThan(10)
     world.restart('a')
     world.run(10_000)
@@ -57,7 +69,7 @@ describe('stories', () => {
   test('the Leader is cut off: it stops by itself before another one begins', () => {
     const world = three(3)
     world.run(15_000)
-    for (const other of ['b', 'c', 'store']) world.cut('a', other)
+    for (const other of ['b', 'c', 'store']) world.network.cut('a', other)
     world.run(5_100)
     expect(world.machines.get('a')!.openEpoch).toBeUndefined()
     world.run(10_000)
@@ -68,9 +80,9 @@ describe('stories', () => {
   test('the store is away for a moment: nobody fails over', () => {
     const world = three(4)
     world.run(15_000)
-    for (const name of ['a', 'b', 'c']) world.cut(name, 'store')
+    for (const name of ['a', 'b', 'c']) world.network.cut(name, 'store')
     world.run(1_000)
-    for (const name of ['a', 'b', 'c']) world.mend(name, 'store')
+    for (const name of ['a', 'b', 'c']) world.network.mend(name, 'store')
     world.run(10_000)
     expect(world.store.view().epoch).toBe(1)
     expect(acknowledges(world)).toBeGreaterThan(10)
@@ -235,7 +247,8 @@ describe('stories', () => {
   test('the answer to an earlier freeze says nothing of what was received since', () => {
     const [at, later] = [monotonic(1), monotonic(2)]
     const { node } = three(14).machines.get('b')!
-    const freezing: Node = { ...node, role: { phase: 'freezing', asked: later } }
+    const trail = trailFrom(node, { kind: 'stopped', at })
+    const freezing: Node = { ...node, role: { phase: 'freezing', trail, asked: later } }
     const frozen = { kind: 'frozen', disk: '1', timeline: 1 } as const
     const [still] = step(freezing, { ...frozen, asked: at, received: 90, at: later })
     expect(still.role.phase).toBe('freezing')
@@ -292,10 +305,11 @@ describe('stories', () => {
     const view = store.view()
     const asks = (node: string, disk: string): readonly string[] => {
       const config = { node, electionWindowMs: 0 } as Config
-      const role = { phase: 'standing', candidate: { ...candidate, disk }, since: 0, until: 0 } as Role
+      const trail = {} as Trail
+      const role = { phase: 'standing', trail, candidate: { ...candidate, disk }, since: 0, until: 0 } as Role
       const [, effects] = step(
         { ...begin(config), role, view, nodeLeaseSentAt: monotonic(0) },
-        { kind: 'tick', at: monotonic(0) },
+        { kind: 'tick', at: monotonic(0), wall: wall(0) },
       )
       return effects.flatMap((effect) => (effect.kind === 'transact' ? [effect.transaction.name] : []))
     }

@@ -15,10 +15,36 @@ export class Store {
   readonly #leases = new Map<string, number>()
   revision = 0
   onChange: () => void = () => undefined
+  /** Of its three members, those that the others do not reach. */
+  readonly away = new Set<number>()
+  /** Broken on purpose: it answers without. */
+  readonly #needsMajority: boolean
+  #grants = 0
+
+  constructor(needsMajority = true) {
+    this.#needsMajority = needsMajority
+  }
+
+  get hasMajority(): boolean {
+    return this.away.size < 2
+  }
+
+  get answers(): boolean {
+    return this.hasMajority || !this.#needsMajority
+  }
+
+  heal(): void {
+    this.away.clear()
+  }
+
+  nextGrant(): number {
+    return ++this.#grants
+  }
 
   /** Lease ids are `node/name/n`: every grant is a lease of its own. */
-  grant(id: string, expiresAt: number): void {
+  grant(id: string, expiresAt: number): string {
     this.#leases.set(id, expiresAt)
+    return id
   }
 
   /** False when it is gone. */
@@ -29,6 +55,7 @@ export class Store {
   }
 
   expire(now: number): void {
+    if (!this.answers) return
     for (const [id, expiresAt] of this.#leases) {
       if (expiresAt > now) continue
       this.#leases.delete(id)

@@ -2,10 +2,14 @@
 // client that writes wherever a node says that it leads.
 import { begin, step as realStep } from '#control-plane/failover/step.ts'
 import type { Config, Effect, Event, Node, Own, Step } from '#control-plane/failover/types.ts'
+import { unreachable } from '#shared/base/assert.ts'
 import type { Monotonic } from '#shared/base/time.ts'
 import type { Random } from '../support/random.ts'
+import { renew, STORE_TIMEOUT, TTL, transact } from './ask-store.ts'
 import { Checks } from './checks.ts'
+import { Follower } from './follower.ts'
 import { type EventBody, Machine } from './machine.ts'
+import { Network } from './network.ts'
 import { Schedule } from './schedule.ts'
 import { Store } from './store.ts'
 
@@ -35,68 +39,63 @@ export type Shape = {
   readonly waitsForSync?: boolean
   readonly tellsDisks?: boolean
   readonly tellsTimelines?: boolean
+  readonly startsInRecovery?: boolean
+  readonly followersHeedEpoch?: boolean
+  readonly followersHeedRelease?: boolean
+  readonly storeNeedsMajority?: boolean
+  /** Sees every step. */
+  readonly seen?: (
+    machine: Machine,
+    before: Node,
+    event: Event,
+    after: Node,
+    effects: readonly Effect[],
+  ) => void
 }
 
-const TTL = 5_000
-const STORE_TIMEOUT = 1_000
 const TICK = 100
 
 export class World {
   readonly schedule = new Schedule()
-  readonly store = new Store()
+  readonly store: Store
+  readonly network: Network
   readonly checks: Checks
   readonly machines: ReadonlyMap<string, Machine>
-  readonly #random: Random
+  readonly followers: readonly Follower[]
+  readonly random: Random
+  rough: Rough
+  readonly #shape: Shape
   readonly #step: (node: Node, event: Event) => Step
-  readonly #heedsDeadline: boolean
-  readonly #tellsTimelines: boolean
-  #rough: Rough
-  /** Of requests to the store, and of its answers, each. */
-  #loss: number
-  /** Pairs that cannot reach each other, `a b` in order; the store is `store`. */
-  readonly #cut = new Set<string>()
   #lastId = 0
-  #grants = 0
 
   constructor(random: Random, shape: Shape) {
-    this.#random = random
+    this.random = random
+    this.#shape = shape
     this.#step = shape.step ?? realStep
-    this.#heedsDeadline = shape.heedsDeadline ?? true
-    this.#tellsTimelines = shape.tellsTimelines ?? true
-    this.#loss = shape.loss ?? 0
-    this.#rough = shape.rough ?? SMOOTH
-    const members = shape.names.map((name) => ({ name, dr: shape.dr?.includes(name) ?? false, priority: 0 }))
-    const base: Omit<Config, 'node'> = {
-      members,
-      first: shape.names[0]!,
-      ttlMs: TTL,
-      fenceMarginMs: 2_000,
-      renewEveryMs: TTL / 3 - 700,
-      raceBackoffMs: TTL / 3,
-      electionWindowMs: 1_000,
-      syncGraceMs: 1_500,
-      syncRequired: true,
-      mode: 'safe',
-      ...shape.config,
-    }
-    this.machines = new Map(shape.names.map((name) => [name, new Machine({ ...base, node: name }, random)]))
-    for (const { postgres } of this.machines.values()) {
-      postgres.waits = shape.waitsForSync ?? true
-      postgres.tellsDisks = shape.tellsDisks ?? true
-    }
+    this.network = new Network(random, shape.loss ?? 0)
+    this.rough = shape.rough ?? SMOOTH
+    this.store = new Store(shape.storeNeedsMajority ?? true)
+    this.machines = machinesOf(random, shape)
     this.checks = new Checks(this)
+    this.followers = ['f', 'g'].map((name) => new Follower(name, random, this.checks))
+    for (const follower of this.followers) {
+      follower.heedsEpoch = shape.followersHeedEpoch ?? true
+      follower.heedsRelease = shape.followersHeedRelease ?? true
+    }
     this.store.onChange = () => this.#storeChanged()
     for (const machine of this.machines.values()) this.#start(machine)
-    this.schedule.every(50, () => {
-      this.store.expire(this.schedule.now)
-      return true
+    this.#every(50, () => this.store.expire(this.schedule.now))
+    this.#every(20, () => this.#stream())
+    this.#every(40, () => this.#write())
+    this.#every(60, () => {
+      const open = [...this.machines.values()].filter((one) => one.openEpoch !== undefined && isUp(one))
+      for (const follower of this.followers) follower.take(open)
     })
-    this.schedule.every(20, () => {
-      this.#stream()
-      return true
-    })
-    this.schedule.every(40, () => {
-      this.#write()
+  }
+
+  #every(ms: number, act: () => void): void {
+    this.schedule.every(ms, () => {
+      act()
       return true
     })
   }
@@ -117,13 +116,15 @@ export class World {
     machine.up = false
     machine.life++
     machine.openEpoch = undefined
-    machine.postgres.recover()
+    machine.drains = false
+    if (this.#shape.startsInRecovery ?? true) machine.postgres.recover()
     machine.backlog = []
     machine.leases = {}
     machine.paused = false
     machine.stopped = false
     machine.asleep = []
     machine.busyUntil = 0
+    machine.doorBusyUntil = 0
   }
 
   /** It dies, and its disk with it. */
@@ -158,12 +159,8 @@ export class World {
     const missed = machine.asleep
     machine.asleep = []
     // Timers come before messages, and answers that were on their way out before both or after.
-    this.#tell(machine, { kind: 'tick' })
+    this.#tick(machine)
     for (const act of missed) act()
-  }
-
-  lose(loss: number): void {
-    this.#loss = loss
   }
 
   restart(name: string): void {
@@ -186,30 +183,15 @@ export class World {
     const missed = machine.backlog
     machine.backlog = []
     // Its clock wakes it before it reads what has come.
-    this.#tell(machine, { kind: 'tick' })
-    for (const event of missed) this.#tell(machine, event)
-  }
-
-  cut(a: string, b: string): void {
-    this.#cut.add(`${a} ${b}`)
-    this.#cut.add(`${b} ${a}`)
-  }
-
-  /** What `a` says does not come to `b`. */
-  cutOneWay(a: string, b: string): void {
-    this.#cut.add(`${a} ${b}`)
-  }
-
-  mend(a: string, b: string): void {
-    this.#cut.delete(`${a} ${b}`)
-    this.#cut.delete(`${b} ${a}`)
+    this.#tick(machine)
+    for (const event of missed) this.tell(machine, event)
   }
 
   /** Everything is mended: all nodes run, everybody reaches everybody, nothing is lost, late or slow. */
   heal(): void {
-    this.#loss = 0
-    this.#rough = SMOOTH
-    this.#cut.clear()
+    this.rough = SMOOTH
+    this.network.heal()
+    this.store.heal()
     for (const { name, paused } of this.machines.values()) {
       this.restart(name)
       this.hang(name, false)
@@ -218,18 +200,15 @@ export class World {
     }
   }
 
-  reaches(a: string, b: string): boolean {
-    return this.#cut.size === 0 || !this.#cut.has(`${a} ${b}`)
-  }
-
   // The life of a node.
 
   #start(machine: Machine): void {
     const { life } = machine
     machine.leases.node = undefined
+    this.checks.started(machine)
     this.schedule.every(TICK, () => {
       if (machine.life !== life) return false
-      if (!machine.stopped) this.#tell(machine, { kind: 'tick' })
+      if (!machine.stopped) this.#tick(machine)
       return true
     })
     this.schedule.every(500, () => {
@@ -239,20 +218,26 @@ export class World {
     })
   }
 
-  #tell(machine: Machine, body: EventBody): void {
+  #tick(machine: Machine): void {
+    this.tell(machine, { kind: 'tick', wall: machine.calendar(this.schedule.now) })
+  }
+
+  tell(machine: Machine, body: EventBody): void {
     if (!machine.up) return
     if (machine.paused) {
       if (body.kind !== 'tick') machine.backlog.push(body)
       return
     }
     const event = { ...body, at: machine.clock(this.schedule.now) } as Event
-    const [node, effects] = this.#step(machine.node, event)
+    const before = machine.node
+    const [node, effects] = this.#step(before, event)
     machine.node = node
+    this.#shape.seen?.(machine, before, event, node, effects)
     for (const effect of effects) this.#perform(machine, effect)
   }
 
   /** Later, unless the node has died meanwhile; when it goes on, if it stands still. */
-  #later(machine: Machine, ms: number, act: () => void): void {
+  later(machine: Machine, ms: number, act: () => void): void {
     const { life } = machine
     const arrive = (): void => {
       if (machine.life !== life) return
@@ -263,18 +248,29 @@ export class World {
   }
 
   #soon(machine: Machine, ms: number, body: () => EventBody): void {
-    this.#later(machine, ms, () => this.#tell(machine, body()))
+    this.later(machine, ms, () => this.tell(machine, body()))
   }
 
   /** What is asked of Postgres: one after the other, now and then very slowly. */
   #hands(machine: Machine, usual: number, act: (ended: boolean) => EventBody | undefined): void {
     const { now } = this.schedule
     const { restarts } = machine
-    const ms = this.#random.next() < this.#rough.slowHands ? this.#random.int(1_000, 9_000) : usual
+    const ms = this.random.next() < this.rough.slowHands ? this.random.int(1_000, 9_000) : usual
     machine.busyUntil = Math.max(now, machine.busyUntil) + ms
-    this.#later(machine, machine.busyUntil - now, () => {
+    this.later(machine, machine.busyUntil - now, () => {
       const body = act(machine.restarts !== restarts)
-      if (body !== undefined) this.#tell(machine, body)
+      if (body !== undefined) this.tell(machine, body)
+    })
+  }
+
+  /** What is asked of its API: one after the other, now and then slowly. */
+  #door(machine: Machine, act: () => EventBody | undefined): void {
+    const { now } = this.schedule
+    const ms = this.random.next() < this.rough.slowHands ? this.random.int(500, 4_000) : 5
+    machine.doorBusyUntil = Math.max(now, machine.doorBusyUntil) + ms
+    this.later(machine, machine.doorBusyUntil - now, () => {
+      const body = act()
+      if (body !== undefined) this.tell(machine, body)
     })
   }
 
@@ -285,10 +281,10 @@ export class World {
         this.#soon(machine, 5, () => ({ kind: 'probed', own: this.#ownOf(machine) }))
         break
       case 'renew':
-        this.#renew(machine, effect.lease)
+        renew(this, machine, effect.lease)
         break
       case 'transact':
-        this.#transact(machine, effect)
+        transact(this, machine, effect.transaction)
         break
       case 'freeze':
         this.#hands(machine, 20, () => this.#freeze(machine, effect.asked))
@@ -300,12 +296,9 @@ export class World {
         })
         break
       case 'promote':
-        this.#hands(machine, this.#random.int(100, 1_000), (ended) => {
-          if (ended || this.#random.next() < this.#rough.failedPromotion) return { kind: 'promotionFailed' }
-          postgres.promote(this.#tellsTimelines ? effect.above : 0, ++this.#lastId)
-          this.checks.began(machine.name, postgres.timeline)
-          return { kind: 'promoted', timeline: postgres.timeline }
-        })
+        this.#hands(machine, this.random.int(100, 1_000), (ended) =>
+          this.#promote(machine, effect.above, ended),
+        )
         break
       case 'raiseEpoch':
         this.#soon(machine, 10, () => ({ kind: 'epochRaised', epoch: effect.epoch }))
@@ -320,19 +313,53 @@ export class World {
         machine.deadline = effect.deadline
         break
       case 'open':
-        machine.openEpoch = effect.epoch
-        this.checks.opened(machine.name, effect.epoch)
+        this.#door(machine, () => this.#open(machine, effect.epoch))
+        break
+      case 'drain':
+        this.#door(machine, () => this.#drain(machine, effect.asked))
         break
       case 'close':
-        machine.openEpoch = undefined
+        this.#door(machine, () => {
+          machine.openEpoch = undefined
+          return { kind: 'closed', asked: effect.asked }
+        })
         break
       case 'demote':
-        this.#hands(machine, this.#random.int(200, 1_000), () => {
+        this.#hands(machine, this.random.int(200, 1_000), () => {
           postgres.recover()
           return { kind: 'demoted' }
         })
         break
+      default:
+        unreachable(effect)
     }
+  }
+
+  #open(machine: Machine, epoch: number): undefined {
+    machine.openEpoch = epoch
+    machine.openings++
+    machine.drains = false
+    this.checks.opened(machine.name, epoch)
+  }
+
+  #drain(machine: Machine, asked: Monotonic): undefined {
+    machine.drains = true
+    const { openings } = machine
+    const look = (): void => {
+      if (machine.openings !== openings || machine.openEpoch === undefined) return
+      if (machine.postgres.isWaitedFor) this.later(machine, 20, look)
+      else this.tell(machine, { kind: 'drained', asked })
+    }
+    look()
+  }
+
+  #promote(machine: Machine, above: number, ended: boolean): EventBody {
+    const { postgres, name } = machine
+    if (ended || this.random.next() < this.rough.failedPromotion) return { kind: 'promotionFailed' }
+    const fork = postgres.end
+    postgres.promote((this.#shape.tellsTimelines ?? true) ? above : 0, ++this.#lastId)
+    this.checks.began(name, postgres.timeline)
+    return { kind: 'promoted', timeline: postgres.timeline, fork }
   }
 
   /** The answer may come later than what is asked next. */
@@ -343,7 +370,7 @@ export class World {
     const body: EventBody = { kind: 'frozen', asked, disk, timeline, received }
     this.#soon(
       machine,
-      this.#random.next() < this.#rough.slowHands ? this.#random.int(100, 6_000) : 0,
+      this.random.next() < this.rough.slowHands ? this.random.int(100, 6_000) : 0,
       () => body,
     )
   }
@@ -359,85 +386,10 @@ export class World {
     }
   }
 
-  // The store, over a network that may lose the request or the answer.
-
-  /** Mostly short; now and then nearly as long as anybody waits. */
-  #delay(): number {
-    return this.#random.next() < 0.02 ? this.#random.int(100, STORE_TIMEOUT) : this.#random.int(1, 30)
-  }
-
-  #isLost(): boolean {
-    return this.#random.next() < this.#loss
-  }
-
-  /** `act` runs at the store; undefined: nobody knows whether it did. */
-  #ask<T>(machine: Machine, act: () => T, then: (result: T | undefined) => EventBody | undefined): void {
-    let answered = false
-    const answer = (result: T | undefined): void => {
-      if (answered) return
-      answered = true
-      const body = then(result)
-      if (body !== undefined) this.#tell(machine, body)
-    }
-    // Nobody waits for it any more, and it is done all the same.
-    const isLate = this.#random.next() < this.#rough.lateRequest
-    this.schedule.plan(isLate ? this.#random.int(STORE_TIMEOUT, 9_000) : this.#delay(), () => {
-      if (!this.reaches(machine.name, 'store') || this.#isLost()) return
-      const result = act()
-      if (this.reaches('store', machine.name) && !this.#isLost())
-        this.#later(machine, this.#delay(), () => answer(result))
-    })
-    this.#later(machine, STORE_TIMEOUT, () => answer(undefined))
-  }
-
-  #renew(machine: Machine, lease: 'node' | 'leader'): void {
-    const sentAt = machine.clock(this.schedule.now)
-    const id = machine.leases[lease]
-    this.#ask(
-      machine,
-      () => {
-        const expiresAt = this.schedule.now + TTL
-        if (id !== undefined && this.store.keep(id, expiresAt)) return id
-        if (lease === 'leader') return 'gone'
-        const granted = `${machine.name}/${lease}/${++this.#grants}`
-        this.store.grant(granted, expiresAt)
-        return granted
-      },
-      (kept) => {
-        if (kept === undefined) return undefined
-        if (kept === 'gone') return { kind: 'leaseLost', lease }
-        machine.leases[lease] = kept
-        if (lease === 'leader') machine.safeUntil = sentAt + TTL - machine.config.fenceMarginMs
-        return { kind: 'renewed', lease, sentAt }
-      },
-    )
-  }
-
-  #transact(machine: Machine, { transaction }: Extract<Effect, { kind: 'transact' }>): void {
-    const sentAt = machine.clock(this.schedule.now)
-    const leader = `${machine.name}/leader/${++this.#grants}`
-    const takes = transaction.name === 'take'
-    // Those of the life that asks, though it may have ended when the request comes.
-    const leases = takes ? { ...machine.leases, leader } : { ...machine.leases }
-    this.#ask(
-      machine,
-      () => {
-        if (takes) this.store.grant(leader, this.schedule.now + TTL)
-        const ok = this.store.transact(transaction, leases)
-        if (ok && takes) machine.leases.leader = leader
-        return ok
-      },
-      (ok) => {
-        if (ok && transaction.name === 'take') machine.safeUntil = sentAt + TTL - machine.config.fenceMarginMs
-        return { kind: 'transacted', transaction, ok, sentAt }
-      },
-    )
-  }
-
   #sendView(machine: Machine): void {
-    if (!this.reaches('store', machine.name)) return
+    if (!this.store.answers || !this.network.reaches('store', machine.name)) return
     const view = this.store.view()
-    this.#soon(machine, this.#delay(), () => ({ kind: 'viewed', view }))
+    this.#soon(machine, this.network.delay(STORE_TIMEOUT), () => ({ kind: 'viewed', view }))
   }
 
   #storeChanged(): void {
@@ -453,18 +405,18 @@ export class World {
       const source = own.following === undefined ? undefined : this.machines.get(own.following)!
       if (!up || stopped || own.primary || source === undefined) continue
       if (!source.up || source.stopped || !source.postgres.primary) continue
-      if (!this.reaches(source.name, name)) continue
+      if (!this.network.reaches(source.name, name)) continue
       const from = source.postgres
-      if (!own.take(from, own.hangs ? 0 : this.#random.int(1, 5))) {
+      if (!own.take(from, own.hangs ? 0 : this.random.int(1, 5))) {
         // Another history: copied anew, which takes its time.
-        if (this.#random.next() < 0.01) own.empty()
+        if (this.random.next() < 0.01) own.empty()
         continue
       }
       own.heardAt = now
-      if (!this.reaches(name, source.name)) continue
+      if (!this.network.reaches(name, source.name)) continue
       const { copy, end } = own
       const { timeline } = from
-      this.#later(source, this.#delay(), () => {
+      this.later(source, this.network.delay(STORE_TIMEOUT), () => {
         const still = from.primary && from.timeline === timeline && own.following === from.name
         if (still) from.told(copy, end, this.schedule.now)
       })
@@ -473,13 +425,14 @@ export class World {
 
   #write(): void {
     for (const machine of this.machines.values()) {
-      const epoch = machine.openEpoch
-      if (epoch === undefined || !machine.up || machine.stopped || this.#random.next() < 0.5) continue
-      const { life, postgres } = machine
+      const { openEpoch: epoch, life, openings, postgres } = machine
+      if (epoch === undefined || !isUp(machine) || machine.drains || this.random.next() < 0.5) continue
+      const heeds = this.#shape.heedsDeadline ?? true
       const mayAnswer = (): boolean =>
         machine.life === life &&
+        machine.openings === openings &&
         machine.openEpoch === epoch &&
-        (!this.#heedsDeadline || machine.clock(this.schedule.now) < machine.deadline)
+        (!heeds || machine.clock(this.schedule.now) < machine.deadline)
       if (!postgres.primary || !mayAnswer()) continue
       const entry = { id: ++this.#lastId, epoch }
       const position = postgres.end + 1
@@ -487,10 +440,34 @@ export class World {
         if (!mayAnswer()) return
         this.checks.mayAcknowledge(machine.name, entry, position)
         const leaves = (): void => this.checks.acknowledged(entry)
-        if (this.#random.next() < this.#rough.lateAnswer)
-          this.#later(machine, this.#random.int(1, 50), leaves)
+        if (this.random.next() < this.rough.lateAnswer) this.later(machine, this.random.int(1, 50), leaves)
         else leaves()
       })
     }
   }
+}
+
+const isUp = ({ up, stopped }: Machine): boolean => up && !stopped
+
+function machinesOf(random: Random, shape: Shape): ReadonlyMap<string, Machine> {
+  const members = shape.names.map((name) => ({ name, dr: shape.dr?.includes(name) ?? false, priority: 0 }))
+  const config: Omit<Config, 'node'> = {
+    members,
+    first: shape.names[0]!,
+    ttlMs: TTL,
+    fenceMarginMs: 2_000,
+    renewEveryMs: TTL / 3 - 700,
+    raceBackoffMs: TTL / 3,
+    electionWindowMs: 1_000,
+    syncGraceMs: 1_500,
+    syncRequired: true,
+    mode: 'safe',
+    ...shape.config,
+  }
+  const machines = new Map(shape.names.map((name) => [name, new Machine({ ...config, node: name }, random)]))
+  for (const { postgres } of machines.values()) {
+    postgres.waits = shape.waitsForSync ?? true
+    postgres.tellsDisks = shape.tellsDisks ?? true
+  }
+  return machines
 }

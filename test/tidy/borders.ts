@@ -70,7 +70,8 @@ export const borders: readonly Border[] = [
     from: '',
     never: ['pg'],
     instead: 'use the Database of control-plane/ledger/connection.ts',
-    except: ['control-plane/ledger/connection.ts'],
+    // The other one is the protocol of replication, which a pool of connections does not speak.
+    except: ['control-plane/ledger/connection.ts', 'control-plane/postgres/peer.ts'],
   },
   {
     from: '',

@@ -31,18 +31,11 @@ const view: View = {
   leader: { node: 'a', disk: 'd1', epoch: 4, timeline: 4 },
   sync: { epoch: 4, change: 1, leader: 'a#d1', standby: 'b#d2' },
 }
-const leading: Role = {
+const leading = {
   phase: 'leading',
-  leadership: view.leader!,
-  reign: { node: 'a', timeline: 4, above: 3, because: 'first', possibleLoss: false },
   stage: 'open',
-  deadline: monotonic(1),
-  renewalSentAt: monotonic(0),
-  announced: true,
-  raised: true,
-  published: view.sync!,
   duty: { kind: 'held', by: 'b#d2', mark: undefined },
-}
+} as Partial<Role> as Role
 const own = {
   well: true,
   receiving: false,
@@ -73,12 +66,19 @@ test('a Leader tells whom it waits for, and who is next', () => {
 })
 
 test('who was removed takes over nothing', () => {
-  const without = { ...view, evicted: new Set(['c']) }
+  const without = { ...view, evicted: new Map([['c', { epoch: 4 }]]) }
   expect(statusOf({ ...node, view: without }, undefined)).toMatchObject({ next: null, standbys: ['b'] })
 })
 
 test('one that leads no more says why, and names nobody', () => {
-  const role: Role = { phase: 'fenced', epoch: 4, why: 'its lease is gone' }
+  const role: Role = {
+    phase: 'fenced',
+    epoch: 4,
+    why: 'its lease is gone',
+    closing: undefined,
+    demoted: true,
+    given: [],
+  }
   expect(statusOf({ ...node, role }, undefined)).toMatchObject({
     phase: 'fenced',
     why: 'its lease is gone',

@@ -68,9 +68,9 @@ test('a stream that answers is kept, one that is silent is given up and followed
 test('changes of one revision are one view', async () => {
   const { opened, seen, watch, pass } = watching([empty])
   await pass(0)
-  opened[0]!.heard.changes([epochAt(5), { revision: 5, key: 'paused', value: '{}' }])
-  opened[0]!.heard.changes([{ revision: 6, key: 'paused', value: undefined }])
-  expect(seen.map(({ revision, epoch, paused }) => [revision, epoch, paused])).toEqual([
+  opened[0]!.heard.changes([epochAt(5), { revision: 5, key: 'promotion', value: '{}' }])
+  opened[0]!.heard.changes([{ revision: 6, key: 'promotion', value: undefined }])
+  expect(seen.map(({ revision, epoch, promotion }) => [revision, epoch, promotion !== undefined])).toEqual([
     [4, 0, false],
     [5, 5, true],
     [6, 5, false],

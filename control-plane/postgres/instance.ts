@@ -1,0 +1,164 @@
+// One node's Postgres: our child, only ever started in recovery (I4), with settings of our own. What ends by itself is
+// started again in recovery.
+import { chown, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DomainError } from '#shared/base/errors.ts'
+import { type Asker, createAsker } from './asking.ts'
+import { prepareRecovery } from './data.ts'
+import { writeDurably } from './durable.ts'
+import type { NodeTls } from './peer.ts'
+import { backoffMs, holdsData, type Room, type RoomOptions, type Running, STARTS } from './room.ts'
+import {
+  type Address,
+  alone,
+  asFile,
+  type Changing,
+  commonSettings,
+  nodeMap,
+  nodeRules,
+  nodeSettings,
+  type TlsFiles,
+} from './settings.ts'
+import { until } from './waiting.ts'
+
+export type InstanceOptions = RoomOptions & {
+  readonly address: Address
+  readonly tls: NodeTls | undefined
+}
+
+export type Instance = {
+  readonly room: Room
+  readonly asker: Asker
+  /** There is data. */
+  holds(): boolean
+  /** A server runs on it, and takes questions. */
+  runs(): boolean
+  pid(): number | undefined
+  /** In recovery, following nobody; without data nothing happens. */
+  launch(change?: Partial<Changing>): Promise<void>
+  /** Changes the settings; every process that begins from now on has them, and all others are told. */
+  apply(change: Partial<Changing>): Promise<void>
+  /** At once, and nobody is told that it ended. */
+  end(): Promise<void>
+  stop(): Promise<void>
+  /** Files as Postgres finds them: its user must be able to read them. */
+  readonly tls: TlsFiles | undefined
+}
+
+const APPLIED_WITHIN_MS = 5_000
+
+/** `ended`: by itself; nothing runs. */
+export function createInstance(room: Room, options: InstanceOptions, ended: () => void): Instance {
+  const { clock, log } = options
+  const files = settingsFolder(options.dataDirectory)
+  const tls = options.tls === undefined ? undefined : files.tls
+  const asker = createAsker(room.url('postgres', options.address.port), clock)
+  let running: Running | undefined
+  let ready = false
+  let holds = false
+  let changing = alone
+  let revision = 0
+
+  async function write(): Promise<void> {
+    revision++
+    await mkdir(files.folder, { recursive: true, mode: 0o700 })
+    const { owner } = room.runAs
+    if (owner !== undefined) await chown(files.folder, owner.uid, owner.gid)
+    if (options.tls !== undefined) await writeTls(options.tls, files.tls, room)
+    const settings = {
+      ...commonSettings(room.sockets, options.durable !== false),
+      ...nodeSettings(changing, options.address, tls),
+      'holdfast.revision': String(revision),
+    }
+    await writeDurably(files.settings, asFile(settings), room.runAs)
+    await writeDurably(files.rules, nodeRules(room.runAs, tls), room.runAs)
+    await writeDurably(files.map, nodeMap(room.runAs), room.runAs)
+  }
+
+  async function launchOnce(): Promise<void> {
+    await write()
+    await prepareRecovery(room)
+    ready = false
+    const started = await room.spawn(files.arguments)
+    running = started
+    await started.ready()
+    ready = true
+    void started.ended.then(() => {
+      if (running !== started) return
+      running = undefined
+      ended()
+    })
+  }
+
+  /** Whoever ends it is not told that it ended. */
+  function leave(): Running | undefined {
+    const left = running
+    running = undefined
+    return left
+  }
+
+  return {
+    room,
+    asker,
+    tls,
+    holds: () => holds,
+    runs: () => running !== undefined && ready,
+    pid: () => running?.pid(),
+    async launch(change = {}) {
+      changing = { ...alone, ...change }
+      holds = await holdsData(room.cluster)
+      if (!holds) return
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await launchOnce()
+        } catch (error) {
+          await leave()?.endAtOnce()
+          if (attempt === STARTS) throw error
+          log(`Postgres could not be started: ${describe(error)}`)
+          await clock.sleep(backoffMs(attempt))
+        }
+      }
+    },
+    async apply(change) {
+      if (running === undefined) throw new DomainError('unavailable', 'Postgres does not run')
+      changing = { ...changing, ...change }
+      await write()
+      const expected = String(revision)
+      running.signal('SIGHUP')
+      // It tells its processes after it has read the file itself, so whoever is forked from now on has it too.
+      await until(clock, APPLIED_WITHIN_MS, 'new settings', async () => {
+        const [row] = await asker.ask("SELECT current_setting('holdfast.revision') AS revision")
+        return row?.revision === expected
+      })
+    },
+    end: async () => leave()?.endAtOnce(),
+    async stop() {
+      await leave()?.stop()
+      await asker.close()
+    },
+  }
+}
+
+export const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+function settingsFolder(dataDirectory: string) {
+  const folder = join(dataDirectory, 'postgres.settings')
+  const at = (name: string): string => join(folder, name)
+  const settings = at('postgresql.conf')
+  const rules = at('pg_hba.conf')
+  const map = at('pg_ident.conf')
+  const named = { config_file: settings, hba_file: rules, ident_file: map }
+  return {
+    folder,
+    settings,
+    rules,
+    map,
+    tls: { ca: at('ca.crt'), cert: at('node.crt'), key: at('node.key') },
+    arguments: Object.entries(named).flatMap(([name, file]) => ['-c', `${name}=${file}`]),
+  }
+}
+
+/** Where its own user reads them. */
+async function writeTls(tls: NodeTls, files: TlsFiles, { runAs }: Room): Promise<void> {
+  for (const name of ['ca', 'cert', 'key'] as const) await writeDurably(files[name], `${tls[name]}\n`, runAs)
+}
