@@ -176,10 +176,11 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
     writer,
   )
   const background = new AbortController()
+  // Connections of their own: those that wait for a Standby must not make the Leader look dead.
+  const probes = { main: connect(databaseUrl('main'), 1), audit: connect(databaseUrl('audit'), 1) }
   const health = await startHealth(
     {
-      main,
-      audit: auditDatabase,
+      ...probes,
       dataDirectory: settings.data_dir,
       clock,
       head: () => writer.head(),
@@ -259,7 +260,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
       await writer.idle()
       await audit.drain()
       await sinks.close()
-      await Promise.all([main.close(), auditDatabase.close()])
+      await Promise.all([main, auditDatabase, probes.main, probes.audit].map((database) => database.close()))
     },
   }
 }

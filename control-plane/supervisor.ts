@@ -6,11 +6,9 @@ import { aborted, bootClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { createEtcdStore } from './coordination/etcd.ts'
-import { nodeOf } from './coordination/keys.ts'
 import { heeding } from './coordination/store.ts'
 import { renewNodeFiles, withNodeFiles } from './enrolment/node-files.ts'
 import { type Doors, startDriver } from './failover/driver.ts'
-import { nextOf } from './failover/duty.ts'
 import type { Hands, PostgresProbe } from './failover/hands.ts'
 import type { Config, Node } from './failover/types.ts'
 import { connect } from './ledger/connection.ts'
@@ -22,6 +20,7 @@ import {
   type ToApi,
   type ToWatchdog,
 } from './node-link.ts'
+import { statusOf } from './node-status.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createHands } from './postgres/hands.ts'
 import type { GivenNodeSettings, NodeAddress, NodeSettings } from './settings.ts'
@@ -271,27 +270,6 @@ function watchDisk(folder: string, log: Log): { hasRoom(): boolean; close(): voi
   look()
   const timer = setInterval(look, DISK_EVERY_MS)
   return { hasRoom: () => room, close: () => clearInterval(timer) }
-}
-
-export function statusOf(node: Node, storeHeardAt: Monotonic | undefined): NodeStatus {
-  const { role, view, config, blocked } = node
-  const sync = view?.sync?.standby ?? undefined
-  const next = role.phase === 'leading' ? nextOf(node, sync) : undefined
-  const others = config.members.filter(({ name }) => name !== config.node)
-  return {
-    phase: role.phase === 'leading' ? role.stage : role.phase,
-    epoch: view?.epoch ?? 0,
-    leader: view?.leader?.node ?? null,
-    sync: sync === undefined ? null : nodeOf(sync),
-    next: next === undefined ? null : nodeOf(next),
-    members: config.members.length,
-    standbys: others.filter(({ name, dr }) => !dr && !view?.evicted.has(name)).map(({ name }) => name),
-    dr: config.members.some(({ name, dr }) => dr && name === config.node),
-    paused: view?.pause !== undefined,
-    blocked: blocked ?? null,
-    why: role.phase === 'fenced' ? role.why : null,
-    storeHeardAt: storeHeardAt ?? null,
-  }
 }
 
 function fieldsOf(node: Node): Record<string, unknown> {

@@ -21,11 +21,14 @@ const nothing: PostgresProbe = {
 /** An empty disk has nothing that could fail to answer, and may hold the first data of a cluster. */
 const empty: PostgresProbe = { ...nothing, answers: true }
 
+/** Log comes from whom this Postgres follows. */
+export const RECEIVING = `EXISTS (SELECT 1 FROM pg_stat_wal_receiver
+    WHERE status = 'streaming' AND last_msg_receipt_time > clock_timestamp() - interval '${HEARD_WITHIN}')`
+
 const LOOK = `SELECT pg_is_in_recovery() AS recovering,
   (CASE WHEN pg_is_in_recovery() THEN GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
     ELSE pg_current_wal_flush_lsn() END - '0/0')::bigint AS end,
-  EXISTS (SELECT 1 FROM pg_stat_wal_receiver
-    WHERE status = 'streaming' AND last_msg_receipt_time > clock_timestamp() - interval '${HEARD_WITHIN}') AS receiving,
+  ${RECEIVING} AS receiving,
   ARRAY(SELECT application_name || ' ' || (flush_lsn - '0/0')::text FROM pg_stat_replication
     WHERE state = 'streaming' AND flush_lsn IS NOT NULL) AS replicas`
 
