@@ -20,6 +20,8 @@ import {
   type ToApi,
   type ToWatchdog,
 } from './node-link.ts'
+import { actsOf } from './operator/acts.ts'
+import { openDoor } from './operator/door.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createHands } from './postgres/hands.ts'
 import type { NodeAddress, NodeSettings } from './settings.ts'
@@ -57,6 +59,7 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
   await hands.start()
   const processes = startProcesses(settings, hands, clock, log)
   const disk = watchDisk(settings.data_dir, log)
+  let known: Node | undefined
   const driver = startDriver({
     config,
     store,
@@ -64,12 +67,16 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
     clock,
     doors: { ...processes.doors, well: (probe) => disk.hasRoom() && processes.doors.well(probe) },
     changed: (node, before) => {
+      known = node
       processes.tell(statusOf(node, store.heardAt()))
       if (node.role.phase !== before.role.phase) log.info('this node is', fieldsOf(node))
     },
     report: (message) => log.warn(message),
   })
+  const acts = actsOf({ cluster: settings.cluster, config, store, clock, node: () => known })
+  const door = await openDoor(settings.data_dir, acts, log)
   await aborted(signal)
+  await door.close()
   await driver.close()
   await processes.close()
   disk.close()
