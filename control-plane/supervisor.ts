@@ -40,7 +40,7 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
     binaries: await findBinaries(settings.postgres_bin, settings.data_dir),
     address: addressOf(settings, settings.name),
     addressOf: (node) => addressOf(settings, node),
-    tls: { ca: settings.node_ca_file, cert: settings.node_cert_file, key: settings.node_key_file },
+    tls,
     clock,
     log: (message) => log.warn(message),
   })

@@ -14,7 +14,9 @@ const copy = ({ member, candidate }: Standing): Copy => copyOf(member.name, cand
 export function choose(view: View, config: Config): Choice {
   const standing = config.members.flatMap((member): Standing[] => {
     const candidate = view.candidates.get(member.name)
-    const eligible = !member.dr && !view.evicted.has(member.name)
+    // One without data may begin a cluster, and nothing else.
+    const holds = view.sync === undefined || (candidate?.timeline ?? 0) > 0
+    const eligible = !member.dr && !view.evicted.has(member.name) && holds
     // Of this epoch: one that stood for an earlier one is not frozen any more.
     return candidate !== undefined && candidate.epochSeen === view.epoch && eligible
       ? [{ member, candidate }]

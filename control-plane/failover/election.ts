@@ -124,7 +124,8 @@ export function chosen(node: Node, role: In<'standing'>, event: On<'tick'>): Ste
   const { view, config } = node
   const accepted = accepting(node, role, event)
   if (accepted !== undefined) return accepted
-  if (event.at < role.until || view === undefined || view.leader !== undefined) return stay(node)
+  if (view === undefined || view.leader !== undefined) return stay(node)
+  if (event.at < role.until && !allStand(view, node)) return stay(node)
   const blocked = heldBack(node, event)
   if (blocked !== undefined) return stay({ ...node, blocked })
   const { candidate } = role
@@ -147,6 +148,16 @@ export function chosen(node: Node, role: In<'standing'>, event: On<'tick'>): Ste
   }
   return isComplete(view, role, event, node) ? decided(node, view, role, event) : stay(node)
 }
+
+/** Everybody that could be chosen has stood, but for who led: the window is for those that one may still wait for. */
+const allStand = (view: View, { config }: Node): boolean =>
+  config.members.every(
+    ({ name, dr }) =>
+      dr ||
+      view.evicted.has(name) ||
+      name === view.reigns.get(view.epoch)?.node ||
+      view.candidates.get(name)?.epochSeen === view.epoch,
+  )
 
 /** Everybody that is there has stood, or had the time for it. */
 function isComplete(view: View, { since }: In<'standing'>, { at }: Event, { config }: Node): boolean {

@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { arch, cpus, platform, totalmem } from 'node:os'
 import { closures } from './closure.ts'
+import { failover, syncWrites } from './cluster.ts'
 import { type Figure, printFigure } from './measure.ts'
 import { authenticate, batchRead, secretRead } from './read.ts'
 import { coldStart } from './start.ts'
@@ -17,6 +18,8 @@ const cases: Record<string, () => Promise<Figure[]>> = {
   'secret-writes': secretWrites,
   propagation,
   'cold-start': coldStart,
+  'sync-writes': syncWrites,
+  failover,
 }
 
 const asked = process.argv.slice(2)

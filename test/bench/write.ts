@@ -17,7 +17,7 @@ export async function running<T>(body: (machine: OneMachine, admin: Client) => P
   }
 }
 
-const variables = (count: number): string =>
+export const variables = (count: number): string =>
   `- !policy\n  id: app\n  body:\n${Array.from({ length: count }, (_, i) => `  - !variable v${i}`).join('\n')}\n`
 
 export async function must(status: number, response: Promise<Response>): Promise<Response> {
@@ -29,7 +29,7 @@ export async function must(status: number, response: Promise<Response>): Promise
 }
 
 /** Writes per second of some clients, each waiting for its answer. */
-async function writesPerSecond(admin: Client, clients: number, seconds: number): Promise<number> {
+export async function writesPerSecond(admin: Client, clients: number, seconds: number): Promise<number> {
   const stopAt = performance.now() + seconds * 1000
   let written = 0
   await Promise.all(

@@ -1,10 +1,11 @@
 // A whole cluster of real processes on this machine: control nodes with their Postgres, etcd of three, a balancer, two
 // Followers. Every way between them is a link that can be cut (network.ts).
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { toBase64, toHex } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { type TestAuthority, testAuthority } from '../support/certificates.ts'
@@ -43,6 +44,8 @@ export type Cluster = {
   leader(but?: readonly string[], withinMs?: number): Promise<ControlNode>
   healthOf(node: ControlNode): Promise<Health | undefined>
   adminKey(): string
+  /** As an operator lets a node in again. */
+  readmit(node: ControlNode): Promise<void>
   /** What the nodes have logged, for the message of a failed test. */
   logs(): string
   close(): Promise<void>
@@ -50,13 +53,16 @@ export type Cluster = {
 
 export type Health = {
   readonly ok: boolean
+  readonly degraded: boolean
   readonly role: string
   readonly cluster: {
+    readonly ok: boolean
     readonly status: string
     readonly epoch: number
     readonly leader?: string | null
     readonly sync_standby?: string | null
   }
+  readonly followers?: readonly unknown[]
   readonly replication?: { readonly epoch: number; readonly seq: number; readonly content_hash: string }
 }
 
@@ -134,6 +140,10 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       const holder = nodes.find((node) => existsSync(join(node.directory, 'admin.key')))!
       return readFileSync(join(holder.directory, 'admin.key'), 'utf8').trim()
     },
+    async readmit(node) {
+      const door = nodes.find((other) => other !== node)!
+      await holdfast('cluster', 'rejoin', node.name, '--data-dir', door.directory)
+    },
     logs: () => logsOf(nodes),
     async close() {
       await Promise.all(followers.map((process) => process.kill()))
@@ -145,6 +155,14 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       rmSync(directory, { recursive: true, force: true })
     },
   }
+}
+
+const program = new URL('../../control-plane/cli/holdfast.js', import.meta.url).pathname
+
+/** A command, as an operator gives it. Answers what it wrote; rejects when it ends with anything but 0. */
+export async function holdfast(...words: readonly string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)(process.execPath, [program, ...words])
+  return stdout
 }
 
 const logsOf = (nodes: readonly ControlNode[]): string =>

@@ -5,9 +5,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { limits } from '#shared/base/limits.ts'
 import { Client } from '../support/nodes.ts'
 import { type Random, runSeed, seeded } from '../support/random.ts'
-import { type Cluster, type ControlNode, type Health, missing, startCluster, TTL_SECONDS } from './cluster.ts'
+import { type Cluster, missing, startCluster, TTL_SECONDS } from './cluster.ts'
 import { type Fault, faults } from './faults.ts'
 import { type Load, lost, overlaps, prepareLoad, startLoad } from './load.ts'
+import { eventually, settled } from './settled.ts'
 
 const ROUNDS = Number(process.env.HOLDFAST_ROUNDS ?? 0)
 const ONLY = process.env.HOLDFAST_FAULT ?? ''
@@ -15,45 +16,6 @@ const chosen = faults.filter(({ name, always }) => (ROUNDS > 0 || always) && nam
 const without = missing()
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-
-/** Asks until the answer passes; fails with what was last answered. */
-async function eventually<T>(what: string, ask: () => Promise<T>, passes: (value: T) => boolean): Promise<T> {
-  const giveUpAt = Date.now() + 60_000
-  for (;;) {
-    const value = await ask()
-    if (passes(value)) return value
-    if (Date.now() > giveUpAt) throw new Error(`${what}: ${JSON.stringify(value)}`)
-    await sleep(50)
-  }
-}
-
-/** Everybody is there again: one leads, one has the duty, the others follow. */
-async function settled(cluster: Cluster): Promise<{ leader: ControlNode; sync: ControlNode }> {
-  for (const node of cluster.nodes) {
-    const health = await eventually(
-      `${node.name} is back`,
-      () => cluster.healthOf(node),
-      (found) => found !== undefined && !BETWEEN.has(found.cluster.status),
-    )
-    if (health!.cluster.status === 'evicted') await readmit(cluster, node)
-  }
-  const all = await eventually(
-    'the cluster is whole',
-    () => Promise.all(cluster.nodes.map((node) => cluster.healthOf(node))),
-    (found) => found.every((health) => isWhole(health)) && found.some((health) => health!.ok),
-  )
-  const leader = cluster.nodes[all.findIndex((health) => health!.ok)]!
-  const sync = cluster.node(all.find((health) => health!.ok)!.cluster.sync_standby!)
-  return { leader, sync }
-}
-
-const BETWEEN: ReadonlySet<string> = new Set(['starting', 'fenced', 'waiting', 'freezing', 'standing'])
-
-const isWhole = (health: Health | undefined): boolean =>
-  health !== undefined &&
-  (health.ok ? typeof health.cluster.sync_standby === 'string' : health.cluster.status === 'standby')
-
-async function readmit(_cluster: Cluster, _node: ControlNode): Promise<void> {}
 
 /** Every answered request has one record; every record of a probe was asked for. */
 async function auditFaults(cluster: Cluster, load: Load): Promise<string[]> {

@@ -228,7 +228,7 @@ describe('stories', () => {
     world.run(15_000)
     world.go('a')
     world.run(1_000)
-    expect(world.machines.get('a')!.node.role.phase).toBe('evicted')
+    expect(world.machines.get('a')!.node.role.phase).toMatch(/evicted|standby/)
     expect(world.leader?.name).toMatch(/b|c/)
     expect(acknowledges(world)).toBeGreaterThan(10)
   })
