@@ -21,6 +21,8 @@ import {
   type ToWatchdog,
 } from './node-link.ts'
 import { statusOf } from './node-status.ts'
+import { actsOf } from './operator/acts.ts'
+import { openDoor } from './operator/door.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createHands } from './postgres/hands.ts'
 import type { GivenNodeSettings, NodeAddress, NodeSettings } from './settings.ts'
@@ -58,6 +60,7 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
   await hands.start()
   const processes = startProcesses(settings, hands, clock, log)
   const disk = watchDisk(settings.data_dir, log)
+  let known: Node | undefined
   const driver = startDriver({
     config,
     store,
@@ -65,6 +68,7 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
     clock,
     doors: { ...processes.doors, well: (probe) => disk.hasRoom() && processes.doors.well(probe) },
     changed: (node, before) => {
+      known = node
       processes.tell(statusOf(node, store.heardAt()))
       if (node.role.phase !== before.role.phase) log.info('this node is', fieldsOf(node))
     },
@@ -79,7 +83,10 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
     signal,
     log,
   )
+  const acts = actsOf({ cluster: settings.cluster, config, store, clock, node: () => known })
+  const door = await openDoor(settings.data_dir, acts, log)
   await aborted(signal)
+  await door.close()
   await renewing
   await driver.close()
   await processes.close()
