@@ -6,10 +6,9 @@ import { aborted, bootClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { createEtcdStore } from './coordination/etcd.ts'
-import { nodeOf } from './coordination/keys.ts'
 import { heeding } from './coordination/store.ts'
+import { renewNodeFiles, withNodeFiles } from './enrolment/node-files.ts'
 import { type Doors, startDriver } from './failover/driver.ts'
-import { nextOf } from './failover/duty.ts'
 import type { Hands, PostgresProbe } from './failover/hands.ts'
 import type { Config, Node } from './failover/types.ts'
 import {
@@ -20,15 +19,20 @@ import {
   type ToApi,
   type ToWatchdog,
 } from './node-link.ts'
+import { statusOf } from './node-status.ts'
+import { actsOf } from './operator/acts.ts'
+import { openDoor } from './operator/door.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createHands } from './postgres/hands.ts'
-import type { NodeAddress, NodeSettings } from './settings.ts'
+import type { GivenNodeSettings, NodeAddress, NodeSettings } from './settings.ts'
 
 const API = new URL('./api.ts', import.meta.url)
 const WATCHDOG = new URL('./watchdog.ts', import.meta.url)
 
 /** Runs until the signal is aborted. Errors: `settings_invalid`. */
-export async function runControlNode(settings: NodeSettings, signal: AbortSignal, log: Log): Promise<void> {
+export async function runControlNode(given: GivenNodeSettings, signal: AbortSignal, log: Log): Promise<void> {
+  const settings = await withNodeFiles(given, signal, log)
+  if (settings === undefined) return
   const config = configOf(settings)
   const tls = await identityOf(settings)
   const clock = bootClock
@@ -42,21 +46,20 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
     clock,
     log: (message) => log.warn(message),
   })
-  const store = heeding(
-    createEtcdStore({
-      endpoints: settings.etcd,
-      tls,
-      clusterId: settings.cluster,
-      ttlMs: config.ttlMs,
-      requestTimeoutMs: STORE_TIMEOUT_MS,
-      clock,
-      report: (message) => log.warn(message),
-    }),
+  const etcd = createEtcdStore({
+    endpoints: settings.etcd,
+    tls,
+    clusterId: settings.cluster,
+    ttlMs: config.ttlMs,
+    requestTimeoutMs: STORE_TIMEOUT_MS,
     clock,
-  )
+    report: (message) => log.warn(message),
+  })
+  const store = heeding(etcd, clock)
   await hands.start()
   const processes = startProcesses(settings, hands, clock, log)
   const disk = watchDisk(settings.data_dir, log)
+  let known: Node | undefined
   const driver = startDriver({
     config,
     store,
@@ -64,12 +67,27 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
     clock,
     doors: { ...processes.doors, well: (probe) => disk.hasRoom() && processes.doors.well(probe) },
     changed: (node, before) => {
+      known = node
       processes.tell(statusOf(node, store.heardAt()))
       if (node.role.phase !== before.role.phase) log.info('this node is', fieldsOf(node))
     },
     report: (message) => log.warn(message),
   })
+  const renewing = renewNodeFiles(
+    settings,
+    async () => {
+      const renewed = await identityOf(settings)
+      etcd.renew(renewed)
+      await hands.renew(renewed)
+    },
+    signal,
+    log,
+  )
+  const acts = actsOf({ cluster: settings.cluster, config, store, clock, node: () => known })
+  const door = await openDoor(settings.data_dir, acts, log)
   await aborted(signal)
+  await door.close()
+  await renewing
   await driver.close()
   await processes.close()
   disk.close()
@@ -249,27 +267,6 @@ function watchDisk(folder: string, log: Log): { hasRoom(): boolean; close(): voi
   look()
   const timer = setInterval(look, DISK_EVERY_MS)
   return { hasRoom: () => room, close: () => clearInterval(timer) }
-}
-
-export function statusOf(node: Node, storeHeardAt: Monotonic | undefined): NodeStatus {
-  const { role, view, config, blocked } = node
-  const sync = view?.sync?.standby ?? undefined
-  const next = role.phase === 'leading' ? nextOf(node, sync) : undefined
-  const others = config.members.filter(({ name }) => name !== config.node)
-  return {
-    phase: role.phase === 'leading' ? role.stage : role.phase,
-    epoch: view?.epoch ?? 0,
-    leader: view?.leader?.node ?? null,
-    sync: sync === undefined ? null : nodeOf(sync),
-    next: next === undefined ? null : nodeOf(next),
-    members: config.members.length,
-    standbys: others.filter(({ name, dr }) => !dr && !view?.evicted.has(name)).map(({ name }) => name),
-    dr: config.members.some(({ name, dr }) => dr && name === config.node),
-    paused: view?.pause !== undefined,
-    blocked: blocked ?? null,
-    why: role.phase === 'fenced' ? role.why : null,
-    storeHeardAt: storeHeardAt ?? null,
-  }
 }
 
 function fieldsOf(node: Node): Record<string, unknown> {

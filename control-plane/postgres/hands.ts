@@ -11,8 +11,9 @@ import { waitingForNobody } from './asking.ts'
 import { clearLeftovers, diskOf, emptyDisk, forgetEmpty, markFirst, nameDisk } from './data.ts'
 import { type FollowOptions, followLeader } from './following.ts'
 import { createInstance, describe, type Instance, type InstanceOptions } from './instance.ts'
+import type { NodeTls } from './peer.ts'
 import { createProbing, type Probing } from './probe.ts'
-import { cutOff, type Promoted, promote, receivedHere, timelineHeld } from './recovery.ts'
+import { cutOff, promote, receivedHere, timelineOf } from './recovery.ts'
 import { backoffMs, enterRoom, type Room } from './room.ts'
 import { REPLICATOR } from './settings.ts'
 import { createSyncDuty, type SyncDuty } from './sync-duty.ts'
@@ -30,9 +31,12 @@ type Started = {
 
 const RAISED_WITHIN_MS = 30_000
 
-export function createHands(options: HandsOptions): Omit<Hands, 'promote'> & {
-  promote(above: number): Promise<Promoted>
+export function createHands(given: HandsOptions): Hands & {
+  /** Other nodes see this certificate from now on, and are judged by this authority. */
+  renew(tls: NodeTls): Promise<void>
 } {
+  // One value for all parts, so that a renewed certificate is everybody's.
+  const options = { ...given, tls: given.tls }
   const { clock, log, address } = options
   const stopping = new AbortController()
   const listeners: (() => void)[] = []
@@ -112,7 +116,6 @@ export function createHands(options: HandsOptions): Omit<Hands, 'promote'> & {
     async follow(leader) {
       await followNobody()
       await inTurn(async ({ instance }) => {
-        if (instance.holds()) await cutOff(instance, clock)
         const end = new AbortController()
         following = { end, ended: followLeader(instance, leader, options, end.signal) }
       })
@@ -153,6 +156,10 @@ export function createHands(options: HandsOptions): Omit<Hands, 'promote'> & {
         await room.leave()
       })
     },
+    renew(tls) {
+      options.tls = tls
+      return inTurn(({ instance }) => instance.renewed())
+    },
     onStopped: (listener) => void listeners.push(listener),
     url: (database) => parts().room.url(database, address.port),
     pid: () => started?.instance.pid(),
@@ -183,7 +190,7 @@ async function held(instance: Instance, { node, clock }: HandsOptions): Promise<
   if (!instance.holds()) return { disk: (await emptyDisk(room)).disk, timeline: 0, received: 0 }
   await cutOff(instance, clock)
   const received = await receivedHere(instance, clock)
-  return { disk: await diskOf(room, node), timeline: await timelineHeld(instance, received), received }
+  return { disk: await diskOf(room, node), timeline: await timelineOf(instance, received), received }
 }
 
 /**
