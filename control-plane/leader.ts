@@ -32,6 +32,7 @@ import { createAuditReceiver } from './audit/receiver.ts'
 import { openSinks } from './audit/sinks.ts'
 import { createAuditStore } from './audit/store.ts'
 import type { ClusterFacts } from './cluster-health.ts'
+import { openEnrolment } from './enrolment/open.ts'
 import { startHealth } from './health.ts'
 import { connect, type Database } from './ledger/connection.ts'
 import { currentEpoch } from './ledger/epoch-guard.ts'
@@ -40,7 +41,7 @@ import { createReader } from './ledger/reader.ts'
 import { createReceipts } from './ledger/receipt.ts'
 import { createWriter, type Writer } from './ledger/writer.ts'
 import { createLoader } from './loader.ts'
-import { createEntrance, type FollowerBearer } from './publish/entrance.ts'
+import { byBearer, createEntrance, type FollowerBearer, type Streams } from './publish/entrance.ts'
 import { createPublisher } from './publish/publisher.ts'
 import { createSnapshots } from './publish/snapshots.ts'
 import type { LeaderSettings } from './settings.ts'
@@ -53,6 +54,8 @@ export type LeaderOptions = {
   /** Of its leadership. Undefined: it stands alone, and the database says. */
   readonly epoch: number | undefined
   readonly about: About
+  /** False: the supervisor has the certificate of this node renewed. */
+  readonly renewsIdentity: boolean
   /** Undefined: it stands alone. */
   readonly cluster: (() => ClusterFacts) | undefined
   readonly log: Log
@@ -142,14 +145,27 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
   ])
   const stopKeys = await followKeys(main, writer, tokens, log)
 
+  const enrolment = await openEnrolment({
+    settings,
+    database: main,
+    writer,
+    store: reader,
+    audit,
+    keyring,
+    epoch,
+    renewsIdentity: options.renewsIdentity,
+    clock,
+    log,
+  })
   const publisher = createPublisher({
     log: changeLog,
     snapshots: createSnapshots(changeLog, join(settings.data_dir, 'snapshots'), randomBytes),
     clock,
     leaderUrl: urlOf(settings),
     cluster: namesOf(cluster, settings),
-    registerKeys: (follower, keys) => registerKeys(writer, follower, keys),
+    registerKeys: (follower, keys) => registerKeys(writer, follower, keys, () => enrolment.isOut(follower)),
     report: (message) => log.info(message),
+    alarm: (message) => log.error(message),
   })
   const received = createAuditReceiver({
     store: audit,
@@ -204,6 +220,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
         await audit.drain()
         return auditRows(auditDatabase, filter)
       },
+      enrolment: enrolment.desk,
     },
     leaderUrl: () => settings.url,
     nextCommit: (waitMs) => nextCommit(writer, waitMs),
@@ -211,15 +228,19 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
     onFault: (error, requestId) =>
       log.error('a request could not be answered', { requestId, ...errorFields(error) }),
   }
+  const streams: Streams = {
+    onStream: (identity, wire) => publisher.attach(identity, wire),
+    onAudit: (identity, wire) => received.receive(identity.name, wire),
+  }
+  const nodes = await enrolment.serve(streams)
   const tokenSocket = await tokenSocketOf(settings, tokens, clock)
   const beating = beat(writer, background.signal, () => changeLog.trim(), log)
   return {
     epoch,
     handle: createApi(node).handle,
     onUpgrade: createEntrance({
-      followers,
-      onStream: (identity, wire) => publisher.attach(identity, wire),
-      onAudit: (identity, wire) => received.receive(identity.name, wire),
+      ...streams,
+      identify: byBearer(followers),
       report: (message) => log.warn(message),
     }),
     health: health.report,
@@ -229,7 +250,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
     },
     async endStreams() {
       publisher.close()
-      await tokenSocket?.close()
+      await Promise.all([nodes.close(), tokenSocket?.close()])
     },
     async close() {
       await loader.close()
@@ -312,7 +333,13 @@ async function openRole(
   await writePrivateFile(join(dataDirectory, role.keyFile), `${key}\n`)
 }
 
-async function registerKeys(ledger: Ledger, node: string, keys: readonly SigningKeyRow[]): Promise<void> {
+/** Of a node that is out by the time of the decision, nothing. */
+async function registerKeys(
+  ledger: Ledger,
+  node: string,
+  keys: readonly SigningKeyRow[],
+  isOut = (): boolean => false,
+): Promise<void> {
   const held = {
     sql: 'SELECT kid FROM signing_keys WHERE node = ?1',
     params: [node],
@@ -321,6 +348,7 @@ async function registerKeys(ledger: Ledger, node: string, keys: readonly Signing
     statements: [held],
     caller: undefined,
     decide: ({ rows }) => {
+      if (isOut()) return { changes: [], records: [] }
       const known = new Set(rows[0]!.map((row) => row.kid))
       const changes = keys
         .filter(({ kid }) => !known.has(kid))

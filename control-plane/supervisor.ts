@@ -7,9 +7,11 @@ import { readSettingFile } from '#shared/node/files.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { createEtcdStore } from './coordination/etcd.ts'
 import { heeding } from './coordination/store.ts'
+import { renewNodeFiles, withNodeFiles } from './enrolment/node-files.ts'
 import { type Doors, startDriver } from './failover/driver.ts'
 import type { Hands, PostgresProbe } from './failover/hands.ts'
 import type { Config, Node } from './failover/types.ts'
+import { connect } from './ledger/connection.ts'
 import {
   type FromApi,
   type LinkedProcess,
@@ -19,15 +21,19 @@ import {
   type ToWatchdog,
 } from './node-link.ts'
 import { statusOf } from './node-status.ts'
+import { actsOf } from './operator/acts.ts'
+import { openDoor } from './operator/door.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createHands } from './postgres/hands.ts'
-import type { NodeAddress, NodeSettings } from './settings.ts'
+import type { GivenNodeSettings, NodeAddress, NodeSettings } from './settings.ts'
 
 const API = new URL('./api.ts', import.meta.url)
 const WATCHDOG = new URL('./watchdog.ts', import.meta.url)
 
 /** Runs until the signal is aborted. Errors: `settings_invalid`. */
-export async function runControlNode(settings: NodeSettings, signal: AbortSignal, log: Log): Promise<void> {
+export async function runControlNode(given: GivenNodeSettings, signal: AbortSignal, log: Log): Promise<void> {
+  const settings = await withNodeFiles(given, signal, log)
+  if (settings === undefined) return
   const config = configOf(settings)
   const tls = await identityOf(settings)
   const clock = bootClock
@@ -41,21 +47,20 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
     clock,
     log: (message) => log.warn(message),
   })
-  const store = heeding(
-    createEtcdStore({
-      endpoints: settings.etcd,
-      tls,
-      clusterId: settings.cluster,
-      ttlMs: config.ttlMs,
-      requestTimeoutMs: STORE_TIMEOUT_MS,
-      clock,
-      report: (message) => log.warn(message),
-    }),
+  const etcd = createEtcdStore({
+    endpoints: settings.etcd,
+    tls,
+    clusterId: settings.cluster,
+    ttlMs: config.ttlMs,
+    requestTimeoutMs: STORE_TIMEOUT_MS,
     clock,
-  )
+    report: (message) => log.warn(message),
+  })
+  const store = heeding(etcd, clock)
   await hands.start()
   const processes = startProcesses(settings, hands, clock, log)
   const disk = watchDisk(settings.data_dir, log)
+  let known: Node | undefined
   const driver = startDriver({
     config,
     store,
@@ -63,17 +68,41 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
     clock,
     doors: { ...processes.doors, well: (probe) => disk.hasRoom() && processes.doors.well(probe) },
     changed: (node, before) => {
+      known = node
       processes.tell(statusOf(node, store.heardAt()))
       if (node.role.phase !== before.role.phase) log.info('this node is', fieldsOf(node))
     },
     report: (message) => log.warn(message),
   })
+  const renewing = renewNodeFiles(
+    settings,
+    async () => {
+      etcd.renew(await identityOf(settings))
+      await reload(hands.url('postgres'))
+    },
+    signal,
+    log,
+  )
+  const acts = actsOf({ cluster: settings.cluster, config, store, clock, node: () => known })
+  const door = await openDoor(settings.data_dir, acts, log)
   await aborted(signal)
+  await door.close()
+  await renewing
   await driver.close()
   await processes.close()
   disk.close()
   await hands.stop()
   await store.close()
+}
+
+/** Has Postgres read its certificate again. */
+async function reload(url: string): Promise<void> {
+  const database = connect(url, 1)
+  try {
+    await database.query('SELECT pg_reload_conf()')
+  } finally {
+    await database.close()
+  }
 }
 
 /** The next question goes to another member. */

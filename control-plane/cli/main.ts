@@ -1,7 +1,9 @@
 // The one program: every command of Holdfast.
 import { Command } from 'commander'
 import { addApiCommands } from './commands/api.ts'
+import { addClusterCommands } from './commands/cluster.ts'
 import { addDirectoryCommands } from './commands/directory.ts'
+import { addMembershipCommands } from './commands/membership.ts'
 import { addNodeCommands } from './commands/nodes.ts'
 import { addQuickstart } from './commands/quickstart.ts'
 import { reportError } from './output.ts'
@@ -12,6 +14,8 @@ const program = new Command('holdfast')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
 addQuickstart(program)
 addNodeCommands(program)
+addMembershipCommands(program)
+addClusterCommands(program)
 addApiCommands(program)
 addDirectoryCommands(program)
 

@@ -34,8 +34,7 @@ export function promoting(node: Node, taken: In<'taking'>, event: On<'transacted
 
 export function lead(node: Node, role: Leading, event: Event): Step {
   if (event.at >= role.deadline) return fence(node, role, event, 'its lease was not renewed in time')
-  if (event.kind === 'viewed' && deposed(node, role))
-    return fence(node, role, event, 'the store names another Leader', [])
+  if (event.kind === 'viewed' && deposed(node, role)) return fence(node, role, event, whyDeposed(role), [])
   switch (event.kind) {
     case 'tick':
       return duty(node, ...renewed(node, role, event), event)
@@ -100,9 +99,16 @@ function unheard({ stage, leadership, reign, announced, raised }: Leading): Effe
  */
 function deposed({ view, config }: Node, { leadership }: Leading): boolean {
   if (view === undefined || view.epoch < leadership.epoch) return false
-  if (view.leader === undefined && view.appointment?.nextEpoch === leadership.epoch + 1) return false
-  return view.leader?.node !== config.node || view.leader.epoch !== leadership.epoch
+  const { leader, appointment } = view
+  const isGiven = appointment?.how === 'switchover' && appointment.nextEpoch === leadership.epoch + 1
+  if (leader === undefined && isGiven) return false
+  return leader?.node !== config.node || leader.epoch !== leadership.epoch
 }
+
+const whyDeposed = ({ handing }: Leading): string =>
+  handing?.at === 'giving' || handing?.at === 'given'
+    ? `it has handed over to ${handing.appointment.node}`
+    : 'the store names another Leader'
 
 const isAnnounced = ({ view }: Node, { leadership }: Leading): boolean =>
   leadership.timeline > 0 && view?.leader?.timeline === leadership.timeline
@@ -147,7 +153,7 @@ function opened(node: Node, role: Leading, effects: readonly Effect[], event: Ev
   const reign = { ...role.reign, timeline: leadership.timeline, record: recordOf(open) }
   const recording = transactions.complete(leadership, reign)
   return become(
-    node,
+    { ...node, failures: undefined },
     { ...open, reign, recording },
     ...effects,
     { kind: 'open', epoch: leadership.epoch },
@@ -185,13 +191,19 @@ function formsOf({ leadership, announced }: Leading): readonly Leadership[] {
   return announced ? [leadership] : [before, leadership]
 }
 
+/** Long enough for the others to find a Leader without this node. */
+const WINDOWS_FOR_OTHERS = 6
+const MOST_WINDOWS = 16
+
 /**
- * Its own Postgres has failed. Others may try first when somebody else has every acknowledged write too; otherwise nobody
- * but this node can lead.
+ * Its own Postgres has failed. Others may try first when somebody else has every acknowledged write too. Otherwise nobody
+ * but this node can lead, and it tries again: at once, and then ever less often, because every time is an epoch.
  */
 function standingBack(node: Node, { published }: Leading, { at }: Event): Node {
-  const { electionWindowMs } = node.config
-  return published.standby === null ? node : { ...node, standBackUntil: after(at, 6 * electionWindowMs) }
+  const count = (node.failures?.count ?? 0) + 1
+  const alone = count === 1 ? 0 : Math.min(2 ** (count - 1), MOST_WINDOWS)
+  const windows = published.standby === null ? alone : WINDOWS_FOR_OTHERS
+  return { ...node, failures: { count, until: after(at, windows * node.config.electionWindowMs) } }
 }
 
 /**

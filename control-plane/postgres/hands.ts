@@ -12,7 +12,7 @@ import { clearLeftovers, diskOf, emptyDisk, forgetEmpty, markFirst, nameDisk } f
 import { type FollowOptions, followLeader } from './following.ts'
 import { createInstance, describe, type Instance, type InstanceOptions } from './instance.ts'
 import { createProbing, type Probing } from './probe.ts'
-import { cutOff, type Promoted, promote, receivedHere, timelineHeld } from './recovery.ts'
+import { cutOff, promote, receivedHere, timelineOf } from './recovery.ts'
 import { backoffMs, enterRoom, type Room } from './room.ts'
 import { REPLICATOR } from './settings.ts'
 import { createSyncDuty, type SyncDuty } from './sync-duty.ts'
@@ -30,9 +30,7 @@ type Started = {
 
 const RAISED_WITHIN_MS = 30_000
 
-export function createHands(options: HandsOptions): Omit<Hands, 'promote'> & {
-  promote(above: number): Promise<Promoted>
-} {
+export function createHands(options: HandsOptions): Hands {
   const { clock, log, address } = options
   const stopping = new AbortController()
   const listeners: (() => void)[] = []
@@ -112,7 +110,6 @@ export function createHands(options: HandsOptions): Omit<Hands, 'promote'> & {
     async follow(leader) {
       await followNobody()
       await inTurn(async ({ instance }) => {
-        if (instance.holds()) await cutOff(instance, clock)
         const end = new AbortController()
         following = { end, ended: followLeader(instance, leader, options, end.signal) }
       })
@@ -183,7 +180,7 @@ async function held(instance: Instance, { node, clock }: HandsOptions): Promise<
   if (!instance.holds()) return { disk: (await emptyDisk(room)).disk, timeline: 0, received: 0 }
   await cutOff(instance, clock)
   const received = await receivedHere(instance, clock)
-  return { disk: await diskOf(room, node), timeline: await timelineHeld(instance, received), received }
+  return { disk: await diskOf(room, node), timeline: await timelineOf(instance, received), received }
 }
 
 /**

@@ -32,12 +32,14 @@ const LOOK = `SELECT pg_is_in_recovery() AS recovering,
   ARRAY(SELECT application_name || ' ' || (flush_lsn - '0/0')::text FROM pg_stat_replication
     WHERE state = 'streaming' AND flush_lsn IS NOT NULL) AS replicas`
 
-/** Through the log to the disk, and waits for no Standby. */
+/** Through the log to the disk, and waits for no Standby. Probes are many, and each write is log for all to take. */
+const WRITE_EVERY_MS = 500
 const WRITE = "SELECT pg_logical_emit_message(true, 'holdfast', 'writes')"
 
 /** @param holds whether there is data; without it nothing runs */
 export function createProbing(url: string, holds: () => boolean, clock: Clock): Probing {
   const asker: Asker = createAsker(url, clock)
+  let wroteAt = Number.NEGATIVE_INFINITY
 
   async function look(): Promise<PostgresProbe> {
     const [row] = await asker.ask(LOOK, [], ANSWER_WITHIN_MS)
@@ -56,6 +58,14 @@ export function createProbing(url: string, holds: () => boolean, clock: Clock): 
     }
   }
 
+  async function writes(withinMs: number): Promise<boolean> {
+    const now = clock.monotonic()
+    if (now - wroteAt < WRITE_EVERY_MS) return true
+    await asker.ask(WRITE, [], withinMs)
+    wroteAt = now
+    return true
+  }
+
   return {
     async probe() {
       if (!holds()) return empty
@@ -63,11 +73,10 @@ export function createProbing(url: string, holds: () => boolean, clock: Clock): 
       let seen = nothing
       try {
         seen = await look()
-        if (!seen.writes) return seen
         const left = Math.max(1, ANSWER_WITHIN_MS - (clock.monotonic() - since))
-        await asker.ask(WRITE, [], left)
-        return seen
+        return { ...seen, writes: seen.writes && (await writes(left)) }
       } catch {
+        wroteAt = Number.NEGATIVE_INFINITY
         return { ...seen, writes: false }
       }
     },

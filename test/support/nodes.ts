@@ -71,6 +71,13 @@ export class NodeProcess {
     throw new Error(`${this.#command[0]} was not ready within ${withinMs} ms:\n${this.#log}`)
   }
 
+  /** Resolves with the exit code when the program ends by itself. */
+  async ended(): Promise<number | null> {
+    const child = this.#child!
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'close')
+    return child.exitCode
+  }
+
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const child = this.#child
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return

@@ -88,7 +88,7 @@ export function addNodeCommands(program: Command): void {
       const settings = settingsFor(followerTable, flags)
       if (settings === undefined) return
       const { runFollower } = await import('#edge-follower/node/main.ts')
-      await runFollower(settings, stopSignal(), createLog(settings.name, settings.log_level))
+      await runFollower(settings, stopSignal(), createLog(settings.name ?? 'follower', settings.log_level))
     })
 
   program

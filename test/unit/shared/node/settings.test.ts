@@ -130,7 +130,7 @@ describe('a setting', () => {
 
   test.each([
     ['leader', leaderTable, 'data_key_file'],
-    ['follower', followerTable, 'leader_url'],
+    ['follower', followerTable, 'data_key_file'],
   ] as const)('a %s cannot do without is asked for', (_, nodeTable, name) => {
     expect(() => readSettings(nodeTable, { flags: {}, env: {}, file: undefined })).toThrow(
       `${name} (not given): it must be given`,
