@@ -11,6 +11,7 @@ import { waitingForNobody } from './asking.ts'
 import { clearLeftovers, diskOf, emptyDisk, forgetEmpty, markFirst, nameDisk } from './data.ts'
 import { type FollowOptions, followLeader } from './following.ts'
 import { createInstance, describe, type Instance, type InstanceOptions } from './instance.ts'
+import type { NodeTls } from './peer.ts'
 import { createProbing, type Probing } from './probe.ts'
 import { cutOff, promote, receivedHere, timelineOf } from './recovery.ts'
 import { backoffMs, enterRoom, type Room } from './room.ts'
@@ -30,7 +31,12 @@ type Started = {
 
 const RAISED_WITHIN_MS = 30_000
 
-export function createHands(options: HandsOptions): Hands {
+export function createHands(given: HandsOptions): Hands & {
+  /** Other nodes see this certificate from now on, and are judged by this authority. */
+  renew(tls: NodeTls): Promise<void>
+} {
+  // One value for all parts, so that a renewed certificate is everybody's.
+  const options = { ...given, tls: given.tls }
   const { clock, log, address } = options
   const stopping = new AbortController()
   const listeners: (() => void)[] = []
@@ -149,6 +155,10 @@ export function createHands(options: HandsOptions): Hands {
         await instance.stop()
         await room.leave()
       })
+    },
+    renew(tls) {
+      options.tls = tls
+      return inTurn(({ instance }) => instance.renewed())
     },
     onStopped: (listener) => void listeners.push(listener),
     url: (database) => parts().room.url(database, address.port),

@@ -38,6 +38,8 @@ export type Instance = {
   launch(change?: Partial<Changing>): Promise<void>
   /** Changes the settings; every process that begins from now on has them, and all others are told. */
   apply(change: Partial<Changing>): Promise<void>
+  /** The certificate of the options is another one: connections that begin from now on see it. */
+  renewed(): Promise<void>
   /** At once, and nobody is told that it ended. */
   end(): Promise<void>
   stop(): Promise<void>
@@ -124,23 +126,29 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
         }
       }
     },
-    async apply(change) {
-      if (running === undefined) throw new DomainError('unavailable', 'Postgres does not run')
-      changing = { ...changing, ...change }
-      await writeSettings()
-      const expected = String(revision)
-      running.signal('SIGHUP')
-      // It tells its processes after it has read the file itself, so whoever is forked from now on has it too.
-      await until(clock, APPLIED_WITHIN_MS, 'new settings', async () => {
-        const [row] = await asker.ask("SELECT current_setting('holdfast.revision') AS revision")
-        return row?.revision === expected
-      })
+    async renewed() {
+      await writeFolder()
+      if (running !== undefined) await apply({})
     },
+    apply,
     end: async () => leave()?.endAtOnce(),
     async stop() {
       await leave()?.stop()
       await asker.close()
     },
+  }
+
+  async function apply(change: Partial<Changing>): Promise<void> {
+    if (running === undefined) throw new DomainError('unavailable', 'Postgres does not run')
+    changing = { ...changing, ...change }
+    await writeSettings()
+    const expected = String(revision)
+    running.signal('SIGHUP')
+    // It tells its processes after it has read the file itself, so whoever is forked from now on has it too.
+    await until(clock, APPLIED_WITHIN_MS, 'new settings', async () => {
+      const [row] = await asker.ask("SELECT current_setting('holdfast.revision') AS revision")
+      return row?.revision === expected
+    })
   }
 }
 
