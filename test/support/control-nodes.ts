@@ -3,9 +3,9 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { prepareDatabases } from '#control-plane/databases.ts'
 import { connect, type Database } from '#control-plane/ledger/connection.ts'
 import { raiseEpoch } from '#control-plane/ledger/epoch-guard.ts'
-import { createDatabases, ledgerMigrations, migrate } from '#control-plane/ledger/migrate.ts'
 import {
   type FromApi,
   type LinkedProcess,
@@ -69,11 +69,8 @@ export async function startControlNodes(
   const dataKeyFile = file('data.key', toBase64(randomBytes(32)))
   const bearerFile = file('edge-1.bearer', toHex(randomBytes(32)))
   const postgres = await testServer()
-  const server = connect(postgres.url('postgres'), 1)
-  await createDatabases(server, ['main', 'audit'])
-  await server.close()
+  await prepareDatabases(postgres.url)
   const main = connect(postgres.url('main'), 1)
-  await migrate(main, ledgerMigrations)
 
   const ports = await freePorts(3 * count)
   const places = Array.from({ length: count }, (_, i) => ({
