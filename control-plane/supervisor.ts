@@ -2,18 +2,18 @@
 import { statfs } from 'node:fs/promises'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Clock, Monotonic } from '#shared/base/time.ts'
-import { aborted, bootClock } from '#shared/node/clock.ts'
+import { aborted, bootClock, systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
-import { createEtcdStore } from './coordination/etcd.ts'
+import { createEtcdStore, type EtcdStore } from './coordination/etcd.ts'
 import { nodeOf } from './coordination/keys.ts'
 import { heeding } from './coordination/store.ts'
-import { renewNodeFiles, withNodeFiles } from './enrolment/node-files.ts'
+import { renewNodeFiles, usesIdentity, withNodeFiles } from './enrolment/node-files.ts'
+import { heedRevocations } from './enrolment/revoked.ts'
 import { type Doors, startDriver } from './failover/driver.ts'
 import { nextOf } from './failover/duty.ts'
 import type { Hands, PostgresProbe } from './failover/hands.ts'
 import type { Config, Node } from './failover/types.ts'
-import { connect } from './ledger/connection.ts'
 import {
   type FromApi,
   type LinkedProcess,
@@ -71,17 +71,9 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
     },
     report: (message) => log.warn(message),
   })
-  const renewing = renewNodeFiles(
-    settings,
-    async () => {
-      etcd.renew(await identityOf(settings))
-      await reload(hands.url('postgres'))
-    },
-    signal,
-    log,
-  )
+  const kept = keepIdentity(settings, hands, etcd, signal, log)
   await aborted(signal)
-  await renewing
+  await kept
   await driver.close()
   await processes.close()
   disk.close()
@@ -89,14 +81,32 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
   await store.close()
 }
 
-/** Has Postgres read its certificate again. */
-async function reload(url: string): Promise<void> {
-  const database = connect(url, 1)
-  try {
-    await database.query('SELECT pg_reload_conf()')
-  } finally {
-    await database.close()
+/** The identity that this node has joined with: renewed in time, and believing nobody who was put out. */
+async function keepIdentity(
+  settings: NodeSettings,
+  hands: ReturnType<typeof createHands>,
+  etcd: EtcdStore,
+  signal: AbortSignal,
+  log: Log,
+): Promise<void> {
+  if (!usesIdentity(settings)) return
+  let revocations = ''
+  const useAtPostgres = async (): Promise<void> =>
+    hands.renew({ ...(await identityOf(settings)), ...(revocations === '' ? {} : { crl: revocations }) })
+  const onRenewed = async (): Promise<void> => {
+    etcd.renew(await identityOf(settings))
+    await useAtPostgres()
   }
+  const heeding = {
+    url: () => hands.url('main'),
+    apply: (list: string) => {
+      revocations = list
+      return useAtPostgres()
+    },
+    clock: systemClock,
+    report: (message: string) => log.warn(message),
+  }
+  await Promise.all([renewNodeFiles(settings, onRenewed, signal, log), heedRevocations(heeding, signal)])
 }
 
 /** The next question goes to another member. */

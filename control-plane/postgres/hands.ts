@@ -11,6 +11,7 @@ import { waitingForNobody } from './asking.ts'
 import { clearLeftovers, diskOf, emptyDisk, forgetEmpty, markFirst, nameDisk } from './data.ts'
 import { type FollowOptions, followLeader } from './following.ts'
 import { createInstance, describe, type Instance, type InstanceOptions } from './instance.ts'
+import type { NodeTls } from './peer.ts'
 import { createProbing, type Probing } from './probe.ts'
 import { cutOff, type Promoted, promote, receivedHere, timelineHeld } from './recovery.ts'
 import { backoffMs, enterRoom, type Room } from './room.ts'
@@ -30,9 +31,13 @@ type Started = {
 
 const RAISED_WITHIN_MS = 30_000
 
-export function createHands(options: HandsOptions): Omit<Hands, 'promote'> & {
+export function createHands(given: HandsOptions): Omit<Hands, 'promote'> & {
   promote(above: number): Promise<Promoted>
+  /** With this certificate, and without those that it names as revoked, from now on; connections that are there stay. */
+  renew(tls: NodeTls): Promise<void>
 } {
+  // The one part of it that changes: who uses the certificate reads it here.
+  const options: HandsOptions & { tls: NodeTls | undefined } = { ...given }
   const { clock, log, address } = options
   const stopping = new AbortController()
   const listeners: (() => void)[] = []
@@ -142,6 +147,12 @@ export function createHands(options: HandsOptions): Omit<Hands, 'promote'> & {
       }).catch((error: unknown) => {
         void bringBack()
         throw error
+      })
+    },
+    renew(tls) {
+      options.tls = tls
+      return inTurn(async ({ instance }) => {
+        if (instance.runs()) await instance.apply({})
       })
     },
     async stop() {

@@ -65,9 +65,15 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
     const { owner } = room.runAs
     if (owner !== undefined) await chown(files.folder, owner.uid, owner.gid)
     if (options.tls !== undefined) await writeTls(options.tls, files.tls, room)
+    const crl = options.tls?.crl
+    if (crl !== undefined) await writeDurably(files.crl, crl, room.runAs)
     const settings = {
       ...commonSettings(room.sockets, options.durable !== false),
-      ...nodeSettings(changing, options.address, tls),
+      ...nodeSettings(
+        changing,
+        options.address,
+        tls && (crl === undefined ? tls : { ...tls, crl: files.crl }),
+      ),
       'holdfast.revision': String(revision),
     }
     await writeDurably(files.settings, asFile(settings), room.runAs)
@@ -154,6 +160,7 @@ function settingsFolder(dataDirectory: string) {
     rules,
     map,
     tls: { ca: at('ca.crt'), cert: at('node.crt'), key: at('node.key') },
+    crl: at('revoked.crl'),
     arguments: Object.entries(named).flatMap(([name, file]) => ['-c', `${name}=${file}`]),
   }
 }
