@@ -2,12 +2,13 @@
 import { statfs } from 'node:fs/promises'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Clock, Monotonic } from '#shared/base/time.ts'
-import { aborted, bootClock } from '#shared/node/clock.ts'
+import { aborted, bootClock, systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
-import { createEtcdStore } from './coordination/etcd.ts'
+import { createEtcdStore, type EtcdStore } from './coordination/etcd.ts'
 import { heeding } from './coordination/store.ts'
-import { renewNodeFiles, withNodeFiles } from './enrolment/node-files.ts'
+import { renewNodeFiles, usesIdentity, withNodeFiles } from './enrolment/node-files.ts'
+import { heedRevocations } from './enrolment/revoked.ts'
 import { type Doors, startDriver } from './failover/driver.ts'
 import type { Hands, PostgresProbe } from './failover/hands.ts'
 import type { Config, Node } from './failover/types.ts'
@@ -73,26 +74,45 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
     },
     report: (message) => log.warn(message),
   })
-  const renewing = renewNodeFiles(
-    settings,
-    async () => {
-      const renewed = await identityOf(settings)
-      etcd.renew(renewed)
-      await hands.renew(renewed)
-    },
-    signal,
-    log,
-  )
+  const kept = keepIdentity(settings, hands, etcd, signal, log)
   const acts = actsOf({ cluster: settings.cluster, config, store, clock, node: () => known })
   const door = await openDoor(settings.data_dir, acts, log)
   await aborted(signal)
   await door.close()
-  await renewing
+  await kept
   await driver.close()
   await processes.close()
   disk.close()
   await hands.stop()
   await store.close()
+}
+
+/** The identity that this node has joined with: renewed in time, and believing nobody who was put out. */
+async function keepIdentity(
+  settings: NodeSettings,
+  hands: ReturnType<typeof createHands>,
+  etcd: EtcdStore,
+  signal: AbortSignal,
+  log: Log,
+): Promise<void> {
+  if (!usesIdentity(settings)) return
+  let revocations = ''
+  const useAtPostgres = async (): Promise<void> =>
+    hands.renew({ ...(await identityOf(settings)), ...(revocations === '' ? {} : { crl: revocations }) })
+  const onRenewed = async (): Promise<void> => {
+    etcd.renew(await identityOf(settings))
+    await useAtPostgres()
+  }
+  const heeding = {
+    url: () => hands.url('main'),
+    apply: (list: string) => {
+      revocations = list
+      return useAtPostgres()
+    },
+    clock: systemClock,
+    report: (message: string) => log.warn(message),
+  }
+  await Promise.all([renewNodeFiles(settings, onRenewed, signal, log), heedRevocations(heeding, signal)])
 }
 
 /** The next question goes to another member. */

@@ -32,11 +32,11 @@ type Started = {
 const RAISED_WITHIN_MS = 30_000
 
 export function createHands(given: HandsOptions): Hands & {
-  /** Other nodes see this certificate from now on, and are judged by this authority. */
+  /** With this certificate, and without those that it names as revoked, from now on; connections that are there stay. */
   renew(tls: NodeTls): Promise<void>
 } {
-  // One value for all parts, so that a renewed certificate is everybody's.
-  const options = { ...given, tls: given.tls }
+  // The one part of it that changes: who uses the certificate reads it here.
+  const options: HandsOptions & { tls: NodeTls | undefined } = { ...given }
   const { clock, log, address } = options
   const stopping = new AbortController()
   const listeners: (() => void)[] = []
