@@ -1,12 +1,16 @@
 // Process 1 of a control node: owns its Postgres, its leases and the machine, and the two processes beside it (cluster 7).
 import { statfs } from 'node:fs/promises'
+import { join } from 'node:path'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Clock, Monotonic } from '#shared/base/time.ts'
 import { aborted, bootClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
+import { accountWhileLeading } from './accounting.ts'
 import { createEtcdStore } from './coordination/etcd.ts'
 import { nodeOf } from './coordination/keys.ts'
+import type { Signature } from './coordination/orders.ts'
+import { remembering } from './coordination/remembered.ts'
 import { heeding } from './coordination/store.ts'
 import { type Doors, startDriver } from './failover/driver.ts'
 import { nextOf } from './failover/duty.ts'
@@ -21,9 +25,12 @@ import {
   type ToWatchdog,
 } from './node-link.ts'
 import { actsOf } from './operator/acts.ts'
+import type { Deed } from './operator/deeds.ts'
 import { openDoor } from './operator/door.ts'
+import { signingKeysOf } from './operator/signatures.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createHands } from './postgres/hands.ts'
+import { lookThere } from './postgres/looking.ts'
 import type { NodeAddress, NodeSettings } from './settings.ts'
 
 const API = new URL('./api.ts', import.meta.url)
@@ -44,18 +51,17 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
     clock,
     log: (message) => log.warn(message),
   })
-  const store = heeding(
-    createEtcdStore({
-      endpoints: settings.etcd,
-      tls,
-      clusterId: settings.cluster,
-      ttlMs: config.ttlMs,
-      requestTimeoutMs: STORE_TIMEOUT_MS,
-      clock,
-      report: (message) => log.warn(message),
-    }),
+  const etcd = createEtcdStore({
+    endpoints: settings.etcd,
+    tls,
+    clusterId: settings.cluster,
+    ttlMs: config.ttlMs,
+    requestTimeoutMs: STORE_TIMEOUT_MS,
     clock,
-  )
+    report: (message) => log.warn(message),
+  })
+  const seenFile = join(settings.data_dir, 'cluster-seen.json')
+  const store = heeding(await remembering(etcd, seenFile, clock, (message) => log.warn(message)), clock)
   await hands.start()
   const processes = startProcesses(settings, hands, clock, log)
   const disk = watchDisk(settings.data_dir, log)
@@ -73,10 +79,24 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
     },
     report: (message) => log.warn(message),
   })
-  const acts = actsOf({ cluster: settings.cluster, config, store, clock, node: () => known })
-  const door = await openDoor(settings.data_dir, acts, log)
+  const node = (): Node | undefined => known
+  const looking = {
+    here: hands.look,
+    there: (host: string, until: AbortSignal) =>
+      lookThere(placeOf(settings, host), tls, settings.name, until),
+  }
+  const { remembered, unbelieved } = store
+  const cluster = { cluster: settings.cluster, servers: etcd, looking, remembered, unbelieved }
+  const keys = () => signingKeysOf(hands.url('main'))
+  const door = await openDoor(
+    settings.data_dir,
+    actsOf({ ...cluster, config, store, clock, node, keys }),
+    log,
+  )
+  const accounting = accountWhileLeading({ store, clock, node, account: processes.account, log }, signal)
   await aborted(signal)
   await door.close()
+  await accounting
   await driver.close()
   await processes.close()
   disk.close()
@@ -120,6 +140,14 @@ function addressOf({ nodes }: NodeSettings, node: string): NodeAddress {
   return found
 }
 
+/** A member, or host:port. */
+function placeOf(settings: NodeSettings, host: string): NodeAddress {
+  const [, name, port] = /^(.+):(\d{1,5})$/.exec(host) ?? []
+  return name === undefined
+    ? addressOf(settings, host)
+    : { name, host: name.replace(/^\[|\]$/g, ''), port: Number(port) }
+}
+
 const identityOf = async (settings: NodeSettings) => ({
   ca: await readSettingFile('node_ca_file', settings.node_ca_file),
   cert: await readSettingFile('node_cert_file', settings.node_cert_file),
@@ -129,6 +157,7 @@ const identityOf = async (settings: NodeSettings) => ({
 type Processes = {
   readonly doors: Doors
   tell(status: NodeStatus): void
+  account(deed: Deed): Promise<Signature | undefined>
   close(): Promise<void>
 }
 
@@ -145,6 +174,9 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
   let status: NodeStatus | undefined
   let closed = false
   let drain: { readonly asked: Monotonic; readonly done: () => void } | undefined
+  let accounting:
+    | { readonly id: string; readonly done: (signature: Signature | undefined) => void }
+    | undefined
 
   const watch = (): void => {
     const pids = [api.pid, hands.pid()].filter((pid) => pid !== undefined)
@@ -156,6 +188,7 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
     const started = startLinked<ToApi, FromApi>(API, (message) => {
       if (started !== api) return
       if (message.kind === 'well' && message.ok) wellAt = clock.monotonic()
+      if (message.kind === 'accounted' && message.id === accounting?.id) accounting.done(message.signature)
       if (message.kind === 'drained' && message.asked === drain?.asked) drain.done()
     })
     api = started
@@ -225,6 +258,16 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
       status = next
       api.send({ kind: 'status', status })
     },
+    async account(deed) {
+      const { promise, resolve, reject } = Promise.withResolvers<Signature | undefined>()
+      accounting = { id: deed.id, done: resolve }
+      api.send({ kind: 'deed', deed })
+      const late = setTimeout(
+        () => reject(new Error(`${deed.id} was not accounted for in time`)),
+        ACCOUNT_WITHIN_MS,
+      )
+      return promise.finally(() => clearTimeout(late))
+    },
     async close() {
       closed = true
       clearInterval(rewatch)
@@ -232,6 +275,8 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
     },
   }
 }
+
+const ACCOUNT_WITHIN_MS = 5_000
 
 /** A Postgres that was started again has another process. */
 const WATCH_EVERY_MS = 500

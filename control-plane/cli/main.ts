@@ -13,9 +13,9 @@ const program = new Command('holdfast')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
 addQuickstart(program)
 addNodeCommands(program)
-addClusterCommands(program)
 addApiCommands(program)
 addDirectoryCommands(program)
+addClusterCommands(program)
 
 try {
   await program.parseAsync()

@@ -5,7 +5,7 @@ import { isIP } from 'node:net'
 import { Etcd3, EtcdLeaseInvalidError, type ILeaseKeepAliveResponse } from 'etcd3'
 import type { Clock } from '#shared/base/time.ts'
 import { type Condition, type LeaseName, type Transaction, type View, viewOf, type Write } from './keys.ts'
-import type { CoordinationStore, Granted, Kept, Transacted, Watch } from './store.ts'
+import type { CoordinationStore, Granted, Kept, Transacted, Watch, WithMembers } from './store.ts'
 import { createWatch, type Heard, type Held, type Stream } from './watch.ts'
 
 export type EtcdOptions = {
@@ -29,7 +29,7 @@ type CallOptions = NonNullable<Parameters<Etcd3['kv']['range']>[1]>
 type Interceptor = NonNullable<CallOptions['interceptors']>[number]
 
 /** Errors: options that can never work. */
-export function createEtcdStore(options: EtcdOptions): CoordinationStore {
+export function createEtcdStore(options: EtcdOptions): CoordinationStore & WithMembers {
   const { clock, requestTimeoutMs, report } = options
   const prefix = prefixOf(options.clusterId)
   const clients = options.endpoints.map((endpoint) => clientOf(endpoint, options))
@@ -177,6 +177,14 @@ export function createEtcdStore(options: EtcdOptions): CoordinationStore {
           return watch.close()
         },
       }
+    },
+    async members() {
+      const found = await ask('members', (client, call) =>
+        client.cluster.memberList({ linearizable: true }, call),
+      )
+      return found?.members.map(({ ID, name, peerURLs, clientURLs }) => {
+        return { id: BigInt(ID).toString(16), name, peerURLs, clientURLs }
+      })
     },
     async close() {
       closing.abort()

@@ -11,6 +11,7 @@ import { waitingForNobody } from './asking.ts'
 import { clearLeftovers, diskOf, emptyDisk, forgetEmpty, markFirst, nameDisk } from './data.ts'
 import { type FollowOptions, followLeader } from './following.ts'
 import { createInstance, describe, type Instance, type InstanceOptions } from './instance.ts'
+import { lookHere, type OwnLog } from './looking.ts'
 import { createProbing, type Probing } from './probe.ts'
 import { cutOff, type Promoted, promote, receivedHere, timelineHeld } from './recovery.ts'
 import { backoffMs, enterRoom, type Room } from './room.ts'
@@ -32,6 +33,8 @@ const RAISED_WITHIN_MS = 30_000
 
 export function createHands(options: HandsOptions): Omit<Hands, 'promote'> & {
   promote(above: number): Promise<Promoted>
+  /** Changes nothing. Undefined: there is no data here. */
+  look(): Promise<OwnLog | undefined>
 } {
   const { clock, log, address } = options
   const stopping = new AbortController()
@@ -153,6 +156,7 @@ export function createHands(options: HandsOptions): Omit<Hands, 'promote'> & {
         await room.leave()
       })
     },
+    look: () => lookHere(parts().instance, options.node),
     onStopped: (listener) => void listeners.push(listener),
     url: (database) => parts().room.url(database, address.port),
     pid: () => started?.instance.pid(),
