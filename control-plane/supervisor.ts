@@ -1,13 +1,18 @@
 // Process 1 of a control node: owns its Postgres, its leases and the machine, and the two processes beside it (cluster 7).
 import { statfs } from 'node:fs/promises'
+import { join } from 'node:path'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Clock, Monotonic } from '#shared/base/time.ts'
-import { aborted, bootClock } from '#shared/node/clock.ts'
+import { aborted, bootClock, systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
-import { createEtcdStore } from './coordination/etcd.ts'
+import { accountWhileLeading } from './accounting.ts'
+import { createEtcdStore, type EtcdStore } from './coordination/etcd.ts'
+import type { Signature } from './coordination/orders.ts'
+import { remembering } from './coordination/remembered.ts'
 import { heeding } from './coordination/store.ts'
-import { renewNodeFiles, withNodeFiles } from './enrolment/node-files.ts'
+import { renewNodeFiles, usesIdentity, withNodeFiles } from './enrolment/node-files.ts'
+import { heedRevocations } from './enrolment/revoked.ts'
 import { type Doors, startDriver } from './failover/driver.ts'
 import type { Hands, PostgresProbe } from './failover/hands.ts'
 import type { Config, Node } from './failover/types.ts'
@@ -21,9 +26,12 @@ import {
 } from './node-link.ts'
 import { statusOf } from './node-status.ts'
 import { actsOf } from './operator/acts.ts'
+import type { Deed } from './operator/deeds.ts'
 import { openDoor } from './operator/door.ts'
+import { signingKeysOf } from './operator/signatures.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createHands } from './postgres/hands.ts'
+import { lookThere } from './postgres/looking.ts'
 import type { GivenNodeSettings, NodeAddress, NodeSettings } from './settings.ts'
 
 const API = new URL('./api.ts', import.meta.url)
@@ -55,7 +63,8 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
     clock,
     report: (message) => log.warn(message),
   })
-  const store = heeding(etcd, clock)
+  const seenFile = join(settings.data_dir, 'cluster-seen.json')
+  const store = heeding(await remembering(etcd, seenFile, clock, (message) => log.warn(message)), clock)
   await hands.start()
   const processes = startProcesses(settings, hands, clock, log)
   const disk = watchDisk(settings.data_dir, log)
@@ -73,26 +82,59 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
     },
     report: (message) => log.warn(message),
   })
-  const renewing = renewNodeFiles(
-    settings,
-    async () => {
-      const renewed = await identityOf(settings)
-      etcd.renew(renewed)
-      await hands.renew(renewed)
-    },
-    signal,
+  const kept = keepIdentity(settings, hands, etcd, signal, log)
+  const node = (): Node | undefined => known
+  const looking = {
+    here: hands.look,
+    there: (host: string, until: AbortSignal) =>
+      lookThere(placeOf(settings, host), tls, settings.name, until),
+  }
+  const { remembered, unbelieved } = store
+  const cluster = { cluster: settings.cluster, servers: etcd, looking, remembered, unbelieved }
+  const keys = () => signingKeysOf(hands.url('main'))
+  const door = await openDoor(
+    settings.data_dir,
+    actsOf({ ...cluster, config, store, clock, node, keys }),
     log,
   )
-  const acts = actsOf({ cluster: settings.cluster, config, store, clock, node: () => known })
-  const door = await openDoor(settings.data_dir, acts, log)
+  const accounting = accountWhileLeading({ store, clock, node, account: processes.account, log }, signal)
   await aborted(signal)
   await door.close()
-  await renewing
+  await accounting
+  await kept
   await driver.close()
   await processes.close()
   disk.close()
   await hands.stop()
   await store.close()
+}
+
+/** The identity that this node has joined with: renewed in time, and believing nobody who was put out. */
+async function keepIdentity(
+  settings: NodeSettings,
+  hands: ReturnType<typeof createHands>,
+  etcd: EtcdStore,
+  signal: AbortSignal,
+  log: Log,
+): Promise<void> {
+  if (!usesIdentity(settings)) return
+  let revocations = ''
+  const useAtPostgres = async (): Promise<void> =>
+    hands.renew({ ...(await identityOf(settings)), ...(revocations === '' ? {} : { crl: revocations }) })
+  const onRenewed = async (): Promise<void> => {
+    etcd.renew(await identityOf(settings))
+    await useAtPostgres()
+  }
+  const heeding = {
+    url: () => hands.url('main'),
+    apply: (list: string) => {
+      revocations = list
+      return useAtPostgres()
+    },
+    clock: systemClock,
+    report: (message: string) => log.warn(message),
+  }
+  await Promise.all([renewNodeFiles(settings, onRenewed, signal, log), heedRevocations(heeding, signal)])
 }
 
 /** The next question goes to another member. */
@@ -131,6 +173,14 @@ function addressOf({ nodes }: NodeSettings, node: string): NodeAddress {
   return found
 }
 
+/** A member, or host:port. */
+function placeOf(settings: NodeSettings, host: string): NodeAddress {
+  const [, name, port] = /^(.+):(\d{1,5})$/.exec(host) ?? []
+  return name === undefined
+    ? addressOf(settings, host)
+    : { name, host: name.replace(/^\[|\]$/g, ''), port: Number(port) }
+}
+
 const identityOf = async (settings: NodeSettings) => ({
   ca: await readSettingFile('node_ca_file', settings.node_ca_file),
   cert: await readSettingFile('node_cert_file', settings.node_cert_file),
@@ -140,6 +190,7 @@ const identityOf = async (settings: NodeSettings) => ({
 type Processes = {
   readonly doors: Doors
   tell(status: NodeStatus): void
+  account(deed: Deed): Promise<Signature | undefined>
   close(): Promise<void>
 }
 
@@ -156,6 +207,9 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
   let status: NodeStatus | undefined
   let closed = false
   let drain: { readonly asked: Monotonic; readonly done: () => void } | undefined
+  let accounting:
+    | { readonly id: string; readonly done: (signature: Signature | undefined) => void }
+    | undefined
 
   const watch = (): void => {
     const pids = [api.pid, hands.pid()].filter((pid) => pid !== undefined)
@@ -167,6 +221,7 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
     const started = startLinked<ToApi, FromApi>(API, (message) => {
       if (started !== api) return
       if (message.kind === 'well' && message.ok) wellAt = clock.monotonic()
+      if (message.kind === 'accounted' && message.id === accounting?.id) accounting.done(message.signature)
       if (message.kind === 'drained' && message.asked === drain?.asked) drain.done()
     })
     api = started
@@ -236,6 +291,16 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
       status = next
       api.send({ kind: 'status', status })
     },
+    async account(deed) {
+      const { promise, resolve, reject } = Promise.withResolvers<Signature | undefined>()
+      accounting = { id: deed.id, done: resolve }
+      api.send({ kind: 'deed', deed })
+      const late = setTimeout(
+        () => reject(new Error(`${deed.id} was not accounted for in time`)),
+        ACCOUNT_WITHIN_MS,
+      )
+      return promise.finally(() => clearTimeout(late))
+    },
     async close() {
       closed = true
       clearInterval(rewatch)
@@ -243,6 +308,8 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
     },
   }
 }
+
+const ACCOUNT_WITHIN_MS = 5_000
 
 /** A Postgres that was started again has another process. */
 const WATCH_EVERY_MS = 500
