@@ -111,7 +111,7 @@ export function createHands(given: HandsOptions): Hands & {
         throw error
       }
     },
-    probe: () => parts().probing.probe(),
+    probe: (silent = false) => parts().probing.probe(silent),
     async freeze() {
       await followNobody()
       return inTurn(({ instance }) => held(instance, options))
