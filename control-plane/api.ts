@@ -10,6 +10,7 @@ import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields, type Log } from '#shared/node/log.ts'
 import { aboutClusterNode } from './about.ts'
 import { type ClusterFacts, standbyHealth } from './cluster-health.ts'
+import { usesIdentity } from './enrolment/node-files.ts'
 import { type Leader, loadLeaderKeys, openLeader } from './leader.ts'
 import { connect } from './ledger/connection.ts'
 import { watchLocal } from './local-facts.ts'
@@ -125,7 +126,17 @@ async function open(settings: NodeSettings, databaseUrl: string, log: Log): Prom
   lead = async (epoch) => {
     lead = undefined
     try {
-      leader = await openLeader({ settings, keys, databaseUrl: urlOf, epoch, about, cluster, log })
+      const renewsIdentity = !usesIdentity(settings)
+      leader = await openLeader({
+        settings,
+        keys,
+        databaseUrl: urlOf,
+        epoch,
+        about,
+        renewsIdentity,
+        cluster,
+        log,
+      })
       log.info('leading', { host, port, epoch })
       send({ kind: 'opened', epoch })
     } catch (error) {

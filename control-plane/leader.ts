@@ -33,6 +33,7 @@ import { createAuditReceiver } from './audit/receiver.ts'
 import { openSinks } from './audit/sinks.ts'
 import { createAuditStore } from './audit/store.ts'
 import type { ClusterFacts } from './cluster-health.ts'
+import { openEnrolment } from './enrolment/open.ts'
 import { startHealth } from './health.ts'
 import { connect, type Database } from './ledger/connection.ts'
 import { currentEpoch } from './ledger/epoch-guard.ts'
@@ -41,7 +42,7 @@ import { createReader } from './ledger/reader.ts'
 import { createReceipts } from './ledger/receipt.ts'
 import { createWriter, type Writer } from './ledger/writer.ts'
 import { createLoader } from './loader.ts'
-import { createEntrance, type FollowerBearer } from './publish/entrance.ts'
+import { byBearer, createEntrance, type FollowerBearer, type Streams } from './publish/entrance.ts'
 import { createPublisher } from './publish/publisher.ts'
 import { createSnapshots } from './publish/snapshots.ts'
 import type { LeaderSettings } from './settings.ts'
@@ -54,6 +55,8 @@ export type LeaderOptions = {
   /** Of its leadership. Undefined: it stands alone, and the database says. */
   readonly epoch: number | undefined
   readonly about: About
+  /** False: the supervisor has the certificate of this node renewed. */
+  readonly renewsIdentity: boolean
   /** Undefined: it stands alone. */
   readonly cluster: (() => ClusterFacts) | undefined
   readonly log: Log
@@ -145,14 +148,27 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
   ])
   const stopKeys = await followKeys(main, writer, tokens, log)
 
+  const enrolment = await openEnrolment({
+    settings,
+    database: main,
+    writer,
+    store: reader,
+    audit,
+    keyring,
+    epoch,
+    renewsIdentity: options.renewsIdentity,
+    clock,
+    log,
+  })
   const publisher = createPublisher({
     log: changeLog,
     snapshots: createSnapshots(changeLog, join(settings.data_dir, 'snapshots'), randomBytes),
     clock,
     leaderUrl: urlOf(settings),
     cluster: namesOf(cluster, settings),
-    registerKeys: (follower, keys) => registerKeys(writer, follower, keys),
+    registerKeys: (follower, keys) => registerKeys(writer, follower, keys, () => enrolment.isOut(follower)),
     report: (message) => log.info(message),
+    alarm: (message) => log.error(message),
   })
   const received = createAuditReceiver({
     store: audit,
@@ -163,10 +179,11 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
     writer,
   )
   const background = new AbortController()
+  // Connections of their own: those that wait for a Standby must not make the Leader look dead.
+  const probes = { main: connect(databaseUrl('main'), 1), audit: connect(databaseUrl('audit'), 1) }
   const health = await startHealth(
     {
-      main,
-      audit: auditDatabase,
+      ...probes,
       dataDirectory: settings.data_dir,
       clock,
       head: () => writer.head(),
@@ -206,6 +223,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
         await audit.drain()
         return auditRows(auditDatabase, filter)
       },
+      enrolment: enrolment.desk,
     },
     leaderUrl: () => settings.url,
     nextCommit: (waitMs) => nextCommit(writer, waitMs),
@@ -213,15 +231,19 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
     onFault: (error, requestId) =>
       log.error('a request could not be answered', { requestId, ...errorFields(error) }),
   }
+  const streams: Streams = {
+    onStream: (identity, wire) => publisher.attach(identity, wire),
+    onAudit: (identity, wire) => received.receive(identity.name, wire),
+  }
+  const nodes = await enrolment.serve(streams)
   const tokenSocket = await tokenSocketOf(settings, tokens, clock)
   const beating = beat(writer, background.signal, () => changeLog.trim(), log)
   return {
     epoch,
     handle: createApi(node).handle,
     onUpgrade: createEntrance({
-      followers,
-      onStream: (identity, wire) => publisher.attach(identity, wire),
-      onAudit: (identity, wire) => received.receive(identity.name, wire),
+      ...streams,
+      identify: byBearer(followers),
       report: (message) => log.warn(message),
     }),
     health: health.report,
@@ -232,7 +254,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
     },
     async endStreams() {
       publisher.close()
-      await tokenSocket?.close()
+      await Promise.all([nodes.close(), tokenSocket?.close()])
     },
     async close() {
       await loader.close()
@@ -242,7 +264,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
       await writer.idle()
       await audit.drain()
       await sinks.close()
-      await Promise.all([main.close(), auditDatabase.close()])
+      await Promise.all([main, auditDatabase, probes.main, probes.audit].map((database) => database.close()))
     },
   }
 }
@@ -315,7 +337,13 @@ async function openRole(
   await writePrivateFile(join(dataDirectory, role.keyFile), `${key}\n`)
 }
 
-async function registerKeys(ledger: Ledger, node: string, keys: readonly SigningKeyRow[]): Promise<void> {
+/** Of a node that is out by the time of the decision, nothing. */
+async function registerKeys(
+  ledger: Ledger,
+  node: string,
+  keys: readonly SigningKeyRow[],
+  isOut = (): boolean => false,
+): Promise<void> {
   const held = {
     sql: 'SELECT kid FROM signing_keys WHERE node = ?1',
     params: [node],
@@ -324,6 +352,7 @@ async function registerKeys(ledger: Ledger, node: string, keys: readonly Signing
     statements: [held],
     caller: undefined,
     decide: ({ rows }) => {
+      if (isOut()) return { changes: [], records: [] }
       const known = new Set(rows[0]!.map((row) => row.kid))
       const changes = keys
         .filter(({ kid }) => !known.has(kid))

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { limits } from '#shared/base/limits.ts'
 import { logLevels } from '#shared/node/log.ts'
 import { apiTable, doorTable, forms, port, type SettingsOf } from '#shared/node/settings.ts'
 
@@ -20,6 +21,25 @@ export const leaderTable = {
   followers: {
     doc: 'Followers that may connect: name=file-with-bearer, separated by commas',
     form: forms.list.default([]),
+  },
+  node_host: {
+    doc: 'Address at which other nodes are listened for; default: host',
+    form: forms.text.optional(),
+  },
+  node_port: {
+    doc: 'Port for other nodes, mutual TLS: they join and stream there; default: none joins',
+    form: port.optional(),
+  },
+  node_addresses: {
+    doc: 'Where nodes reach the node port of whoever leads: host:port, separated by commas; default: node_host:node_port',
+    form: forms.list.default([]),
+  },
+  node_certificate_life: {
+    doc: 'Life of nodes’ certificates, seconds; they are renewed at two thirds',
+    form: forms.count
+      .min(3)
+      .max(limits.authorityLifeMs / 1000)
+      .default(limits.certificateLifeMs / 1000),
   },
   audit_json_file: { doc: 'JSON audit file; default: audit.json in data_dir', form: forms.text.optional() },
   audit_text_file: { doc: 'Text audit file; default: audit.log in data_dir', form: forms.text.optional() },
@@ -66,12 +86,15 @@ export const nodeTable = {
     form: forms.text.optional(),
   },
   etcd: { doc: 'https://name:port of every member of the coordination store', form: forms.list },
-  node_ca_file: { doc: 'File with the authority of the nodes’ own certificates, PEM', form: forms.text },
+  node_ca_file: {
+    doc: 'File with the authority of the nodes’ own certificates, PEM; default, also of the two below: the identity that it joined with',
+    form: forms.text.optional(),
+  },
   node_cert_file: {
     doc: 'File with the certificate by which other nodes know this one, PEM',
-    form: forms.text,
+    form: forms.text.optional(),
   },
-  node_key_file: { doc: 'File with its private key, PEM', form: forms.text },
+  node_key_file: { doc: 'File with its private key, PEM', form: forms.text.optional() },
   health_port: {
     doc: 'Port that answers /health over HTTP and nothing else; 0: none',
     form: port.default(444),
@@ -90,4 +113,7 @@ export const nodeTable = {
   },
 } as const
 
-export type NodeSettings = SettingsOf<typeof nodeTable>
+export type GivenNodeSettings = SettingsOf<typeof nodeTable>
+/** Once it is known by what this node is known. */
+export type NodeSettings = GivenNodeSettings &
+  Readonly<Record<'node_ca_file' | 'node_cert_file' | 'node_key_file', string>>

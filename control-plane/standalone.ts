@@ -29,6 +29,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     databaseUrl: postgres.url,
     epoch: undefined,
     about,
+    renewsIdentity: true,
     cluster: undefined,
     log,
   })

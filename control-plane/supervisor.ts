@@ -3,17 +3,17 @@ import { statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Clock, Monotonic } from '#shared/base/time.ts'
-import { aborted, bootClock } from '#shared/node/clock.ts'
+import { aborted, bootClock, systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { accountWhileLeading } from './accounting.ts'
-import { createEtcdStore } from './coordination/etcd.ts'
-import { nodeOf } from './coordination/keys.ts'
+import { createEtcdStore, type EtcdStore } from './coordination/etcd.ts'
 import type { Signature } from './coordination/orders.ts'
 import { remembering } from './coordination/remembered.ts'
 import { heeding } from './coordination/store.ts'
+import { renewNodeFiles, usesIdentity, withNodeFiles } from './enrolment/node-files.ts'
+import { heedRevocations } from './enrolment/revoked.ts'
 import { type Doors, startDriver } from './failover/driver.ts'
-import { nextOf } from './failover/duty.ts'
 import type { Hands, PostgresProbe } from './failover/hands.ts'
 import type { Config, Node } from './failover/types.ts'
 import {
@@ -24,6 +24,7 @@ import {
   type ToApi,
   type ToWatchdog,
 } from './node-link.ts'
+import { statusOf } from './node-status.ts'
 import { actsOf } from './operator/acts.ts'
 import type { Deed } from './operator/deeds.ts'
 import { openDoor } from './operator/door.ts'
@@ -31,13 +32,15 @@ import { signingKeysOf } from './operator/signatures.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createHands } from './postgres/hands.ts'
 import { lookThere } from './postgres/looking.ts'
-import type { NodeAddress, NodeSettings } from './settings.ts'
+import type { GivenNodeSettings, NodeAddress, NodeSettings } from './settings.ts'
 
 const API = new URL('./api.ts', import.meta.url)
 const WATCHDOG = new URL('./watchdog.ts', import.meta.url)
 
 /** Runs until the signal is aborted. Errors: `settings_invalid`. */
-export async function runControlNode(settings: NodeSettings, signal: AbortSignal, log: Log): Promise<void> {
+export async function runControlNode(given: GivenNodeSettings, signal: AbortSignal, log: Log): Promise<void> {
+  const settings = await withNodeFiles(given, signal, log)
+  if (settings === undefined) return
   const config = configOf(settings)
   const tls = await identityOf(settings)
   const clock = bootClock
@@ -79,6 +82,7 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
     },
     report: (message) => log.warn(message),
   })
+  const kept = keepIdentity(settings, hands, etcd, signal, log)
   const node = (): Node | undefined => known
   const looking = {
     here: hands.look,
@@ -97,11 +101,40 @@ export async function runControlNode(settings: NodeSettings, signal: AbortSignal
   await aborted(signal)
   await door.close()
   await accounting
+  await kept
   await driver.close()
   await processes.close()
   disk.close()
   await hands.stop()
   await store.close()
+}
+
+/** The identity that this node has joined with: renewed in time, and believing nobody who was put out. */
+async function keepIdentity(
+  settings: NodeSettings,
+  hands: ReturnType<typeof createHands>,
+  etcd: EtcdStore,
+  signal: AbortSignal,
+  log: Log,
+): Promise<void> {
+  if (!usesIdentity(settings)) return
+  let revocations = ''
+  const useAtPostgres = async (): Promise<void> =>
+    hands.renew({ ...(await identityOf(settings)), ...(revocations === '' ? {} : { crl: revocations }) })
+  const onRenewed = async (): Promise<void> => {
+    etcd.renew(await identityOf(settings))
+    await useAtPostgres()
+  }
+  const heeding = {
+    url: () => hands.url('main'),
+    apply: (list: string) => {
+      revocations = list
+      return useAtPostgres()
+    },
+    clock: systemClock,
+    report: (message: string) => log.warn(message),
+  }
+  await Promise.all([renewNodeFiles(settings, onRenewed, signal, log), heedRevocations(heeding, signal)])
 }
 
 /** The next question goes to another member. */
@@ -301,27 +334,6 @@ function watchDisk(folder: string, log: Log): { hasRoom(): boolean; close(): voi
   look()
   const timer = setInterval(look, DISK_EVERY_MS)
   return { hasRoom: () => room, close: () => clearInterval(timer) }
-}
-
-export function statusOf(node: Node, storeHeardAt: Monotonic | undefined): NodeStatus {
-  const { role, view, config, blocked } = node
-  const sync = view?.sync?.standby ?? undefined
-  const next = role.phase === 'leading' ? nextOf(node, sync) : undefined
-  const others = config.members.filter(({ name }) => name !== config.node)
-  return {
-    phase: role.phase === 'leading' ? role.stage : role.phase,
-    epoch: view?.epoch ?? 0,
-    leader: view?.leader?.node ?? null,
-    sync: sync === undefined ? null : nodeOf(sync),
-    next: next === undefined ? null : nodeOf(next),
-    members: config.members.length,
-    standbys: others.filter(({ name, dr }) => !dr && !view?.evicted.has(name)).map(({ name }) => name),
-    dr: config.members.some(({ name, dr }) => dr && name === config.node),
-    paused: view?.pause !== undefined,
-    blocked: blocked ?? null,
-    why: role.phase === 'fenced' ? role.why : null,
-    storeHeardAt: storeHeardAt ?? null,
-  }
 }
 
 function fieldsOf(node: Node): Record<string, unknown> {

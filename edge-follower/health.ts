@@ -32,8 +32,8 @@ export function followerHealth(m: FollowerMeasured): { ok: boolean; body: Json }
   // Commits that the Leader has lost are still what it once said: they are served until its snapshot is here. Other
   // content than the Leader's is not to be relied on, so balancers are told to go elsewhere.
   const differs = m.link.distrust === 'HASH_MISMATCH'
-  const ok =
-    m.state !== undefined && auditPart < 1 && !tooOld && hasSpace && !differs && m.link.state !== 'superseded'
+  const isOut = m.link.state === 'superseded' || m.link.state === 'revoked'
+  const ok = m.state !== undefined && auditPart < 1 && !tooOld && hasSpace && !differs && !isOut
   const degraded = m.ageMs > m.degradedAgeMs || auditPart >= 0.7 || m.link.distrust !== undefined
   const position = m.state?.position ?? { epoch: 0, seq: 0 }
   const connected = m.link.state === 'live'

@@ -5,15 +5,21 @@ import { apiTable, doorTable, forms, port, type SettingsOf } from '#shared/node/
 
 export const followerTable = {
   ...apiTable,
-  name: { doc: 'Name of this Follower, as its Leader knows it', form: forms.text.default('edge-1') },
+  name: {
+    doc: 'Name of this Follower, as its Leader knows it; default: that of its seed, or edge-1',
+    form: forms.text.optional(),
+  },
   host: { doc: 'Address to listen at', form: forms.text.default('127.0.0.1') },
   port: { doc: 'Port to listen at', form: port.default(8081) },
-  leader_url: { doc: 'Address of the Leader', form: forms.text },
+  leader_url: {
+    doc: 'Address of the Leader, for a Follower that has a bearer; default: it joins with a seed',
+    form: forms.text.optional(),
+  },
   leader_ca_file: {
     doc: 'File with the certificates that the Leader’s is checked against, PEM; default: those of the system',
     form: forms.text.optional(),
   },
-  bearer_file: { doc: 'File with the bearer of this Follower', form: forms.text },
+  bearer_file: { doc: 'File with the bearer of this Follower', form: forms.text.optional() },
   data_dir: {
     doc: 'Folder of the local copy and the audit queue',
     form: forms.text.default('./data/edge-1'),
@@ -37,4 +43,6 @@ export const followerTable = {
   log_level: { doc: `One of ${logLevels.join(', ')}`, form: z.enum(logLevels).default('info') },
 } as const
 
-export type FollowerSettings = SettingsOf<typeof followerTable>
+export type GivenSettings = SettingsOf<typeof followerTable>
+/** Once it is known who this node is. */
+export type FollowerSettings = GivenSettings & { readonly name: string }

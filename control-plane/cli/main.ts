@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { addApiCommands } from './commands/api.ts'
 import { addClusterCommands } from './commands/cluster.ts'
 import { addDirectoryCommands } from './commands/directory.ts'
+import { addMembershipCommands } from './commands/membership.ts'
 import { addNodeCommands } from './commands/nodes.ts'
 import { addQuickstart } from './commands/quickstart.ts'
 import { reportError } from './output.ts'
@@ -13,6 +14,7 @@ const program = new Command('holdfast')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
 addQuickstart(program)
 addNodeCommands(program)
+addMembershipCommands(program)
 addApiCommands(program)
 addDirectoryCommands(program)
 addClusterCommands(program)

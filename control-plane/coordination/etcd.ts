@@ -28,11 +28,16 @@ type Policy = NonNullable<NonNullable<ClientOptions['faultHandling']>['global']>
 type CallOptions = NonNullable<Parameters<Etcd3['kv']['range']>[1]>
 type Interceptor = NonNullable<CallOptions['interceptors']>[number]
 
+export type EtcdStore = CoordinationStore & {
+  /** With another certificate from now on. Leases stay; what is being asked ends as if the connection had broken. */
+  renew(tls: EtcdOptions['tls']): void
+}
+
 /** Errors: options that can never work. */
-export function createEtcdStore(options: EtcdOptions): CoordinationStore & WithMembers {
+export function createEtcdStore(options: EtcdOptions): EtcdStore & WithMembers {
   const { clock, requestTimeoutMs, report } = options
   const prefix = prefixOf(options.clusterId)
-  const clients = options.endpoints.map((endpoint) => clientOf(endpoint, options))
+  let clients = options.endpoints.map((endpoint) => clientOf(endpoint, options.tls))
   if (clients.length === 0) throw new Error('etcd needs at least one endpoint')
   const leases = new Map<LeaseName, string>()
   const watches = new Set<Watch>()
@@ -178,6 +183,11 @@ export function createEtcdStore(options: EtcdOptions): CoordinationStore & WithM
         },
       }
     },
+    renew(tls) {
+      const old = clients
+      clients = options.endpoints.map((endpoint) => clientOf(endpoint, tls))
+      for (const client of old) client.close()
+    },
     async members() {
       const found = await ask('members', (client, call) =>
         client.cluster.memberList({ linearizable: true }, call),
@@ -200,7 +210,7 @@ function prefixOf(clusterId: string): string {
   return `/${clusterId}/`
 }
 
-function clientOf(endpoint: string, { tls }: EtcdOptions): Etcd3 {
+function clientOf(endpoint: string, tls: EtcdOptions['tls']): Etcd3 {
   const { protocol, hostname } = new URL(endpoint)
   if (protocol !== 'https:') throw new Error(`${endpoint}: etcd is asked over https only`)
   if (isIP(hostname.replace(/^\[|\]$/g, '')) !== 0)

@@ -41,6 +41,23 @@ export const ledgerMigrations: readonly Migration[] = [
     // The newest commit that changed who holds which roles: what was computed of them is true from there on.
     sql: ['ALTER TABLE ledger_state ADD COLUMN roles_seq bigint NOT NULL DEFAULT 0'],
   },
+  {
+    version: 6,
+    // Who belongs to the cluster (cluster 3, 4). Control nodes have these rows with the ledger; Followers are not sent them.
+    sql: [
+      'CREATE TABLE node_authorities (serial text PRIMARY KEY, cluster_id text NOT NULL, certificate text NOT NULL, ' +
+        'sealed_key bytea NOT NULL, created_at bigint NOT NULL, revocations text NOT NULL)',
+      'CREATE TABLE nodes (node text PRIMARY KEY, kind text NOT NULL, replication_set text NOT NULL, ' +
+        'service_role text NOT NULL, hosts text NOT NULL, version text NOT NULL, labels text NOT NULL, enrolled_at bigint NOT NULL)',
+      'CREATE TABLE node_certificates (serial text PRIMARY KEY, node text NOT NULL, role_class text NOT NULL, ' +
+        'key_hash text NOT NULL, certificate text NOT NULL, not_before bigint NOT NULL, not_after bigint NOT NULL, ' +
+        'replaced_by text, revoked_at bigint, revoked_because text)',
+      // Of the secret only its hash.
+      'CREATE TABLE node_seeds (id text PRIMARY KEY, secret_hash text NOT NULL, node text NOT NULL, kind text NOT NULL, ' +
+        'replication_set text NOT NULL, service_role text NOT NULL, hosts text NOT NULL, made_by text NOT NULL, ' +
+        'made_at bigint NOT NULL, expires_at bigint NOT NULL, redeemed_at bigint, serial text)',
+    ],
+  },
 ]
 
 /** Number of the advisory lock under which one process at a time migrates. */

@@ -3,7 +3,7 @@ import type { Held } from '../failover/hands.ts'
 import { diskOf } from './data.ts'
 import type { Instance } from './instance.ts'
 import { callPeer, type NodeTls } from './peer.ts'
-import { systemIdOf, timelineHeld } from './recovery.ts'
+import { systemIdOf, timelineOf } from './recovery.ts'
 import type { Address } from './settings.ts'
 import { type History, type LogEnd, timelineAt } from './timeline.ts'
 
@@ -17,7 +17,7 @@ export async function lookHere(instance: Instance, node: string): Promise<OwnLog
   if (!instance.holds()) return undefined
   const [row] = await instance.asker.ask(END)
   const received = Number(row!.received)
-  const timeline = await timelineHeld(instance, received)
+  const timeline = await timelineOf(instance, received)
   const disk = await diskOf(instance.room, node)
   return { systemId: await systemIdOf(instance), timeline, end: received, disk, received }
 }

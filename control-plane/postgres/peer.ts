@@ -8,7 +8,13 @@ import { type Address, REPLICATOR } from './settings.ts'
 import { type History, type LogEnd, parseHistory, parseLsn } from './timeline.ts'
 
 /** PEM: the certificate of this node, and whom it believes. */
-export type NodeTls = { readonly ca: string; readonly cert: string; readonly key: string }
+export type NodeTls = {
+  readonly ca: string
+  readonly cert: string
+  readonly key: string
+  /** Certificates that are not believed all the same; undefined: none is looked for. */
+  readonly crl?: string
+}
 
 export type Peer = {
   /** `inRecovery`: it leads nobody (any more). */
@@ -99,14 +105,17 @@ const BUFFERED_BYTES = 4 * 1024 * 1024
 const DATA = 'd'.charCodeAt(0)
 const ARCHIVE = 'n'.charCodeAt(0)
 
+const ignore = (): void => undefined
+
 function baseCopy(client: pg.Client, label: string): AsyncIterable<Uint8Array> {
   const out = new PassThrough({ highWaterMark: BUFFERED_BYTES })
   const stream = streamOf(client)
   const options = `LABEL '${label.replaceAll("'", "''")}', CHECKPOINT 'fast', WAL true, MANIFEST 'no', PROGRESS true`
   let archives = 0
-  const ignore = (): void => undefined
   const fail = (error: Error): void => void out.destroy(error)
   out.on('drain', () => stream.resume())
+  // Whoever reads hears of it, if anybody reads yet.
+  out.on('error', ignore)
   stream.once('timeout', () => stream.destroy(new Error('the copy has stopped coming')))
   stream.setTimeout?.(SILENT_WITHIN_MS)
   client.query({

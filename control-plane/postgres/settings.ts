@@ -54,7 +54,13 @@ export const ownerMap = ({ owner }: RunAs): string => (owner === undefined ? '' 
 export type Address = { readonly host: string; readonly port: number }
 
 /** Files of a certificate of this node; `ca` is whom it believes. */
-export type TlsFiles = { readonly ca: string; readonly cert: string; readonly key: string }
+export type TlsFiles = {
+  readonly ca: string
+  readonly cert: string
+  readonly key: string
+  /** Certificates that are revoked. */
+  readonly crl?: string
+}
 
 /** Of a node of a cluster; the rest never changes while it runs. */
 export type Changing = {
@@ -98,7 +104,7 @@ export function nodeSettings(
     max_wal_senders: '16',
     // A Standby that was away for longer is copied anew.
     wal_keep_size: '1GB',
-    wal_log_hints: 'on',
+    // Who was cut off, because for whom commits wait has changed, is back after this long.
     wal_retrieve_retry_interval: '100ms',
     wal_receiver_status_interval: '1s',
     wal_receiver_timeout: SILENT,
@@ -112,6 +118,7 @@ export function nodeSettings(
           ssl_ca_file: tls.ca,
           ssl_cert_file: tls.cert,
           ssl_key_file: tls.key,
+          ...(tls.crl === undefined ? {} : { ssl_crl_file: tls.crl }),
           ssl_min_protocol_version: 'TLSv1.3',
         }),
   }

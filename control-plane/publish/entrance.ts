@@ -5,16 +5,35 @@ import type { Duplex } from 'node:stream'
 import { utf8 } from '#shared/base/bytes.ts'
 import { limits } from '#shared/base/limits.ts'
 import { constantTimeEqual, sha256 } from '#shared/base/native-crypto.ts'
+import { type Refusal, refusalBody } from '#shared/enrolment/messages.ts'
+import type { LinkName } from '#shared/enrolment/names.ts'
 import { socketWire } from '#shared/node/socket-wire.ts'
+import { encodeMessage } from '#shared/replication/messages.ts'
 import type { Wire } from '#shared/replication/wire.ts'
 import type { FollowerIdentity } from './publisher.ts'
 
 export type FollowerBearer = { readonly name: string; readonly bearer: string }
 
-export type EntranceOptions = {
-  readonly followers: readonly FollowerBearer[]
+/** Who asks for a link, or why he is sent away. */
+export type Identified =
+  | {
+      readonly kind: 'known'
+      readonly identity: FollowerIdentity
+      /** Tells when the link has to end, and why; returns how to forget it. Absent: never. */
+      readonly hold?: (end: (refusal: Refusal | undefined) => void) => () => void
+    }
+  | { readonly kind: 'refused'; readonly status: string; readonly refusal?: Refusal }
+
+export type Identify = (request: IncomingMessage, socket: Duplex, link: LinkName) => Identified
+
+/** What serves the links. */
+export type Streams = {
   readonly onStream: (identity: FollowerIdentity, wire: Wire) => Promise<void>
   readonly onAudit: (identity: FollowerIdentity, wire: Wire) => Promise<void>
+}
+
+export type EntranceOptions = Streams & {
+  readonly identify: Identify
   readonly report: (message: string) => void
 }
 
@@ -22,31 +41,64 @@ export type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) =
 
 export const UPGRADE = 'holdfast'
 
+type Door = { readonly link: LinkName; readonly serve: EntranceOptions['onStream'] }
+
 export function createEntrance(options: EntranceOptions): Upgrade {
-  const digests = options.followers.map(({ name, bearer }) => ({ name, digest: sha256(utf8(bearer)) }))
-  const doors: Record<string, EntranceOptions['onStream']> = {
-    '/replication/stream': options.onStream,
-    '/replication/audit': options.onAudit,
+  const doors: Record<string, Door> = {
+    '/replication/stream': { link: 'changes', serve: options.onStream },
+    '/replication/audit': { link: 'audit', serve: options.onAudit },
   }
   return (request, socket, head) => {
     const door = doors[request.url ?? '']
-    const identity = identityOf(request.headers.authorization, digests)
     if (door === undefined || request.headers.upgrade !== UPGRADE) return refuse(socket, '404 Not Found')
-    if (identity === undefined) return refuse(socket, '401 Unauthorized')
+    const identified = options.identify(request, socket, door.link)
+    if (identified.kind === 'refused') {
+      const { status, refusal } = identified
+      if (refusal !== undefined) options.report(`a link was refused: ${refusal.code}, ${refusal.message}`)
+      return refuse(socket, status, refusal)
+    }
+    const { identity, hold } = identified
     socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: ${UPGRADE}\r\nConnection: Upgrade\r\n\r\n`)
     const wire = socketWire(socket, head, limits.linkSilenceMs * 2)
-    door(identity, wire).catch((error: unknown) => {
-      options.report(
-        `the link of ${identity.name} ended: ${error instanceof Error ? error.message : String(error)}`,
-      )
-      wire.close('the link has failed')
-    })
+    const forget = hold?.((refusal) => end(wire, door.link, refusal))
+    door
+      .serve(identity, wire)
+      .catch((error: unknown) => {
+        options.report(
+          `the link of ${identity.name} ended: ${error instanceof Error ? error.message : String(error)}`,
+        )
+        wire.close('the link has failed')
+      })
+      .finally(forget)
   }
 }
 
-function refuse(socket: Duplex, status: string): void {
+/** The last word is not waited for: whoever does not hear it is told when it dials again. */
+function end(wire: Wire, link: LinkName, refusal: Refusal | undefined): void {
+  if (link === 'changes' && refusal !== undefined) {
+    const message = { type: 'error', code: 'CERT_REVOKED', message: refusal.message } as const
+    wire.send(encodeMessage(message)).catch(() => undefined)
+  }
+  setImmediate(() => wire.close('the certificate is not good any more'))
+}
+
+function refuse(socket: Duplex, status: string, refusal?: Refusal): void {
+  const body = refusal === undefined ? '' : refusalBody(refusal)
+  const type = refusal === undefined ? '' : 'Content-Type: application/json\r\n'
   socket.on('error', () => undefined)
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
+  socket.end(
+    `HTTP/1.1 ${status}\r\nConnection: close\r\n${type}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  )
+}
+
+export function byBearer(followers: readonly FollowerBearer[]): Identify {
+  const digests = followers.map(({ name, bearer }) => ({ name, digest: sha256(utf8(bearer)) }))
+  return (request) => {
+    const identity = identityOf(request.headers.authorization, digests)
+    return identity === undefined
+      ? { kind: 'refused', status: '401 Unauthorized' }
+      : { kind: 'known', identity }
+  }
 }
 
 /** `Bearer <name>.<secret>`; every digest is compared, so that time does not tell which name is known. */

@@ -40,6 +40,8 @@ export type PublisherOptions = {
   /** Makes sure that all nodes believe the Follower's tokens. */
   readonly registerKeys: (follower: string, keys: Hello['keys']) => Promise<void>
   readonly report: (message: string) => void
+  /** Two processes have one identity: somebody should look. */
+  readonly alarm: (message: string) => void
 }
 
 /** What is known of one Follower; bounded by the number of identities that the entrance knows. */
@@ -84,7 +86,13 @@ export function createPublisher(options: PublisherOptions): Publisher {
   function admit(name: string, set: string, session: Session): void {
     const before = known.get(name)
     if (before !== undefined) remember(before)
-    before?.session?.superseded(session.incarnation)
+    const other = before?.session
+    if (other !== undefined && other.incarnation !== session.incarnation) {
+      options.alarm(
+        `SUPERSEDED: a newer process of ${name} has connected while another was, which is told to stop. If it was not started anew, its disk was cloned: stop the clone, and join it under a name of its own`,
+      )
+    }
+    other?.superseded(session.incarnation)
     const { acknowledged = zero } = before ?? {}
     known.set(name, { set, session, acknowledged, lastAckAt: session.lastAckAt })
   }

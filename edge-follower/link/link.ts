@@ -1,5 +1,6 @@
 // The Follower's link to its Leader: dials, performs what `downstream.step` asks of the local copy, dials again.
 import { type Clock, type Wall, wall } from '#shared/base/time.ts'
+import { Refused } from '#shared/enrolment/messages.ts'
 import type { Position } from '#shared/ledger/position.ts'
 import {
   type Distrust,
@@ -22,7 +23,7 @@ import { backoffMs } from './backoff.ts'
 import { unpackRows } from './unpack.ts'
 
 export type LinkStatus = {
-  readonly state: 'connecting' | 'snapshot' | 'live' | 'superseded'
+  readonly state: 'connecting' | 'snapshot' | 'live' | 'superseded' | 'revoked'
   readonly leaderUrl: string | undefined
   /** What its newest Leader led; undefined when that stood alone, or none has been met. */
   readonly cluster: LedCluster | undefined
@@ -38,6 +39,8 @@ export type LinkOptions = {
   readonly random: () => number
   readonly incarnation: number
   readonly keys: Hello['keys']
+  /** Replication set of this Follower. */
+  readonly set: string
   /** Bounded by `limits`; the runtime's own. */
   readonly gunzip: (packed: Uint8Array) => Uint8Array
   readonly onApplied: (position: Position) => void
@@ -56,8 +59,11 @@ class SessionEnd extends Error {
   }
 }
 
-/** Runs until the signal is aborted or a newer process of this Follower has taken its place. */
-export async function follow(options: LinkOptions, signal: AbortSignal): Promise<void> {
+/** Why nothing is followed any more: asked to stop, a newer process has taken its place, or it is out of the cluster. */
+export type Ended = { readonly why: 'stopped' | 'superseded' | 'revoked'; readonly message: string }
+
+/** Runs until the signal is aborted, or the Leader has said that this process is not to come again. */
+export async function follow(options: LinkOptions, signal: AbortSignal): Promise<Ended> {
   const link = new Link(options)
   // Counted from the last position that was stored: a session that only begins well is no success.
   let failures = 0
@@ -74,15 +80,24 @@ export async function follow(options: LinkOptions, signal: AbortSignal): Promise
       const message = error instanceof Error ? error.message : String(error)
       if (!signal.aborted && failures === 0) options.report(`the link to the Leader ended: ${message}`)
       link.status({ state: 'connecting', lastError: message })
-      if (error instanceof SessionEnd && error.code === 'SUPERSEDED') {
-        link.status({ state: 'superseded' })
-        return
+      const why = lastWord(error)
+      if (why !== undefined) {
+        link.status({ state: why })
+        return { why, message }
       }
     } finally {
       wire?.close()
     }
     await options.clock.sleep(backoffMs(failures++, wire !== undefined, options.random()), signal)
   }
+  return { why: 'stopped', message: '' }
+}
+
+function lastWord(error: unknown): 'superseded' | 'revoked' | undefined {
+  const code =
+    error instanceof SessionEnd ? error.code : error instanceof Refused ? error.refusal.code : undefined
+  if (code === 'SUPERSEDED') return 'superseded'
+  return code === 'CERT_REVOKED' ? 'revoked' : undefined
 }
 
 class Link {
@@ -136,7 +151,7 @@ class Link {
       type: 'hello',
       protocol: PROTOCOL,
       incarnation,
-      set: 'full',
+      set: this.#options.set,
       held: resumable ? held : null,
       staged: staged ?? null,
       keys: [...keys],

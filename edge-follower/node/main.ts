@@ -3,12 +3,15 @@ import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { gunzipSync } from 'node:zlib'
+import { API_VERSION } from '#shared/api/info.ts'
 import { parseRanges } from '#shared/authz/address.ts'
+import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { giveBackMemory, keepCompiled } from '#shared/node/after-start.ts'
 import { systemClock } from '#shared/node/clock.ts'
-import { readSettingFile } from '#shared/node/files.ts'
+import { joinAgain, markRevoked } from '#shared/node/identity.ts'
+import { keepRenewed, obtainIdentity, renewAtLeader } from '#shared/node/join.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import type { Log } from '#shared/node/log.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
@@ -17,11 +20,12 @@ import type { Dial } from '#shared/replication/wire.ts'
 import { createTokens } from '#shared/token/access-token.ts'
 import { forwardAudit } from '../link/audit-forwarder.ts'
 import { follow } from '../link/link.ts'
-import type { FollowerSettings } from '../settings.ts'
+import type { FollowerSettings, GivenSettings } from '../settings.ts'
 import { createAuditQueue } from '../store/audit-queue.ts'
 import { createReplicaStore } from '../store/replica-store.ts'
 import { scrub } from '../store/scrub.ts'
-import { createDial, leaderCa } from './dial.ts'
+import { dialOf, joinsWithSeed } from './dial.ts'
+import { idle } from './idle.ts'
 import { openChecked } from './integrity.ts'
 import { reclaimSpace } from './reclaim.ts'
 import { openSqlite } from './sqlite.ts'
@@ -30,16 +34,38 @@ import type { FromThread, ThreadStart, ToThread } from './thread-messages.ts'
 /** Young objects of a server thread, MB: larger means fewer collections on the read path, and more memory. */
 const YOUNG_GENERATION_MB = 12
 
-/** Serves until the signal is aborted. */
-export async function runFollower(settings: FollowerSettings, signal: AbortSignal, log: Log): Promise<void> {
+/** The service role of a Follower that serves everything; one that this program does not know leaves it idle. */
+const SERVES_ALL = 'all'
+
+/** Serves until the signal is aborted. Throws what the operator has to know of a node that cannot serve. */
+export async function runFollower(given: GivenSettings, signal: AbortSignal, log: Log): Promise<void> {
   // Wrong settings are found before anything is opened.
-  apiSettingsOf(settings)
-  await loadKeyring(settings.data_key_file)
-  const bearer = await readSettingFile('bearer_file', settings.bearer_file)
-  const ca = await leaderCa(settings)
-  await loadTls(settings)
-  parseRanges(settings.balancers, 'balancers')
-  await mkdir(settings.data_dir, { recursive: true, mode: 0o700 })
+  apiSettingsOf(given)
+  await loadKeyring(given.data_key_file)
+  await loadTls(given)
+  parseRanges(given.balancers, 'balancers')
+  await mkdir(given.data_dir, { recursive: true, mode: 0o700 })
+  if (!(await joinsWithSeed(given)))
+    return serve({ ...given, name: given.name ?? 'edge-1' }, 'full', signal, log)
+  const identity = await obtainIdentity(
+    {
+      dataDirectory: given.data_dir,
+      kinds: ['follower'],
+      name: given.name,
+      version: API_VERSION,
+      clock: systemClock,
+      report: (message) => log.info(message),
+    },
+    signal,
+  )
+  if (identity === undefined) return
+  const { node: name, replicationSet, serviceRole } = identity.membership
+  if (serviceRole === SERVES_ALL) await serve({ ...given, name }, replicationSet, signal, log)
+  else await idle({ ...given, name }, serviceRole, signal, log)
+}
+
+async function serve(settings: FollowerSettings, set: string, signal: AbortSignal, log: Log): Promise<void> {
+  const dial = await dialOf(settings)
   const signingKey = await loadSigningKey(join(settings.data_dir, 'signing-key.json'))
   const dataFile = join(settings.data_dir, 'data.db')
   const data = openChecked(dataFile, log, 'a snapshot will be taken from the Leader')
@@ -74,19 +100,31 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
     data.condemn()
     failed.abort()
   }
-  const dial = createDial({ leaderUrl: settings.leader_url, name: settings.name, bearer, ca })
   const background = Promise.all([
     forwardLeftOver(settings, dial, ending, log),
     scrub({ sqlite: scrubbed, clock: systemClock, onSound, onCorrupt, report }, ending),
     reclaimSpace({ sqlite: data.sqlite, clock: systemClock, report }, ending),
+    keepRenewed(
+      {
+        dataDirectory: settings.data_dir,
+        renew: () => renewAtLeader(settings.data_dir, ending),
+        // Whoever dials reads what is there.
+        onRenewed: () => undefined,
+        clock: systemClock,
+        report: (message) => log.info(message),
+        alarm: (message) => log.error(message),
+      },
+      ending,
+    ),
   ])
-  await follow(
+  const ended = await follow(
     {
       store,
       dial,
       clock: systemClock,
       random: Math.random,
       incarnation: Date.now(),
+      set,
       keys: [{ kid: signingKey.kid, jwk: JSON.stringify(signingKey.publicJwk) }],
       gunzip: (packed) => gunzipSync(packed, { maxOutputLength: limits.partBytes * 4 }),
       onApplied: () => tell({ kind: 'applied' }),
@@ -102,8 +140,22 @@ export async function runFollower(settings: FollowerSettings, signal: AbortSigna
   await stopThreads(threads)
   scrubbed.close()
   data.close()
+  if (ended.why === 'revoked') throw await putOut(settings, ended.message)
+  if (ended.why === 'superseded') throw supersededBy(settings, ended.message)
   if (!signal.aborted) throw new Error('the Follower has stopped serving: see the messages before')
 }
+
+/** Kept on the disk, so that no start serves again what this node should not have any more (I11). */
+async function putOut({ data_dir: folder, name }: FollowerSettings, message: string): Promise<DomainError> {
+  await markRevoked(folder, message)
+  return new DomainError('forbidden', `${message}; ${joinAgain({ kind: 'follower', node: name })}`)
+}
+
+const supersededBy = ({ name }: FollowerSettings, message: string): DomainError =>
+  new DomainError(
+    'conflict',
+    `${message}: another process has the identity of ${name}, and of two the newer one is believed. If this disk or machine was cloned, remove the data folder of the clone and join it under a name of its own, with a seed`,
+  )
 
 /** Queues of threads that ran when there were more of them: their records go to the Leader all the same. */
 async function forwardLeftOver(

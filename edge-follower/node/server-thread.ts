@@ -13,7 +13,6 @@ import { randomBytes } from '#shared/base/native-crypto.ts'
 import { keepCompiled } from '#shared/node/after-start.ts'
 import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
-import { readSettingFile } from '#shared/node/files.ts'
 import { keyFilesInClear, loadKeyring, loadSigningKey, loadTls, shownCertificate } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
@@ -28,7 +27,7 @@ import type { LinkStatus } from '../link/link.ts'
 import { createAuditQueue } from '../store/audit-queue.ts'
 import { createSnapshotStore } from '../store/snapshot-store.ts'
 import { readState } from '../store/state.ts'
-import { createDial, leaderCa } from './dial.ts'
+import { dialOf } from './dial.ts'
 import { openChecked } from './integrity.ts'
 import { reclaimSpace } from './reclaim.ts'
 import { openSqlite } from './sqlite.ts'
@@ -156,6 +155,7 @@ const node: ApiNode = {
     signCertificate: (order) => signCertificate(order, systemClock.wall()),
     askEngine: secretEngineAt(settings.secret_engine_url, (message) => log.warn(message)),
     auditRows: undefined,
+    enrolment: undefined,
   },
   leaderUrl: () => link.leaderUrl,
   nextCommit,
@@ -177,16 +177,10 @@ const reclaiming = reclaimSpace(
   { sqlite: queueFile.sqlite, clock: systemClock, report: (message) => log.warn(message) },
   stopping.signal,
 )
-const bearer = await readSettingFile('bearer_file', settings.bearer_file)
 const forwarding = forwardAudit(
   {
     queue,
-    dial: createDial({
-      leaderUrl: settings.leader_url,
-      name: settings.name,
-      bearer,
-      ca: await leaderCa(settings),
-    }),
+    dial: await dialOf(settings),
     clock: systemClock,
     random: Math.random,
     onStatus: (status) => {

@@ -2,6 +2,7 @@
 import type { ClientAddress } from '../authz/address.ts'
 import type { Json } from '../base/json.ts'
 import type { Clock, Wall } from '../base/time.ts'
+import type { NodeKind } from '../enrolment/names.ts'
 import type { Position } from '../ledger/position.ts'
 import type { LoadMode } from '../ledger/reads/policy.ts'
 import type { Ledger, ReadStore } from '../ledger/store.ts'
@@ -57,6 +58,25 @@ export type SecretAnswer =
   | { readonly kind: 'made' | 'refused'; readonly text: string }
   | { readonly kind: 'failed'; readonly status: 502 | 503 | 504 }
 
+/** A seed to be made (cluster 3); hosts: names and addresses of the node beside its own. */
+export type SeedOrder = {
+  readonly node: string
+  readonly kind: NodeKind
+  readonly replicationSet: string
+  readonly serviceRole: string
+  readonly hosts: readonly string[]
+  readonly lifeSeconds: number
+  /** host:port of the Leader's node port, before those of the settings; undefined: only those. */
+  readonly leader: string | undefined
+}
+
+/** Where nodes are taken in. Refusals are words for the operator. */
+export type EnrolmentDesk = {
+  readonly makeSeed: (order: SeedOrder, asker: Caller) => Promise<{ seed: string } | { refusal: string }>
+  readonly members: () => Promise<Json>
+  /** `unknown`: no such node is known, and no seed for it. `leads`: it is this node. */
+  readonly evict: (node: string, asker: Caller) => Promise<'done' | 'unknown' | 'leads'>
+}
 /** How a node is: `ok` decides the status, `body` says why (cluster 9). */
 export type Health = { readonly ok: boolean; readonly body: Json }
 
@@ -77,6 +97,8 @@ export type NodeIo = {
   readonly askEngine: ((order: SecretOrder) => Promise<SecretAnswer>) | undefined
   /** Undefined where this node has no audit database. */
   readonly auditRows: ((filter: AuditFilter) => Promise<readonly Json[]>) | undefined
+  /** Undefined where no nodes are taken in: at a Follower, and at a Leader without a node port. */
+  readonly enrolment: EnrolmentDesk | undefined
 }
 
 /** Reads a policy text up to its transaction, where policies are loaded. */

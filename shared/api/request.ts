@@ -2,6 +2,7 @@
 import { fromUtf8, isStorable } from '../base/bytes.ts'
 import { DomainError } from '../base/errors.ts'
 import { isObject, parseJson } from '../base/json.ts'
+import type { Shown } from '../enrolment/names.ts'
 
 /** What a runtime's door knows. Header names are lower case. */
 export type RawRequest = {
@@ -15,6 +16,8 @@ export type RawRequest = {
   readonly body: (limitBytes: number) => Promise<Uint8Array>
   /** Address of the TCP peer. */
   readonly peer: string
+  /** What the peer showed, on a listener that asks for certificates. */
+  readonly shown?: () => Shown
 }
 
 /** `null` for a key without `=`; lists and maps from `a[]=1` and `a[k]=v`. */

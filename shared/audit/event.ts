@@ -43,7 +43,7 @@ type Form = {
   readonly subjectFirst?: boolean
 }
 
-function build(form: Form): AuditEvent {
+export function build(form: Form): AuditEvent {
   const failed = form.error !== undefined
   const auth = element('auth', form.auth)
   const subject = element('subject', form.subject)

@@ -79,6 +79,35 @@ export const limits = {
   changeLogAgeMs: 24 * 60 * 60 * 1000,
   changeLogBytes: 1024 * MiB,
 
+  /** A node's certificate (cluster 4), and how much earlier than its making it is valid: for clocks that are behind. */
+  certificateLifeMs: 30 * 24 * 60 * 60 * 1000,
+  certificateBackdatedMs: 60_000,
+  /** The internal authority itself. */
+  authorityLifeMs: 10 * 365 * 24 * 60 * 60 * 1000,
+  /** A seed may be used so long (cluster 3), and at most so long when its maker says otherwise. */
+  seedLifeSeconds: 60 * 60,
+  seedLifeSecondsMax: 7 * 24 * 60 * 60,
+  /** A seed holds two authorities at most, and some addresses. */
+  bundleBytes: 64 * KiB,
+  leaderAddresses: 20,
+  /** The list of revoked certificates: some 40 bytes each, and those that have run out are left out. */
+  revocationsBytes: 1 * MiB,
+  /** Other names of one node. */
+  nodeAltNames: 20,
+  /** Seeds and certificates are remembered so long after they have expired, for who asks why. */
+  enrolmentKeptMs: 30 * 24 * 60 * 60 * 1000,
+  /** A registration waits so long for an address of the Leader before it tries the next. */
+  enrolMs: 10_000,
+  /** A node that waits for its seed looks so often; a renewal that failed is tried again after this, at most. */
+  seedLookMs: 500,
+  /** A certificate that another process renews is looked at this often. */
+  identityLookMs: 5_000,
+  /** Revoked certificates are looked for this often: connections with them end within a second (cluster 4). */
+  revocationsLookMs: 500,
+  renewalRetryMs: 60_000,
+  /** Connections are looked at this often for certificates that have run out. */
+  expirySweepMs: 1_000,
+
   /** Audit records of a Follower that are not yet acknowledged; at the limit reads are refused (I9). */
   auditQueueRecords: 10_000_000,
   auditQueueBytes: 1024 * MiB,

@@ -2,9 +2,8 @@
 import { createPrivateKey, type KeyObject, webcrypto } from 'node:crypto'
 import type { CertificateOrder } from '../api/node.ts'
 import { DomainError } from '../base/errors.ts'
-
-/** A clock that is a little behind must not find the certificate not valid yet. */
-const BACKDATED_MS = 60_000
+import { limits } from '../base/limits.ts'
+import { drawSerial, loadX509 } from './x509.ts'
 
 type Algorithm = { readonly name: string; readonly namedCurve?: string; readonly hash: string }
 
@@ -26,11 +25,8 @@ const unusable = (what: string): DomainError =>
 
 /** PEM; undefined when the request is malformed or not signed by its own key. Throws when the authority is unusable. */
 export async function signCertificate(order: CertificateOrder, now: number): Promise<string | undefined> {
-  // Loaded when it is first needed: few nodes sign, and it would be in the memory of all.
-  await import('reflect-metadata')
-  const x509 = await import('@peculiar/x509')
-  x509.cryptoProvider.set(webcrypto as unknown as Crypto)
-  const request = await verified(() => new x509.Pkcs10CertificateRequest(order.csr))
+  const x509 = await loadX509()
+  const request = await verifiedRequest(() => new x509.Pkcs10CertificateRequest(order.csr))
   if (request === undefined) return undefined
   const authority = attempt('the certificate chain is not PEM', () => new x509.X509Certificate(order.chain))
   const key = attempt('the private key is not PEM, or its password is wrong', () =>
@@ -43,14 +39,11 @@ export async function signCertificate(order: CertificateOrder, now: number): Pro
   const pkcs8 = new Uint8Array(key.export({ format: 'der', type: 'pkcs8' }))
   const signingKey = await webcrypto.subtle.importKey('pkcs8', pkcs8, signingAlgorithm, false, ['sign'])
   pkcs8.fill(0)
-  const serial = webcrypto.getRandomValues(new Uint8Array(16))
-  // Positive, and not shorter for a leading zero (RFC 5280 4.1.2.2).
-  serial[0] = (serial[0]! & 0x7f) | 0x40
   const certificate = await x509.X509CertificateGenerator.create({
-    serialNumber: serial.toHex(),
+    serialNumber: drawSerial(),
     subject: [{ CN: [order.commonName] }],
     issuer: authority.subject,
-    notBefore: new Date(now - BACKDATED_MS),
+    notBefore: new Date(now - limits.certificateBackdatedMs),
     notAfter: new Date(Math.min(now + order.lifeMs, authority.notAfter.getTime())),
     publicKey: request.publicKey,
     signingKey: signingKey as unknown as CryptoKey,
@@ -77,7 +70,9 @@ export async function signCertificate(order: CertificateOrder, now: number): Pro
 }
 
 /** Who asks must hold the key: the request is signed with it. */
-async function verified<T extends { verify(): Promise<boolean> }>(read: () => T): Promise<T | undefined> {
+export async function verifiedRequest<T extends { verify(): Promise<boolean> }>(
+  read: () => T,
+): Promise<T | undefined> {
   try {
     const request = read()
     return (await request.verify()) ? request : undefined

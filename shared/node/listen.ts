@@ -1,24 +1,33 @@
 // Node's door to the API: from a socket to a RawRequest and back. It builds no Request and no Response object:
 // that costs a tenth of all requests/s of a bare server, and the secret read is what people wait for.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { createServer as createTlsServer } from 'node:https'
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { TLSSocket, type TlsOptions } from 'node:tls'
 import type { Answer, RawRequest } from '../api/request.ts'
 import type { Range } from '../authz/address.ts'
 import { DomainError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { createPlainLane, type PlainLane } from './plain-lane.ts'
 import { createProxyGate, type ProxyGate } from './proxy-header.ts'
+import { shownOn } from './tls.ts'
 
 export type Listening = {
   readonly port: number
   /** Stops accepting, lets running requests end, then resolves. */
   close(): Promise<void>
+  /** For connections from now on. Only of a server that speaks TLS. */
+  renew(tls: TlsFiles): void
 }
 
 /** Certificate chain and private key, PEM. */
-export type TlsFiles = { readonly cert: string; readonly key: string }
+export type TlsFiles = {
+  readonly cert: string
+  readonly key: string
+  /** Authorities of clients: they are asked for a certificate, and may have none. */
+  readonly clients?: string
+}
 
 export type ListenOptions = {
   readonly host: string
@@ -54,8 +63,11 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   const server =
     tls === undefined
       ? createServer(bounds, onRequest)
-      : createTlsServer({ ...bounds, ...tls, ...TLS_BOUNDS }, onRequest)
+      : createTlsServer({ ...bounds, ...TLS_BOUNDS, ...tlsOptions(tls) }, onRequest)
+  const upgraded = new Set<Duplex>()
   server.on('upgrade', (request, socket, head) => {
+    upgraded.add(socket)
+    socket.on('close', () => upgraded.delete(socket))
     if (options.onUpgrade) options.onUpgrade(request, socket, head)
     else socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
   })
@@ -72,9 +84,20 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     server.once('error', reject)
     server.listen({ host: options.host, port: options.port, reusePort: options.shared ?? false }, resolve)
   })
-  return { port: (server.address() as AddressInfo).port, close: () => close(server, lane) }
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () => close(server, lane, upgraded),
+    renew: (renewed) => {
+      if (server instanceof TlsServer) server.setSecureContext({ ...TLS_BOUNDS, ...tlsOptions(renewed) })
+    },
+  }
 }
 
+/** Clients with certificates are nodes of ours, of this version. Whoever shows no certificate, or a wrong one, is told why by what he asks for, not by a broken handshake. */
+const tlsOptions = ({ cert, key, clients }: TlsFiles): TlsOptions =>
+  clients === undefined
+    ? { cert, key }
+    : { cert, key, ca: clients, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.3' }
 /** Every connection passes the gate first, before TLS and HTTP. */
 function putBefore(server: Server, gate: ProxyGate): void {
   const listeners = server.listeners('connection') as ((socket: Socket) => void)[]
@@ -89,7 +112,9 @@ function putBefore(server: Server, gate: ProxyGate): void {
 const TLS_BOUNDS = { minVersion: 'TLSv1.2', handshakeTimeout: limits.headersMs } as const
 
 /** Lets running requests end; a client that keeps asking on its connection does not keep the node up. */
-function close(server: Server, lane: PlainLane): Promise<void> {
+function close(server: Server, lane: PlainLane, upgraded: ReadonlySet<Duplex>): Promise<void> {
+  // Nobody but their owners knows when such a connection has said all: its other end goes on where it was cut.
+  for (const socket of upgraded) socket.destroy()
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
       server.closeAllConnections()
@@ -124,6 +149,7 @@ function rawOf(request: IncomingMessage, peer: string): RawRequest {
     header: (name) => headerText(request.headers[name]),
     body: (limitBytes) => readBody(request, limitBytes),
     peer,
+    ...(request.socket instanceof TLSSocket ? { shown: () => shownOn(request.socket) } : {}),
   }
 }
 

@@ -52,6 +52,17 @@ else {
   })
   afterAll(() => etcd.close())
 
+  test('another certificate is used from then on, and leases outlive it', async () => {
+    const store = createEtcdStore(settings(`cluster-${++clusters}`))
+    expect((await store.grant('node')).outcome).toBe('granted')
+    store.renew(await certificatesFor('localhost'))
+    expect((await store.keep('node')).outcome).toBe('unknown')
+    store.renew(etcd.tls)
+    expect((await store.keep('node')).outcome).toBe('kept')
+    expect(await store.transact(transactions.attend('node-1'))).toBe('done')
+    await store.close()
+  })
+
   coordinationCases('etcd', async () => {
     const clusterId = `cluster-${++clusters}`
     const opened: { close(): Promise<void> }[] = []
@@ -80,7 +91,7 @@ else {
         expect(await store.transact(transactions.attend(`node-${i}`))).toBe('done')
       }
       for (const [i, store] of stores.entries()) {
-        expect((await store.read())!.present).toEqual(new Set([`node-${i}`]))
+        expect((await store.read())!.present).toEqual(new Map([[`node-${i}`, {}]]))
         await store.close()
       }
       expect(() => createEtcdStore(settings('a/b'))).toThrow('no name of a cluster')

@@ -53,7 +53,7 @@ type Running = {
   readonly applied: Position[]
   /** Chunks in the order in which they were staged. */
   readonly staged: number[]
-  readonly done: Promise<void>
+  readonly done: Promise<unknown>
   stop(): Promise<void>
 }
 
@@ -96,6 +96,7 @@ export function linkCases(runtime: string, open: (name: string) => OpenReplica):
         dial: createDial({ leaderUrl: proxy.url, name, bearer: bearers[name] }),
         clock: hasty,
         random: () => 0,
+        set: 'full',
         incarnation,
         keys: [{ kid: 'key-1', jwk: '{}' }],
         gunzip: replica.gunzip,

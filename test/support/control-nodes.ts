@@ -3,9 +3,9 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { prepareDatabases } from '#control-plane/databases.ts'
 import { connect, type Database } from '#control-plane/ledger/connection.ts'
 import { raiseEpoch } from '#control-plane/ledger/epoch-guard.ts'
-import { createDatabases, ledgerMigrations, migrate } from '#control-plane/ledger/migrate.ts'
 import {
   type FromApi,
   type LinkedProcess,
@@ -51,7 +51,7 @@ export type ControlNodes = {
   close(): Promise<void>
 }
 
-/** `url`: the cluster's own address. `balancer`: where a balancer comes from. */
+/** `url`: the cluster's own address. `balancer`: where a balancer comes from. Nodes join at whoever leads. */
 export async function startControlNodes(
   count: number,
   { url, balancer }: { readonly url: string; readonly balancer: string },
@@ -69,17 +69,15 @@ export async function startControlNodes(
   const dataKeyFile = file('data.key', toBase64(randomBytes(32)))
   const bearerFile = file('edge-1.bearer', toHex(randomBytes(32)))
   const postgres = await testServer()
-  const server = connect(postgres.url('postgres'), 1)
-  await createDatabases(server, ['main', 'audit'])
-  await server.close()
+  await prepareDatabases(postgres.url)
   const main = connect(postgres.url('main'), 1)
-  await migrate(main, ledgerMigrations)
 
-  const ports = await freePorts(2 * count)
+  const ports = await freePorts(3 * count)
   const places = Array.from({ length: count }, (_, i) => ({
     name: `node-${i + 1}`,
-    port: ports[2 * i]!,
-    healthPort: ports[2 * i + 1]!,
+    port: ports[3 * i]!,
+    healthPort: ports[3 * i + 1]!,
+    nodePort: ports[3 * i + 2]!,
   }))
   const common = {
     cluster: 'production',
@@ -87,6 +85,7 @@ export async function startControlNodes(
     nodes: places.map(({ name }) => `${name}=127.0.0.1:5433`).join(),
     etcd: 'https://localhost:2379',
     remote_health: places.map(({ name, healthPort }) => `${name}=http://127.0.0.1:${healthPort}`).join(),
+    node_addresses: places.map(({ nodePort }) => `127.0.0.1:${nodePort}`).join(),
     node_ca_file: caFile,
     node_cert_file: certFile,
     node_key_file: keyFile,
@@ -101,11 +100,13 @@ export async function startControlNodes(
   }
   const databaseUrl = postgres.url('DATABASE')
   const nodes = await Promise.all(
-    places.map(({ name, port, healthPort }) => {
+    places.map(({ name, port, healthPort, nodePort }) => {
       const own = join(folder, name)
       mkdirSync(own, { mode: 0o700 })
-      const flags = { ...common, name, port: String(port), health_port: String(healthPort), data_dir: own }
-      const settings = readSettings(nodeTable, { flags, env: {}, file: undefined })
+      const ownPorts = { port: String(port), health_port: String(healthPort), node_port: String(nodePort) }
+      const flags = { ...common, ...ownPorts, name, data_dir: own }
+      const given = readSettings(nodeTable, { flags, env: {}, file: undefined })
+      const settings = { ...given, node_ca_file: caFile, node_cert_file: certFile, node_key_file: keyFile }
       const others = places.map((place) => place.name).filter((other) => other !== name)
       return startNode({ kind: 'start', settings, databaseUrl }, others, main)
     }),

@@ -8,7 +8,7 @@ import type { Database } from '#control-plane/ledger/connection.ts'
 import { currentEpoch } from '#control-plane/ledger/epoch-guard.ts'
 import { createChangeLog } from '#control-plane/ledger/log.ts'
 import { createWriter, type Writer } from '#control-plane/ledger/writer.ts'
-import { createEntrance } from '#control-plane/publish/entrance.ts'
+import { byBearer, createEntrance } from '#control-plane/publish/entrance.ts'
 import { createPublisher, type Publisher } from '#control-plane/publish/publisher.ts'
 import { createSnapshots } from '#control-plane/publish/snapshots.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
@@ -49,12 +49,13 @@ export async function publishingLeader(bearers: Record<string, string>): Promise
       for (const { kid } of registered) keys.push(`${follower} ${kid}`)
     },
     report,
+    alarm: report,
   })
   const server = createServer()
   server.on(
     'upgrade',
     createEntrance({
-      followers: Object.entries(bearers).map(([name, bearer]) => ({ name, bearer })),
+      identify: byBearer(Object.entries(bearers).map(([name, bearer]) => ({ name, bearer }))),
       onStream: (identity, wire) => publisher.attach(identity, wire),
       onAudit: async (_identity, wire) => wire.close(),
       report,

@@ -19,6 +19,7 @@ export const layers = [
   'audit',
   'authn',
   'replication',
+  'enrolment',
   'api',
   'node',
 ] as const
@@ -85,7 +86,12 @@ export const borders: readonly Border[] = [
     instead: 'use the CoordinationStore of control-plane/coordination/store.ts',
     except: ['control-plane/coordination/etcd.ts'],
   },
-  { from: '', never: ['jose'], instead: 'use shared/token', except: ['shared/token/'] },
+  {
+    from: '',
+    never: ['jose'],
+    instead: 'use shared/token, or shared/enrolment/bundle.ts',
+    except: ['shared/token/', 'shared/enrolment/bundle.ts'],
+  },
   {
     from: 'control-plane/cli/',
     never: ['#control-plane/ledger/', '#control-plane/postgres/', '../../ledger/', '../../postgres/'],

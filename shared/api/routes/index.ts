@@ -8,6 +8,7 @@ import { authenticatorRoutes } from './authenticators.ts'
 import { authnRoutes } from './authn.ts'
 import { branchRoutes } from './branches.ts'
 import { certificateRoutes } from './certificates.ts'
+import { configurationRoutes } from './configuration.ts'
 import { credentialRoutes } from './credentials.ts'
 import { effectivePolicyRoutes } from './effective-policy.ts'
 import { groupMemberRoutes } from './group-members.ts'
@@ -39,6 +40,7 @@ export const allRoutes: readonly AnyRoute[] = [
   ...groupMemberRoutes,
   ...authenticatorRoutes,
   ...auditRoutes,
+  ...configurationRoutes,
   // Last: their paths begin with a name of their own, and would be looked at first for every request.
   ...authenticatorStatusRoutes,
 ]

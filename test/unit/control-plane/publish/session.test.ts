@@ -71,6 +71,7 @@ function world(head: number, change: Partial<ChangeLog> = {}): World {
     leaderUrl: undefined,
     registerKeys: async () => undefined,
     report: (message) => void reports.push(message),
+    alarm: (message) => void reports.push(message),
   })
   const announce = (seq: number): void => {
     for (const listener of listeners) listener(commit(seq))

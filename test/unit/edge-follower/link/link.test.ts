@@ -96,6 +96,7 @@ function start(store: ReplicaStore, says: ToFollower[][]) {
       dial,
       clock,
       random: () => 1,
+      set: 'full',
       incarnation: 1,
       keys: [],
       gunzip: (packed) => packed,

@@ -3,7 +3,14 @@ import { writeFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { leaderTable } from '#control-plane/settings.ts'
 import { followerTable } from '#edge-follower/settings.ts'
-import { apiTable, forms, readSettings, type Sources, showSettings } from '#shared/node/settings.ts'
+import {
+  apiTable,
+  forms,
+  originsOf,
+  readSettings,
+  type Sources,
+  showSettings,
+} from '#shared/node/settings.ts'
 import { temporaryFolder } from '../../../support/copy.ts'
 
 const table = {
@@ -52,6 +59,35 @@ describe('a setting', () => {
     ])
   })
 
+  test('says where it came from without the name of a file', () => {
+    const sources = { flags: { on: 'true' }, env: { HOLDFAST_NAME: 'n' }, file: fileOf('size: 7\n') }
+    expect(originsOf(table, sources)).toEqual({
+      name: 'HOLDFAST_NAME',
+      size: 'file',
+      tags: 'default',
+      on: '--on',
+    })
+  })
+
+  test('names other nodes and where they are', () => {
+    const read = (value: string) =>
+      readSettings(apiTable, { flags: { remote_health: value }, env: {}, file: undefined }).remote_health
+    expect(read('a=http://10.0.0.1:444, b.example=https://b.example/')).toEqual([
+      { name: 'a', url: 'http://10.0.0.1:444' },
+      { name: 'b.example', url: 'https://b.example' },
+    ])
+    for (const wrong of [
+      'a',
+      '=http://b',
+      'a=b:444',
+      'a=http://b/path',
+      'a=http://u:p@b',
+      'a=ftp://b',
+      '-=http://b',
+    ])
+      expect(() => read(wrong), wrong).toThrow(/remote_health \(--remote-health\): .* not of the form/)
+  })
+
   test('of YAML may look like a number', () => {
     expect(from({ file: fileOf('name: 123\n') }).name).toBe('123')
   })
@@ -94,7 +130,7 @@ describe('a setting', () => {
 
   test.each([
     ['leader', leaderTable, 'data_key_file'],
-    ['follower', followerTable, 'leader_url'],
+    ['follower', followerTable, 'data_key_file'],
   ] as const)('a %s cannot do without is asked for', (_, nodeTable, name) => {
     expect(() => readSettings(nodeTable, { flags: {}, env: {}, file: undefined })).toThrow(
       `${name} (not given): it must be given`,

@@ -1,0 +1,30 @@
+// What the other end of a TLS connection has shown.
+import type { X509Certificate } from 'node:crypto'
+import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
+import type { Shown } from '../enrolment/names.ts'
+import { presentedIn } from './certificates.ts'
+
+/** Of a connection that asked for a certificate, and of any other: nothing. */
+export function shownOn(socket: Duplex): Shown {
+  if (!(socket instanceof TLSSocket)) return { kind: 'nothing' }
+  const certificate: X509Certificate | undefined = socket.getPeerX509Certificate()
+  if (certificate === undefined) return { kind: 'nothing' }
+  if (!socket.authorized) return { kind: 'untrusted', why: wordsOf(socket.authorizationError) }
+  const { serial, name, notAfter } = presentedIn(certificate)
+  return { kind: 'trusted', serial, name, notAfter }
+}
+
+const words: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: 'it has run out',
+  CERT_NOT_YET_VALID: 'it is not valid yet: compare the clocks',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'another authority has signed it',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'another authority has signed it',
+  UNABLE_TO_GET_ISSUER_CERT: 'another authority has signed it',
+}
+
+/** The types say an Error, the runtime gives its code. */
+function wordsOf(error: unknown): string {
+  const code = String(error)
+  return words[code] ?? code
+}

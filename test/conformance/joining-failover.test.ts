@@ -1,0 +1,77 @@
+// Who has joined at one Leader belongs to the next one as well: the authority and all certificates are in the ledger.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { readIdentity } from '#shared/node/identity.ts'
+import { unpackSeed } from '#shared/node/join.ts'
+import { type ControlNode, type ControlNodes, startControlNodes } from '../support/control-nodes.ts'
+import { type Ran, runCommand } from '../support/joining.ts'
+import { freePorts, NodeProcess } from '../support/nodes.ts'
+
+let cluster: ControlNodes
+let follower: NodeProcess
+let folder: string
+beforeAll(async () => {
+  const [port] = await freePorts(1)
+  cluster = await startControlNodes(2, { url: 'https://holdfast.example', balancer: '127.0.0.9' })
+  folder = mkdtempSync(join(tmpdir(), 'holdfast-edge-'))
+  follower = new NodeProcess(
+    ['follower'],
+    {
+      HOLDFAST_ACCOUNT: 'acme',
+      HOLDFAST_HOST: '127.0.0.1',
+      HOLDFAST_PORT: String(port),
+      HOLDFAST_DATA_DIR: folder,
+      HOLDFAST_DATA_KEY_FILE: cluster.dataKeyFile,
+    },
+    port!,
+  )
+})
+afterAll(async () => {
+  await follower?.kill()
+  await cluster?.close()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+const at = (node: ControlNode, ...args: readonly string[]): Promise<Ran> =>
+  runCommand(args, '', {
+    HOLDFAST_URL: `https://127.0.0.1:${node.port}`,
+    HOLDFAST_ACCOUNT: 'acme',
+    HOLDFAST_API_KEY_FILE: join(node.folder, 'admin.key'),
+    NODE_EXTRA_CA_CERTS: cluster.caFile,
+  })
+
+type Shown = { readonly replication: { readonly connected: boolean; readonly epoch: number } }
+
+/** Resolves when the Follower is fed by the Leader of this epoch. */
+async function follows(epoch: number): Promise<void> {
+  for (;;) {
+    const { replication } = (await (await fetch(`${follower.url}/health`)).json()) as Shown
+    if (replication.connected && replication.epoch === epoch) return
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
+
+test('a Follower that joined at one Leader goes on at the next one', async () => {
+  const [first, second] = cluster.nodes as [ControlNode, ControlNode]
+  await first.lead(1)
+  const { out: seed } = await at(first, 'seed', 'follower', 'edge-1')
+  await unpackSeed(seed, folder, Date.now())
+  follower.start()
+  await follower.ready()
+  await follows(1)
+
+  await first.kill()
+  await second.lead(2)
+  await follows(2)
+
+  const { clusterId } = (await readIdentity(folder))!.membership
+  const own = (await readIdentity(second.folder))!
+  expect(own.presented.name).toEqual({ clusterId, roleClass: 'control', node: 'node-2' })
+  const { out } = await at(second, 'ca', 'list')
+  for (const node of ['standby node-1', 'standby node-2', 'follower edge-1']) expect(out).toContain(node)
+  const { code } = await at(second, 'ca', 'revoke', 'edge-1')
+  expect(code).toBe(0)
+  expect(await follower.ended()).toBe(1)
+})
