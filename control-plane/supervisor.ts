@@ -14,7 +14,7 @@ import { heeding } from './coordination/store.ts'
 import { renewNodeFiles, usesIdentity, withNodeFiles } from './enrolment/node-files.ts'
 import { heedRevocations } from './enrolment/revoked.ts'
 import { type Doors, startDriver } from './failover/driver.ts'
-import type { Hands, PostgresProbe } from './failover/hands.ts'
+import type { PostgresProbe } from './failover/hands.ts'
 import type { Config, Node } from './failover/types.ts'
 import {
   type FromApi,
@@ -198,7 +198,12 @@ const WELL_WITHIN_MS = 2_000
 const RESTART_MS = 200
 
 /** Who answers clients, and the watchdog: started again when they end, and told everything anew. */
-function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log: Log): Processes {
+function startProcesses(
+  settings: NodeSettings,
+  hands: Pick<ReturnType<typeof createHands>, 'url' | 'pid' | 'quiet'>,
+  clock: Clock,
+  log: Log,
+): Processes {
   let api: LinkedProcess<ToApi>
   let watchdog: LinkedProcess<ToWatchdog>
   let leading: { readonly epoch: number; deadline: Monotonic } | undefined
@@ -262,10 +267,12 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
         watchdog.send({ kind: 'deadline', deadline: at })
       },
       open(epoch) {
+        hands.quiet(false)
         leading = { epoch, deadline: deadline! }
         api.send({ kind: 'lead', ...leading })
       },
       drain(asked) {
+        hands.quiet(true)
         const { promise, resolve } = Promise.withResolvers<void>()
         drain = { asked, done: resolve }
         api.send({ kind: 'drain', asked })

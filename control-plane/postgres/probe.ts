@@ -4,7 +4,12 @@ import type { Copy, Lsn } from '../coordination/keys.ts'
 import type { PostgresProbe } from '../failover/hands.ts'
 import { type Asker, createAsker } from './asking.ts'
 
-export type Probing = { probe(): Promise<PostgresProbe>; close(): Promise<void> }
+export type Probing = {
+  probe(): Promise<PostgresProbe>
+  /** Whether a Leader is to write nothing, not even to see whether it can. */
+  quiet(on: boolean): void
+  close(): Promise<void>
+}
 
 const ANSWER_WITHIN_MS = 950
 /** A receiver that hears nothing asks for a sign of life after half of its time-out. */
@@ -40,6 +45,7 @@ const WRITE = "SELECT pg_logical_emit_message(true, 'holdfast', 'writes')"
 export function createProbing(url: string, holds: () => boolean, clock: Clock): Probing {
   const asker: Asker = createAsker(url, clock)
   let wroteAt = Number.NEGATIVE_INFINITY
+  let quiet = false
 
   async function look(): Promise<PostgresProbe> {
     const [row] = await asker.ask(LOOK, [], ANSWER_WITHIN_MS)
@@ -60,7 +66,7 @@ export function createProbing(url: string, holds: () => boolean, clock: Clock): 
 
   async function writes(withinMs: number): Promise<boolean> {
     const now = clock.monotonic()
-    if (now - wroteAt < WRITE_EVERY_MS) return true
+    if (quiet || now - wroteAt < WRITE_EVERY_MS) return true
     await asker.ask(WRITE, [], withinMs)
     wroteAt = now
     return true
@@ -79,6 +85,9 @@ export function createProbing(url: string, holds: () => boolean, clock: Clock): 
         wroteAt = Number.NEGATIVE_INFINITY
         return { ...seen, writes: false }
       }
+    },
+    quiet(on) {
+      quiet = on
     },
     close: () => asker.close(),
   }

@@ -151,7 +151,11 @@ describe.skipIf(without !== undefined)(`an operator${without ? ` (${without})` :
     cut('hole')
     // Stored there, and acknowledged by nobody.
     const written = worker.setSecret('load/v0', 'nobody else has this').catch(() => undefined)
-    await eventually('it is in the log', () => isWaiting(leader), (waiting) => waiting)
+    await eventually(
+      'it is in the log',
+      () => isWaiting(leader),
+      (waiting) => waiting,
+    )
     leader.signal('SIGKILL')
     await leader.process.kill()
     await written
