@@ -27,6 +27,8 @@ let leader: Leader | undefined
 let start: ((message: Extract<ToApi, { kind: 'start' }>) => Promise<void>) | undefined = serve
 let deed: Deed | undefined
 let report: Log['warn'] | undefined
+/** Of the leadership that the supervisor has told; one that is started while it leads is told before it listens. */
+let leadership: number | undefined
 let lead: ((epoch: number) => Promise<void>) | undefined
 
 const send = linkToParent<ToApi, FromApi>((message) => {
@@ -37,6 +39,7 @@ const send = linkToParent<ToApi, FromApi>((message) => {
       break
     case 'lead':
       deadline = message.deadline
+      leadership = message.epoch
       void lead?.(message.epoch)
       break
     case 'deadline':
@@ -98,7 +101,7 @@ async function serve({ settings, databaseUrl }: Extract<ToApi, { kind: 'start' }
 
 async function open(settings: NodeSettings, databaseUrl: string, log: Log): Promise<void> {
   const keys = await loadLeaderKeys(settings)
-  const about = await aboutClusterNode(settings, keys.tls)
+  const about = aboutClusterNode(settings, keys.tls)
   const { host, port, health_port } = settings
   const urlOf = (database: string): string => databaseUrl.replace('/DATABASE?', `/${database}?`)
   const local = watchLocal(connect(urlOf('postgres'), 1), settings.data_dir, systemClock, whileThisLives)
@@ -151,4 +154,5 @@ async function open(settings: NodeSettings, databaseUrl: string, log: Log): Prom
   }
   setInterval(() => send({ kind: 'well', ok: leader?.health().ok ?? true }), WELL_EVERY_MS)
   send({ kind: 'listening' })
+  if (leadership !== undefined) await lead(leadership)
 }
