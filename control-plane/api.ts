@@ -25,7 +25,10 @@ let status: NodeStatus | undefined
 let deadline: Monotonic | undefined
 let leader: Leader | undefined
 let start: ((message: Extract<ToApi, { kind: 'start' }>) => Promise<void>) | undefined = serve
+let deed: Deed | undefined
 let report: Log['warn'] | undefined
+/** Of the leadership that the supervisor has told; one that is started while it leads is told before it listens. */
+let leadership: number | undefined
 let lead: ((epoch: number) => Promise<void>) | undefined
 
 const send = linkToParent<ToApi, FromApi>((message) => {
@@ -36,6 +39,7 @@ const send = linkToParent<ToApi, FromApi>((message) => {
       break
     case 'lead':
       deadline = message.deadline
+      leadership = message.epoch
       void lead?.(message.epoch)
       break
     case 'deadline':
@@ -48,14 +52,17 @@ const send = linkToParent<ToApi, FromApi>((message) => {
       status = message.status
       break
     case 'deed':
-      void account(message.deed)
+      deed = message.deed
+      void account()
   }
 })
 
-/** What cannot be accounted for now is told again. */
-async function account(deed: Deed): Promise<void> {
+/** What cannot be accounted for now is told again; what is told before the leadership is open waits for that. */
+async function account(): Promise<void> {
+  if (leader === undefined || deed === undefined) return
+  const { id } = deed
   try {
-    if (leader !== undefined) send({ kind: 'accounted', id: deed.id, signature: await leader.account(deed) })
+    send({ kind: 'accounted', id, signature: await leader.account(deed) })
   } catch (error) {
     report?.('what happened to the cluster is not in the audit yet', errorFields(error))
   }
@@ -139,6 +146,7 @@ async function open(settings: NodeSettings, databaseUrl: string, log: Log): Prom
       })
       log.info('leading', { host, port, epoch })
       send({ kind: 'opened', epoch })
+      void account()
     } catch (error) {
       log.error('the leadership cannot be opened', errorFields(error))
       process.exit(1)
@@ -146,4 +154,5 @@ async function open(settings: NodeSettings, databaseUrl: string, log: Log): Prom
   }
   setInterval(() => send({ kind: 'well', ok: leader?.health().ok ?? true }), WELL_EVERY_MS)
   send({ kind: 'listening' })
+  if (leadership !== undefined) await lead(leadership)
 }

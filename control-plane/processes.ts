@@ -29,7 +29,12 @@ const WELL_WITHIN_MS = 2_000
 const RESTART_MS = 200
 
 /** Who answers clients, and the watchdog: started again when they end, and told everything anew. */
-export function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log: Log): Processes {
+export function startProcesses(
+  settings: NodeSettings,
+  hands: Pick<Hands, 'url' | 'pid'>,
+  clock: Clock,
+  log: Log,
+): Processes {
   let api: LinkedProcess<ToApi>
   let watchdog: LinkedProcess<ToWatchdog>
   let leading: { readonly epoch: number; deadline: Monotonic } | undefined

@@ -70,7 +70,12 @@ async function status(options: ActsOptions, verify: boolean): Promise<ClusterSta
   const read = (await store.read()) ?? (await store.read())
   const seen = { cluster, config, node: known, view: read ?? known?.view, quorum: read !== undefined }
   const found = clusterStatus({ ...seen, now: clock.wall() })
-  return verify ? verified(found, await options.keys()) : found
+  if (!verify) return found
+  const keys = await options.keys().catch((cause: unknown) => {
+    const how = cause instanceof Error ? cause.message : String(cause)
+    throw new Refusal('unreachable', `the keys in the ledger cannot be read here (${how}): ask another node`)
+  })
+  return verified(found, keys)
 }
 
 async function verified(found: ClusterStatus, keys: readonly SigningKeyRow[]): Promise<ClusterStatus> {
