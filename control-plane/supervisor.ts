@@ -1,17 +1,19 @@
 // Process 1 of a control node: owns its Postgres, its leases and the machine, and the two processes beside it (cluster 7).
 import { statfs } from 'node:fs/promises'
+import { join } from 'node:path'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Clock, Monotonic } from '#shared/base/time.ts'
 import { aborted, bootClock, systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
+import { accountWhileLeading } from './accounting.ts'
 import { createEtcdStore, type EtcdStore } from './coordination/etcd.ts'
-import { nodeOf } from './coordination/keys.ts'
+import type { Signature } from './coordination/orders.ts'
+import { remembering } from './coordination/remembered.ts'
 import { heeding } from './coordination/store.ts'
 import { renewNodeFiles, usesIdentity, withNodeFiles } from './enrolment/node-files.ts'
 import { heedRevocations } from './enrolment/revoked.ts'
 import { type Doors, startDriver } from './failover/driver.ts'
-import { nextOf } from './failover/duty.ts'
 import type { Hands, PostgresProbe } from './failover/hands.ts'
 import type { Config, Node } from './failover/types.ts'
 import {
@@ -22,8 +24,14 @@ import {
   type ToApi,
   type ToWatchdog,
 } from './node-link.ts'
+import { statusOf } from './node-status.ts'
+import { actsOf } from './operator/acts.ts'
+import type { Deed } from './operator/deeds.ts'
+import { openDoor } from './operator/door.ts'
+import { signingKeysOf } from './operator/signatures.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createHands } from './postgres/hands.ts'
+import { lookThere } from './postgres/looking.ts'
 import type { GivenNodeSettings, NodeAddress, NodeSettings } from './settings.ts'
 
 const API = new URL('./api.ts', import.meta.url)
@@ -55,10 +63,12 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
     clock,
     report: (message) => log.warn(message),
   })
-  const store = heeding(etcd, clock)
+  const seenFile = join(settings.data_dir, 'cluster-seen.json')
+  const store = heeding(await remembering(etcd, seenFile, clock, (message) => log.warn(message)), clock)
   await hands.start()
   const processes = startProcesses(settings, hands, clock, log)
   const disk = watchDisk(settings.data_dir, log)
+  let known: Node | undefined
   const driver = startDriver({
     config,
     store,
@@ -66,13 +76,31 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
     clock,
     doors: { ...processes.doors, well: (probe) => disk.hasRoom() && processes.doors.well(probe) },
     changed: (node, before) => {
+      known = node
       processes.tell(statusOf(node, store.heardAt()))
       if (node.role.phase !== before.role.phase) log.info('this node is', fieldsOf(node))
     },
     report: (message) => log.warn(message),
   })
   const kept = keepIdentity(settings, hands, etcd, signal, log)
+  const node = (): Node | undefined => known
+  const looking = {
+    here: hands.look,
+    there: (host: string, until: AbortSignal) =>
+      lookThere(placeOf(settings, host), tls, settings.name, until),
+  }
+  const { remembered, unbelieved } = store
+  const cluster = { cluster: settings.cluster, servers: etcd, looking, remembered, unbelieved }
+  const keys = () => signingKeysOf(hands.url('main'))
+  const door = await openDoor(
+    settings.data_dir,
+    actsOf({ ...cluster, config, store, clock, node, keys }),
+    log,
+  )
+  const accounting = accountWhileLeading({ store, clock, node, account: processes.account, log }, signal)
   await aborted(signal)
+  await door.close()
+  await accounting
   await kept
   await driver.close()
   await processes.close()
@@ -145,6 +173,14 @@ function addressOf({ nodes }: NodeSettings, node: string): NodeAddress {
   return found
 }
 
+/** A member, or host:port. */
+function placeOf(settings: NodeSettings, host: string): NodeAddress {
+  const [, name, port] = /^(.+):(\d{1,5})$/.exec(host) ?? []
+  return name === undefined
+    ? addressOf(settings, host)
+    : { name, host: name.replace(/^\[|\]$/g, ''), port: Number(port) }
+}
+
 const identityOf = async (settings: NodeSettings) => ({
   ca: await readSettingFile('node_ca_file', settings.node_ca_file),
   cert: await readSettingFile('node_cert_file', settings.node_cert_file),
@@ -154,6 +190,7 @@ const identityOf = async (settings: NodeSettings) => ({
 type Processes = {
   readonly doors: Doors
   tell(status: NodeStatus): void
+  account(deed: Deed): Promise<Signature | undefined>
   close(): Promise<void>
 }
 
@@ -170,6 +207,9 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
   let status: NodeStatus | undefined
   let closed = false
   let drain: { readonly asked: Monotonic; readonly done: () => void } | undefined
+  let accounting:
+    | { readonly id: string; readonly done: (signature: Signature | undefined) => void }
+    | undefined
 
   const watch = (): void => {
     const pids = [api.pid, hands.pid()].filter((pid) => pid !== undefined)
@@ -181,6 +221,7 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
     const started = startLinked<ToApi, FromApi>(API, (message) => {
       if (started !== api) return
       if (message.kind === 'well' && message.ok) wellAt = clock.monotonic()
+      if (message.kind === 'accounted' && message.id === accounting?.id) accounting.done(message.signature)
       if (message.kind === 'drained' && message.asked === drain?.asked) drain.done()
     })
     api = started
@@ -250,6 +291,16 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
       status = next
       api.send({ kind: 'status', status })
     },
+    async account(deed) {
+      const { promise, resolve, reject } = Promise.withResolvers<Signature | undefined>()
+      accounting = { id: deed.id, done: resolve }
+      api.send({ kind: 'deed', deed })
+      const late = setTimeout(
+        () => reject(new Error(`${deed.id} was not accounted for in time`)),
+        ACCOUNT_WITHIN_MS,
+      )
+      return promise.finally(() => clearTimeout(late))
+    },
     async close() {
       closed = true
       clearInterval(rewatch)
@@ -257,6 +308,8 @@ function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log:
     },
   }
 }
+
+const ACCOUNT_WITHIN_MS = 5_000
 
 /** A Postgres that was started again has another process. */
 const WATCH_EVERY_MS = 500
@@ -281,27 +334,6 @@ function watchDisk(folder: string, log: Log): { hasRoom(): boolean; close(): voi
   look()
   const timer = setInterval(look, DISK_EVERY_MS)
   return { hasRoom: () => room, close: () => clearInterval(timer) }
-}
-
-export function statusOf(node: Node, storeHeardAt: Monotonic | undefined): NodeStatus {
-  const { role, view, config, blocked } = node
-  const sync = view?.sync?.standby ?? undefined
-  const next = role.phase === 'leading' ? nextOf(node, sync) : undefined
-  const others = config.members.filter(({ name }) => name !== config.node)
-  return {
-    phase: role.phase === 'leading' ? role.stage : role.phase,
-    epoch: view?.epoch ?? 0,
-    leader: view?.leader?.node ?? null,
-    sync: sync === undefined ? null : nodeOf(sync),
-    next: next === undefined ? null : nodeOf(next),
-    members: config.members.length,
-    standbys: others.filter(({ name, dr }) => !dr && !view?.evicted.has(name)).map(({ name }) => name),
-    dr: config.members.some(({ name, dr }) => dr && name === config.node),
-    paused: view?.pause !== undefined,
-    blocked: blocked ?? null,
-    why: role.phase === 'fenced' ? role.why : null,
-    storeHeardAt: storeHeardAt ?? null,
-  }
 }
 
 function fieldsOf(node: Node): Record<string, unknown> {

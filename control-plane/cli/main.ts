@@ -1,6 +1,7 @@
 // The one program: every command of Holdfast.
 import { Command } from 'commander'
 import { addApiCommands } from './commands/api.ts'
+import { addClusterCommands } from './commands/cluster.ts'
 import { addDirectoryCommands } from './commands/directory.ts'
 import { addMembershipCommands } from './commands/membership.ts'
 import { addNodeCommands } from './commands/nodes.ts'
@@ -16,6 +17,7 @@ addNodeCommands(program)
 addMembershipCommands(program)
 addApiCommands(program)
 addDirectoryCommands(program)
+addClusterCommands(program)
 
 try {
   await program.parseAsync()

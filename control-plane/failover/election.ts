@@ -39,10 +39,11 @@ export function followed(node: Node): Step | undefined {
 
 /** Nobody leads: go on alone if this node may (cluster 7.4, 0–2), or is the one that was appointed (cluster 8). */
 export function triggered(node: Node, event: Event): Step {
+  const appointed = isAppointed(node, event)
+  if (!appointed && !mayStand(node, event))
+    return stay({ ...node, blocked: node.view?.leader === undefined ? heldBack(node, event) : undefined })
   const trail = trailFrom(node, event)
-  if (isAppointed(node, event)) return freezing(node, trail, event)
-  if (!mayStand(node, event)) return attended(node, event)
-  return node.own!.receiving
+  return node.own!.receiving && !appointed
     ? become(node, { phase: 'waiting', trail, until: after(event.at, node.config.raceBackoffMs) })
     : freezing(node, trail, event)
 }
@@ -51,12 +52,9 @@ const freezing = (node: Node, trail: Trail, { at }: Event): Step =>
   become(node, { phase: 'freezing', trail, asked: at }, { kind: 'freeze', asked: at })
 
 /** Seen by the others, so that they wait for it. */
-function attended(node: Node, event: Event): Step {
-  const { view, config } = node
-  const why = view?.leader === undefined ? heldBack(node, event) : undefined
-  const told = { ...node, blocked: why }
-  if (event.kind !== 'tick' || view === undefined || isPresent(view, config.node)) return stay(told)
-  return [told, [{ kind: 'transact', transaction: transactions.attend(config.node) }]]
+export function attending({ view, config }: Node, event: Event): readonly Effect[] {
+  if (event.kind !== 'tick' || view === undefined || isPresent(view, config.node)) return []
+  return [{ kind: 'transact', transaction: transactions.attend(config.node) }]
 }
 
 /** As one that may stand: one that was out still has to say that it is in again. */
@@ -66,7 +64,7 @@ const isPresent = ({ present }: View, node: string): boolean => {
 }
 
 function mayStand(node: Node, event: Event): boolean {
-  const { view, own, config, standBackUntil } = node
+  const { view, own, config, failures } = node
   const member = config.members.find(({ name }) => name === config.node)
   return (
     view !== undefined &&
@@ -75,7 +73,7 @@ function mayStand(node: Node, event: Event): boolean {
     own?.well === true &&
     member?.dr === false &&
     isPresent(view, config.node) &&
-    (standBackUntil === undefined || event.at >= standBackUntil)
+    (failures === undefined || event.at >= failures.until)
   )
 }
 
@@ -178,7 +176,7 @@ function decided(node: Node, view: View, role: In<'standing'>, event: Event): St
       { ...role, until: after(event.at, config.electionWindowMs) },
     )
   const lock = transactions.lock(config.node, candidate, choice, view)
-  const trail = passed(node, among(role.trail, view), event, 'chosen')
+  const trail = passed(node, among(role.trail, view, config.node, candidate), event, 'chosen')
   return become(
     { ...node, blocked: undefined },
     { phase: 'locking', trail, candidate, reason: choice, asked: lock },
@@ -210,7 +208,9 @@ const standAgain = (node: Node, { trail, candidate }: In<'locking' | 'taking'>, 
 /** Every transaction is answered, if only with nobody's knowing: none is waited for by a clock. */
 export function locked(node: Node, role: In<'locking'>, event: Event): Step {
   if (event.kind !== 'transacted' || event.transaction !== role.asked) return stay(node)
-  return event.ok === true ? taking(node, role, role.reason) : standAgain(node, role, event)
+  // What was ordered meanwhile is not over, and would pass for it.
+  const goesOn = event.ok === true && heldBack(node, event) === undefined
+  return goesOn ? taking(node, role, role.reason) : standAgain(node, role, event)
 }
 
 type Ready = Pick<In<'standing'>, 'trail' | 'candidate'>
@@ -235,8 +235,9 @@ function accepting(node: Node, { trail: before, candidate }: Ready, event: Event
   if (appointment?.disk !== candidate.disk) return undefined
   const view = node.view!
   const { how, order, from } = appointment
-  const trail = passed(node, among(ordered(before, how, order), view), event, 'chosen')
   const appointed = { ...candidate, epochSeen: view.epoch }
+  const stood = among(ordered(before, how, order), view, node.config.node, appointed)
+  const trail = passed(node, stood, event, 'chosen')
   const leadership = leadershipOf(node, appointed)
   const sync =
     from === null
@@ -307,9 +308,14 @@ function inherited(
   return { ...next, standby }
 }
 
-/** A leadership that was taken unheard is left to lapse: nobody knows when its lease began. */
+/** A leadership that was taken unheard is given back: nobody knows when its lease began. */
 export function taken(node: Node, role: In<'taking'>, event: Event): Step {
   if (event.kind !== 'transacted' || event.transaction !== role.asked) return stay(node)
-  if (event.ok !== true) return standAgain(node, role, event)
+  const { leadership } = role
+  if (event.ok === undefined) {
+    const [next] = standAgain(node, role, event)
+    return [next, [{ kind: 'transact', transaction: transactions.resign(leadership) }]]
+  }
+  if (!event.ok) return standAgain(node, role, event)
   return promoting(node, { ...role, trail: passed(node, role.trail, event, 'taken') }, event)
 }

@@ -34,8 +34,7 @@ export function promoting(node: Node, taken: In<'taking'>, event: On<'transacted
 
 export function lead(node: Node, role: Leading, event: Event): Step {
   if (event.at >= role.deadline) return fence(node, role, event, 'its lease was not renewed in time')
-  if (event.kind === 'viewed' && deposed(node, role))
-    return fence(node, role, event, 'the store names another Leader', [])
+  if (event.kind === 'viewed' && deposed(node, role)) return fence(node, role, event, whyDeposed(role), [])
   switch (event.kind) {
     case 'tick':
       return duty(node, ...renewed(node, role, event), event)
@@ -100,9 +99,16 @@ function unheard({ stage, leadership, reign, announced, raised }: Leading): Effe
  */
 function deposed({ view, config }: Node, { leadership }: Leading): boolean {
   if (view === undefined || view.epoch < leadership.epoch) return false
-  if (view.leader === undefined && view.appointment?.nextEpoch === leadership.epoch + 1) return false
-  return view.leader?.node !== config.node || view.leader.epoch !== leadership.epoch
+  const { leader, appointment } = view
+  const isGiven = appointment?.how === 'switchover' && appointment.nextEpoch === leadership.epoch + 1
+  if (leader === undefined && isGiven) return false
+  return leader?.node !== config.node || leader.epoch !== leadership.epoch
 }
+
+const whyDeposed = ({ handing }: Leading): string =>
+  handing?.at === 'giving' || handing?.at === 'given'
+    ? `it has handed over to ${handing.appointment.node}`
+    : 'the store names another Leader'
 
 const isAnnounced = ({ view }: Node, { leadership }: Leading): boolean =>
   leadership.timeline > 0 && view?.leader?.timeline === leadership.timeline
@@ -120,14 +126,13 @@ function ready(node: Node, role: Leading, event: Event): Step {
 
 function duty(node: Node, role: Leading, effects: readonly Effect[], event: Event): Step {
   if (role.stage === 'promoting' || role.stage === 'raising') return become(node, role, ...effects)
-  if (isDutyKept(role)) return handed(node, handing(node, role, event), effects, event)
+  const [recorded, again] = recording(role, event)
+  if (isDutyKept(role)) return handed(node, handing(node, recorded, event), [...effects, ...again], event)
   const published = saidBy(role.duty, event) ?? role.published
   const [next, asked] = dutyOf(node, { ...role, published }, event, wished(node, role))
-  const changed = { ...role, published, duty: next }
-  if (role.stage === 'open') {
-    const { role: recorded, effects: again } = recording(changed, event)
-    return handed(node, prepared(node, role, recorded, event), [...effects, ...asked, ...again], event)
-  }
+  const changed = { ...recorded, published, duty: next }
+  if (role.stage === 'open')
+    return handed(node, prepared(node, role, changed, event), [...effects, ...asked, ...again], event)
   const serves = next.kind === 'held' || (next.kind === 'nobody' && next.published)
   return serves
     ? opened(node, changed, [...effects, ...asked], event)
@@ -147,7 +152,7 @@ function opened(node: Node, role: Leading, effects: readonly Effect[], event: Ev
   const reign = { ...role.reign, timeline: leadership.timeline, record: recordOf(open) }
   const recording = transactions.complete(leadership, reign)
   return become(
-    node,
+    { ...node, failures: undefined },
     { ...open, reign, recording },
     ...effects,
     { kind: 'open', epoch: leadership.epoch },
@@ -156,11 +161,11 @@ function opened(node: Node, role: Leading, effects: readonly Effect[], event: Ev
 }
 
 /** Asked again until it is known. */
-function recording(role: Leading, event: Event): Handed {
-  if (event.kind !== 'transacted' || event.transaction !== role.recording) return { role, effects: [] }
+function recording(role: Leading, event: Event): readonly [Leading, readonly Effect[]] {
+  if (event.kind !== 'transacted' || event.transaction !== role.recording) return [role, []]
   return event.ok === undefined
-    ? { role, effects: [{ kind: 'transact', transaction: event.transaction }] }
-    : { role: { ...role, recording: undefined }, effects: [] }
+    ? [role, [{ kind: 'transact', transaction: event.transaction }]]
+    : [{ ...role, recording: undefined }, []]
 }
 
 /** `given`: the forms that its leadership may have in the store, to be given back there. */
@@ -185,13 +190,19 @@ function formsOf({ leadership, announced }: Leading): readonly Leadership[] {
   return announced ? [leadership] : [before, leadership]
 }
 
+/** Long enough for the others to find a Leader without this node. */
+const WINDOWS_FOR_OTHERS = 6
+const MOST_WINDOWS = 16
+
 /**
- * Its own Postgres has failed. Others may try first when somebody else has every acknowledged write too; otherwise nobody
- * but this node can lead.
+ * Its own Postgres has failed. Others may try first when somebody else has every acknowledged write too. Otherwise nobody
+ * but this node can lead, and it tries again: at once, and then ever less often, because every time is an epoch.
  */
 function standingBack(node: Node, { published }: Leading, { at }: Event): Node {
-  const { electionWindowMs } = node.config
-  return published.standby === null ? node : { ...node, standBackUntil: after(at, 6 * electionWindowMs) }
+  const count = (node.failures?.count ?? 0) + 1
+  const alone = count === 1 ? 0 : Math.min(2 ** (count - 1), MOST_WINDOWS)
+  const windows = published.standby === null ? alone : WINDOWS_FOR_OTHERS
+  return { ...node, failures: { count, until: after(at, windows * node.config.electionWindowMs) } }
 }
 
 /**

@@ -1,7 +1,7 @@
 // The permanent record of a failover (cluster 7.4, 13), made while its steps are passed through: who, why, from which
 // candidates, and when.
 import { jsonInstant } from '#shared/base/time.ts'
-import type { View } from '../coordination/keys.ts'
+import type { Candidate, View } from '../coordination/keys.ts'
 import type { FailoverRecord, FailoverTimes, How, Order } from '../coordination/orders.ts'
 import { wallAt } from './calendar.ts'
 import type { In } from './phase.ts'
@@ -23,11 +23,9 @@ const instantOf = (node: Node, event: Event): string | null => {
 
 /** Nobody leads, and this node is about to do something about it. */
 export function trailFrom(node: Node, event: Event): Trail {
-  const { reigns, epoch } = node.view ?? { reigns: new Map(), epoch: 0 }
-  const old: string | null = reigns.get(epoch)?.node ?? null
-  const trigger = old === null ? 'nobody ever led' : `${old} leads no more`
+  const old = oldOf(node.view)
   const times = { ...never, triggered: instantOf(node, event) }
-  return { how: 'election', trigger, order: null, old, candidates: [], times }
+  return { how: 'election', trigger: triggerOf(old), order: null, old, candidates: [], times }
 }
 
 /** The same, when it is an operator's will. */
@@ -45,13 +43,19 @@ export const passed = (
   step: Exclude<keyof FailoverTimes, 'triggered'>,
 ): Trail => ({ ...trail, times: { ...trail.times, [step]: instantOf(node, event) } })
 
-/** Of all that stood in this epoch. */
-export const among = (trail: Trail, { candidates, epoch }: View): Trail => ({
+/** Of all that stood in this epoch, and of the one that is chosen. Others may have tried since it was triggered. */
+export const among = (trail: Trail, view: View, own: string, candidate: Candidate): Trail => ({
   ...trail,
-  candidates: [...candidates]
-    .filter(([, { epochSeen }]) => epochSeen === epoch)
-    .map(([node, candidate]) => ({ node, ...candidate })),
+  old: oldOf(view),
+  trigger: trail.how === 'election' ? triggerOf(oldOf(view)) : trail.trigger,
+  candidates: [...new Map([...view.candidates, [own, candidate]])]
+    .filter(([, { epochSeen }]) => epochSeen === view.epoch)
+    .map(([node, stood]) => ({ node, ...stood })),
 })
+
+const oldOf = (view: View | undefined): string | null => view?.reigns.get(view.epoch)?.node ?? null
+
+const triggerOf = (old: string | null): string => (old === null ? 'nobody ever led' : `${old} leads no more`)
 
 /** Of a leadership that opens. */
 export function recordOf({ leadership, reign, trail }: In<'leading'>): FailoverRecord {

@@ -1,7 +1,7 @@
 // The table: every phase and what becomes of every event in it. A phase's own file says how.
 import { unreachable } from '#shared/base/assert.ts'
 import type { View } from '../coordination/keys.ts'
-import { chosen, followed, frozen, locked, taken, triggered, waited } from './election.ts'
+import { attending, chosen, followed, frozen, locked, taken, triggered, waited } from './election.ts'
 import { evict, evicted, evictionOf } from './evicted.ts'
 import { fenced, lead } from './leader.ts'
 import { after } from './lease.ts'
@@ -15,7 +15,7 @@ export const begin = (config: Config): Node => ({
   own: undefined,
   nodeLeaseSentAt: undefined,
   calendar: undefined,
-  standBackUntil: undefined,
+  failures: undefined,
   blocked: undefined,
 })
 
@@ -87,9 +87,9 @@ function inPhase(node: Node, event: Event): Step {
 function standby(node: Node, event: Event): Step {
   // It is told again whom to follow.
   if (event.kind === 'stopped') return [{ ...node, role: { phase: 'standby', leader: undefined } }, []]
-  return event.kind === 'viewed' || event.kind === 'tick'
-    ? (followed(node) ?? triggered(node, event))
-    : stay(node)
+  if (event.kind !== 'viewed' && event.kind !== 'tick') return stay(node)
+  const [next, effects] = followed(node) ?? triggered(node, event)
+  return [next, [...effects, ...attending(node, event)]]
 }
 
 const whenHeard = (node: Node, event: Event, then: (node: Node) => Step | undefined): Step | undefined =>

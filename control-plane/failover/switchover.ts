@@ -210,12 +210,12 @@ function abandon(role: Leading, order: Switchover, because: string, api: At<'aba
   return become(role, { at: 'abandoning', order, asked, api }, ask(asked))
 }
 
-/** Only the Leader ends an order: refused, it leads no more. */
+/** Only the Leader ends his order: refused, he leads no more, or it was one of which an old view told. */
 function abandoned(role: Leading, now: At<'abandoning'>, event: Event): Handed {
   if (event.kind !== 'transacted' || event.transaction !== now.asked) return keep(role)
   const { order, asked, api } = now
   if (event.ok === undefined) return { role, effects: [ask(asked)] }
-  if (!event.ok) return { role, effects: [], lost: true }
+  if (!event.ok && api !== 'open') return { role, effects: [], lost: true }
   if (api === 'open') return keep({ ...role, handing: undefined, lastOrder: order.id })
   const { role: open, effects } = resumed(role, order)
   const why = 'it does not hand over, and begins anew'

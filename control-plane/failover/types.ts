@@ -209,8 +209,8 @@ export type Node = {
   readonly nodeLeaseSentAt: Monotonic | undefined
   /** What the calendar said at the last tick. */
   readonly calendar: { readonly wall: Wall; readonly at: Monotonic } | undefined
-  /** It does not stand before: its own Postgres failed, and others have what it has. */
-  readonly standBackUntil: Monotonic | undefined
+  /** How often in a row its own Postgres failed as a Leader's; it does not stand before `until`. */
+  readonly failures: { readonly count: number; readonly until: Monotonic } | undefined
   /** Why nobody is promoted, for `/health` (cluster 7.4, 5e). */
   readonly blocked: string | undefined
 }

@@ -2,16 +2,20 @@
 // its place. Every step may be the last one before a power loss.
 import { readdir, readFile, rm, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
+import { DomainError } from '#shared/base/errors.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
-import { renameDurably, syncFolder, writeDurably } from './durable.ts'
+import type { Lsn } from '../coordination/keys.ts'
+import { renameDurably, writeDurably } from './durable.ts'
 import { holdsData, type Room } from './room.ts'
 import type { RunAs } from './run-as.ts'
 import {
   firstHistory,
   type History,
   historyFile,
+  newestWith,
   numbersToTake,
   parseHistory,
+  timelineAt,
   timelineOfFile,
 } from './timeline.ts'
 
@@ -104,44 +108,51 @@ export async function prepareRecovery({ cluster, runAs }: Room): Promise<void> {
   await rm(join(cluster, 'recovery.signal'), { force: true })
   const settings = join(cluster, 'postgresql.auto.conf')
   if (await stat(settings).catch(() => undefined)) await truncate(settings)
-  await giveBackNumbers(cluster)
+  await forgetLaterHistories(cluster)
 }
 
-/** All that there are, by number; those that only take up a number are empty. */
-async function historyFiles(cluster: string): Promise<ReadonlyMap<number, { readonly empty: boolean }>> {
-  const found = new Map<number, { readonly empty: boolean }>()
-  for (const name of await readdir(join(cluster, 'pg_wal'))) {
-    const timeline = timelineOfFile(name)
-    if (timeline === undefined) continue
-    const { size } = await stat(join(cluster, 'pg_wal', name))
-    found.set(timeline, { empty: size === 0 })
-  }
-  return found
+/** Numbers of the timelines of which there is a history, empty ones too. */
+async function historiesOf(cluster: string): Promise<number[]> {
+  const names = await readdir(join(cluster, 'pg_wal'))
+  return names.map(timelineOfFile).filter((timeline) => timeline !== undefined)
 }
 
-const newestOf = (files: ReadonlyMap<number, { readonly empty: boolean }>): number =>
-  Math.max(1, ...[...files].filter(([, { empty }]) => !empty).map(([timeline]) => timeline))
-
-/** Of the newest timeline that is known here. */
-export async function newestHistory({ cluster }: Room): Promise<History> {
-  const timeline = newestOf(await historyFiles(cluster))
+async function historyOf(cluster: string, timeline: number): Promise<History> {
   if (timeline === 1) return firstHistory
   return parseHistory(timeline, await readFile(join(cluster, 'pg_wal', historyFile(timeline)), 'utf8'))
 }
 
-/** Empty files: nobody's history, and their numbers are not given to the next timeline. */
-export async function takeNumbers({ cluster, runAs }: Room, own: number, above: number): Promise<void> {
-  const folder = join(cluster, 'pg_wal')
-  const taken = new Set((await historyFiles(cluster)).keys())
-  for (const timeline of numbersToTake(taken, own, above))
-    await writeDurably(join(folder, historyFile(timeline)), '', runAs)
-  await syncFolder(folder)
+/**
+ * The timeline of the last record before `end`. By the log itself: the newest history may be of a Leader of whom nothing
+ * came, and whose log ours is no beginning of.
+ */
+export async function timelineHeld({ cluster }: Room, end: Lsn, segmentBytes: number): Promise<number> {
+  const names = await readdir(join(cluster, 'pg_wal'))
+  const timeline = newestWith(names, end, segmentBytes) ?? newestWith(names)
+  if (timeline === undefined)
+    throw new DomainError('unavailable', `there is no log in ${join(cluster, 'pg_wal')}`)
+  return timelineAt(await historyOf(cluster, timeline), end)
 }
 
-/** Postgres does not start with an empty history as its newest: what a promotion took and did not come to use. */
-async function giveBackNumbers(cluster: string): Promise<void> {
-  const files = await historyFiles(cluster)
-  const newest = newestOf(files)
-  const unused = [...files].filter(([timeline, { empty }]) => empty && timeline > newest)
-  for (const [timeline] of unused) await rm(join(cluster, 'pg_wal', historyFile(timeline)))
+/** Its number is given to nobody, and it is no history that can be followed. */
+export async function takeNumbers({ cluster, runAs }: Room, own: number, above: number): Promise<void> {
+  const taken = new Set(await historiesOf(cluster))
+  for (const timeline of numbersToTake(taken, own, above))
+    await writeDurably(join(cluster, 'pg_wal', historyFile(timeline)), '', runAs)
+}
+
+/** Whether a timeline after this one is known here. */
+export const knowsLater = async ({ cluster }: Room, timeline: number): Promise<boolean> =>
+  (await historiesOf(cluster)).some((known) => known > timeline)
+
+/**
+ * Recovery goes to the newest timeline of which there is a history, and fails where the log here does not lead to it: what
+ * a promotion took and did not come to use, or what came from a Leader that was never followed. It comes again when it is
+ * needed.
+ */
+async function forgetLaterHistories(cluster: string): Promise<void> {
+  const newest = newestWith(await readdir(join(cluster, 'pg_wal')))
+  if (newest === undefined) return
+  for (const timeline of await historiesOf(cluster))
+    if (timeline > newest) await rm(join(cluster, 'pg_wal', historyFile(timeline)))
 }

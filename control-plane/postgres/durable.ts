@@ -14,17 +14,28 @@ export async function syncFolder(folder: string): Promise<void> {
 }
 
 /** Written whole or not at all, readable by Postgres's user only. */
-export async function writeDurably(file: string, text: string, { owner }: RunAs): Promise<void> {
+export async function writeDurably(file: string, text: string, runAs: RunAs): Promise<void> {
   const unfinished = `${file}.new`
-  const handle = await open(unfinished, 'w', 0o600)
+  await write(unfinished, text, runAs, true)
+  await renameDurably(unfinished, file)
+}
+
+/** The same, for what is written again at every start. */
+export async function writeWhole(file: string, text: string, runAs: RunAs): Promise<void> {
+  const unfinished = `${file}.new`
+  await write(unfinished, text, runAs, false)
+  await rename(unfinished, file)
+}
+
+async function write(file: string, text: string, { owner }: RunAs, durable: boolean): Promise<void> {
+  const handle = await open(file, 'w', 0o600)
   try {
     await handle.writeFile(text)
     if (owner !== undefined) await handle.chown(owner.uid, owner.gid)
-    await handle.sync()
+    if (durable) await handle.sync()
   } finally {
     await handle.close()
   }
-  await renameDurably(unfinished, file)
 }
 
 export async function renameDurably(from: string, to: string): Promise<void> {

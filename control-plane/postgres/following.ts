@@ -7,7 +7,7 @@ import { takeCopy } from './copy.ts'
 import { copyingFolder, diskOf, putInPlace } from './data.ts'
 import { describe, type Instance } from './instance.ts'
 import { callPeer, type NodeTls, type Peer } from './peer.ts'
-import { cutOff, systemIdOf, timelineHeld, wholeRecordsEnd } from './recovery.ts'
+import { cutOff, systemIdOf, timelineOf, wholeRecordsEnd } from './recovery.ts'
 import { type Address, sourceOf } from './settings.ts'
 import { type HowToFollow, howToFollow, type LogEnd } from './timeline.ts'
 
@@ -27,8 +27,8 @@ const SAID_AGAIN_MS = 60_000
 const REFUSED_MS = 5_000
 /** The Leader answers, and no log comes: his log does not reach back to ours any more, or is not what it seemed. */
 const STALLED_MS = 5_000
-/** Copies that did not help are taken less and less often. */
-const STALLED_MOST_MS = 10 * 60_000
+/** Copies that did not help, or did not come to an end, are taken less and less often. */
+const SELDOM_MS = 5 * 60_000
 
 /** Resolves when the signal is aborted. */
 export async function followLeader(
@@ -38,22 +38,28 @@ export async function followLeader(
   signal: AbortSignal,
 ): Promise<void> {
   const { clock } = options
-  const say = sayer(options)
-  const wire: Wire = { instance, leader, options, signal, say }
+  const wire: Wire = { instance, leader, options, signal, say: sayer(options) }
   let patienceMs = STALLED_MS
   let stalled = false
+  let cut = false
   while (!signal.aborted) {
     try {
+      if (!cut && instance.runs()) await cutOff(instance, clock)
+      cut = true
       const done = await begin(wire, stalled)
       stalled = false
+      cut = done !== 'streams'
       if (done === 'refused') await clock.sleep(REFUSED_MS, signal)
-      if (done !== 'streams') continue
-      const streamed = await untilStalled(wire, patienceMs)
-      stalled = true
-      patienceMs = streamed ? STALLED_MS : Math.min(2 * patienceMs, STALLED_MOST_MS)
+      if (done === 'failed') await clock.sleep(patienceMs, signal)
+      if (done === 'streams') {
+        const { streamed, away } = await untilStalled(wire, patienceMs)
+        stalled = !away
+        if (streamed || away) patienceMs = STALLED_MS
+      }
+      if (stalled || done === 'failed') patienceMs = Math.min(2 * patienceMs, SELDOM_MS)
     } catch (error) {
       if (signal.aborted) return
-      say(`${leader} cannot be followed: ${describe(error)}`)
+      wire.say(`${leader} cannot be followed: ${describe(error)}`)
       await clock.sleep(LOOK_MS, signal)
     }
   }
@@ -80,7 +86,7 @@ function sayer({ clock, log }: FollowOptions): (message: string) => void {
 }
 
 /** One look at both logs, and what follows from it. `stalled`: to stream was tried, and nothing came. */
-async function begin(wire: Wire, stalled: boolean): Promise<'streams' | 'copied' | 'refused'> {
+async function begin(wire: Wire, stalled: boolean): Promise<'streams' | 'copied' | 'failed' | 'refused'> {
   const { instance, leader, options, say } = wire
   const peer = await call(wire)
   try {
@@ -94,8 +100,7 @@ async function begin(wire: Wire, stalled: boolean): Promise<'streams' | 'copied'
       return 'refused'
     }
     if (how.kind === 'copy') {
-      await copyAnew(wire, peer, how)
-      return 'copied'
+      return await copied(wire, peer, how)
     }
   } finally {
     peer.close()
@@ -121,9 +126,23 @@ async function ownEnd(instance: Instance, clock: Clock): Promise<LogEnd | undefi
   if (!instance.holds()) return undefined
   // What took the place of the old data did not start at once.
   if (!instance.runs()) await instance.launch()
-  await cutOff(instance, clock)
   const end = await wholeRecordsEnd(instance, clock)
-  return { systemId: await systemIdOf(instance), timeline: await timelineHeld(instance, end), end }
+  return { systemId: await systemIdOf(instance), timeline: await timelineOf(instance, end), end }
+}
+
+async function copied(
+  wire: Wire,
+  peer: Peer,
+  how: Extract<HowToFollow, { kind: 'copy' }>,
+): Promise<'copied' | 'failed'> {
+  try {
+    await copyAnew(wire, peer, how)
+    return 'copied'
+  } catch (error) {
+    if (!wire.signal.aborted)
+      wire.say(`no copy could be taken from ${wire.leader}, what was here is still here: ${describe(error)}`)
+    return 'failed'
+  }
 }
 
 /** The old data is untouched until the copy is whole; what it had and the Leader has not is kept beside. */
@@ -154,26 +173,24 @@ async function copyAnew(
 const RECEIVER = `SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint AS replayed,
   EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming') AS streams`
 
-/** Resolves when the Leader answers, and nothing has come for as long. True: something came before that. */
-async function untilStalled(wire: Wire, patienceMs: number): Promise<boolean> {
+type Stalled = { readonly streamed: boolean; readonly away: boolean }
+
+/** Resolves when nothing has come for as long. `streamed`: something came before; `away`: the Leader does not answer. */
+async function untilStalled(wire: Wire, patienceMs: number): Promise<Stalled> {
   const { instance, options, signal } = wire
   const { clock } = options
   let streamed = false
   let replayed: unknown
   let since = clock.monotonic()
-  while (!signal.aborted) {
+  while (!signal.aborted && clock.monotonic() - since < patienceMs) {
     const [now] = await instance.asker.ask(RECEIVER)
     streamed ||= now?.streams === true
     // It may still be busy with what it holds.
     if (now?.streams === true || now?.replayed !== replayed) since = clock.monotonic()
     replayed = now?.replayed
-    if (clock.monotonic() - since >= patienceMs) {
-      if (await leads(wire)) return streamed
-      since = clock.monotonic()
-    }
     await clock.sleep(LOOK_MS, signal)
   }
-  return streamed
+  return { streamed, away: !(await leads(wire)) }
 }
 
 async function leads(wire: Wire): Promise<boolean> {
@@ -185,7 +202,6 @@ async function leads(wire: Wire): Promise<boolean> {
       peer.close()
     }
   } catch {
-    // Away; log comes again when it is back.
     return false
   }
 }

@@ -11,9 +11,10 @@ import { waitingForNobody } from './asking.ts'
 import { clearLeftovers, diskOf, emptyDisk, forgetEmpty, markFirst, nameDisk } from './data.ts'
 import { type FollowOptions, followLeader } from './following.ts'
 import { createInstance, describe, type Instance, type InstanceOptions } from './instance.ts'
+import { lookHere, type OwnLog } from './looking.ts'
 import type { NodeTls } from './peer.ts'
 import { createProbing, type Probing } from './probe.ts'
-import { cutOff, type Promoted, promote, receivedHere, timelineHeld } from './recovery.ts'
+import { cutOff, promote, receivedHere, timelineOf } from './recovery.ts'
 import { backoffMs, enterRoom, type Room } from './room.ts'
 import { REPLICATOR } from './settings.ts'
 import { createSyncDuty, type SyncDuty } from './sync-duty.ts'
@@ -31,10 +32,11 @@ type Started = {
 
 const RAISED_WITHIN_MS = 30_000
 
-export function createHands(given: HandsOptions): Omit<Hands, 'promote'> & {
-  promote(above: number): Promise<Promoted>
+export function createHands(given: HandsOptions): Hands & {
   /** With this certificate, and without those that it names as revoked, from now on; connections that are there stay. */
   renew(tls: NodeTls): Promise<void>
+  /** Changes nothing. Undefined: there is no data here. */
+  look(): Promise<OwnLog | undefined>
 } {
   // The one part of it that changes: who uses the certificate reads it here.
   const options: HandsOptions & { tls: NodeTls | undefined } = { ...given }
@@ -117,7 +119,6 @@ export function createHands(given: HandsOptions): Omit<Hands, 'promote'> & {
     async follow(leader) {
       await followNobody()
       await inTurn(async ({ instance }) => {
-        if (instance.holds()) await cutOff(instance, clock)
         const end = new AbortController()
         following = { end, ended: followLeader(instance, leader, options, end.signal) }
       })
@@ -149,12 +150,6 @@ export function createHands(given: HandsOptions): Omit<Hands, 'promote'> & {
         throw error
       })
     },
-    renew(tls) {
-      options.tls = tls
-      return inTurn(async ({ instance }) => {
-        if (instance.runs()) await instance.apply({})
-      })
-    },
     async stop() {
       stopping.abort()
       await followNobody()
@@ -164,6 +159,11 @@ export function createHands(given: HandsOptions): Omit<Hands, 'promote'> & {
         await room.leave()
       })
     },
+    renew(tls) {
+      options.tls = tls
+      return inTurn(({ instance }) => instance.renewed())
+    },
+    look: () => lookHere(parts().instance, options.node),
     onStopped: (listener) => void listeners.push(listener),
     url: (database) => parts().room.url(database, address.port),
     pid: () => started?.instance.pid(),
@@ -194,7 +194,7 @@ async function held(instance: Instance, { node, clock }: HandsOptions): Promise<
   if (!instance.holds()) return { disk: (await emptyDisk(room)).disk, timeline: 0, received: 0 }
   await cutOff(instance, clock)
   const received = await receivedHere(instance, clock)
-  return { disk: await diskOf(room, node), timeline: await timelineHeld(instance, received), received }
+  return { disk: await diskOf(room, node), timeline: await timelineOf(instance, received), received }
 }
 
 /**

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { DomainError } from '#shared/base/errors.ts'
 import { type Asker, createAsker } from './asking.ts'
 import { prepareRecovery } from './data.ts'
-import { writeDurably } from './durable.ts'
+import { writeWhole } from './durable.ts'
 import type { NodeTls } from './peer.ts'
 import { backoffMs, holdsData, type Room, type RoomOptions, type Running, STARTS } from './room.ts'
 import {
@@ -38,6 +38,8 @@ export type Instance = {
   launch(change?: Partial<Changing>): Promise<void>
   /** Changes the settings; every process that begins from now on has them, and all others are told. */
   apply(change: Partial<Changing>): Promise<void>
+  /** The certificate of the options is another one: connections that begin from now on see it. */
+  renewed(): Promise<void>
   /** At once, and nobody is told that it ended. */
   end(): Promise<void>
   stop(): Promise<void>
@@ -59,30 +61,35 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
   let changing = alone
   let revision = 0
 
-  async function write(): Promise<void> {
-    revision++
+  /** What never changes while it runs. */
+  async function writeFolder(): Promise<void> {
     await mkdir(files.folder, { recursive: true, mode: 0o700 })
     const { owner } = room.runAs
     if (owner !== undefined) await chown(files.folder, owner.uid, owner.gid)
     if (options.tls !== undefined) await writeTls(options.tls, files.tls, room)
     const crl = options.tls?.crl
-    if (crl !== undefined) await writeDurably(files.crl, crl, room.runAs)
+    if (crl !== undefined) await writeWhole(files.crl, crl, room.runAs)
+    await writeWhole(files.rules, nodeRules(room.runAs, tls), room.runAs)
+    await writeWhole(files.map, nodeMap(room.runAs), room.runAs)
+  }
+
+  async function writeSettings(): Promise<void> {
+    revision++
     const settings = {
       ...commonSettings(room.sockets, options.durable !== false),
       ...nodeSettings(
         changing,
         options.address,
-        tls && (crl === undefined ? tls : { ...tls, crl: files.crl }),
+        tls && (options.tls?.crl === undefined ? tls : { ...tls, crl: files.crl }),
       ),
       'holdfast.revision': String(revision),
     }
-    await writeDurably(files.settings, asFile(settings), room.runAs)
-    await writeDurably(files.rules, nodeRules(room.runAs, tls), room.runAs)
-    await writeDurably(files.map, nodeMap(room.runAs), room.runAs)
+    await writeWhole(files.settings, asFile(settings), room.runAs)
   }
 
   async function launchOnce(): Promise<void> {
-    await write()
+    await writeFolder()
+    await writeSettings()
     await prepareRecovery(room)
     ready = false
     const started = await room.spawn(files.arguments)
@@ -125,23 +132,29 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
         }
       }
     },
-    async apply(change) {
-      if (running === undefined) throw new DomainError('unavailable', 'Postgres does not run')
-      changing = { ...changing, ...change }
-      await write()
-      const expected = String(revision)
-      running.signal('SIGHUP')
-      // It tells its processes after it has read the file itself, so whoever is forked from now on has it too.
-      await until(clock, APPLIED_WITHIN_MS, 'new settings', async () => {
-        const [row] = await asker.ask("SELECT current_setting('holdfast.revision') AS revision")
-        return row?.revision === expected
-      })
+    async renewed() {
+      await writeFolder()
+      if (running !== undefined) await apply({})
     },
+    apply,
     end: async () => leave()?.endAtOnce(),
     async stop() {
       await leave()?.stop()
       await asker.close()
     },
+  }
+
+  async function apply(change: Partial<Changing>): Promise<void> {
+    if (running === undefined) throw new DomainError('unavailable', 'Postgres does not run')
+    changing = { ...changing, ...change }
+    await writeSettings()
+    const expected = String(revision)
+    running.signal('SIGHUP')
+    // It tells its processes after it has read the file itself, so whoever is forked from now on has it too.
+    await until(clock, APPLIED_WITHIN_MS, 'new settings', async () => {
+      const [row] = await asker.ask("SELECT current_setting('holdfast.revision') AS revision")
+      return row?.revision === expected
+    })
   }
 }
 
@@ -167,5 +180,5 @@ function settingsFolder(dataDirectory: string) {
 
 /** Where its own user reads them. */
 async function writeTls(tls: NodeTls, files: TlsFiles, { runAs }: Room): Promise<void> {
-  for (const name of ['ca', 'cert', 'key'] as const) await writeDurably(files[name], `${tls[name]}\n`, runAs)
+  for (const name of ['ca', 'cert', 'key'] as const) await writeWhole(files[name], `${tls[name]}\n`, runAs)
 }

@@ -105,14 +105,17 @@ const BUFFERED_BYTES = 4 * 1024 * 1024
 const DATA = 'd'.charCodeAt(0)
 const ARCHIVE = 'n'.charCodeAt(0)
 
+const ignore = (): void => undefined
+
 function baseCopy(client: pg.Client, label: string): AsyncIterable<Uint8Array> {
   const out = new PassThrough({ highWaterMark: BUFFERED_BYTES })
   const stream = streamOf(client)
   const options = `LABEL '${label.replaceAll("'", "''")}', CHECKPOINT 'fast', WAL true, MANIFEST 'no', PROGRESS true`
   let archives = 0
-  const ignore = (): void => undefined
   const fail = (error: Error): void => void out.destroy(error)
   out.on('drain', () => stream.resume())
+  // Whoever reads hears of it, if anybody reads yet.
+  out.on('error', ignore)
   stream.once('timeout', () => stream.destroy(new Error('the copy has stopped coming')))
   stream.setTimeout?.(SILENT_WITHIN_MS)
   client.query({

@@ -21,20 +21,25 @@ const nothing: PostgresProbe = {
 /** An empty disk has nothing that could fail to answer, and may hold the first data of a cluster. */
 const empty: PostgresProbe = { ...nothing, answers: true }
 
+/** Log comes from whom this Postgres follows. */
+export const RECEIVING = `EXISTS (SELECT 1 FROM pg_stat_wal_receiver
+    WHERE status = 'streaming' AND last_msg_receipt_time > clock_timestamp() - interval '${HEARD_WITHIN}')`
+
 const LOOK = `SELECT pg_is_in_recovery() AS recovering,
   (CASE WHEN pg_is_in_recovery() THEN GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
     ELSE pg_current_wal_flush_lsn() END - '0/0')::bigint AS end,
-  EXISTS (SELECT 1 FROM pg_stat_wal_receiver
-    WHERE status = 'streaming' AND last_msg_receipt_time > clock_timestamp() - interval '${HEARD_WITHIN}') AS receiving,
+  ${RECEIVING} AS receiving,
   ARRAY(SELECT application_name || ' ' || (flush_lsn - '0/0')::text FROM pg_stat_replication
     WHERE state = 'streaming' AND flush_lsn IS NOT NULL) AS replicas`
 
-/** Through the log to the disk, and waits for no Standby. */
+/** Through the log to the disk, and waits for no Standby. Probes are many, and each write is log for all to take. */
+const WRITE_EVERY_MS = 500
 const WRITE = "SELECT pg_logical_emit_message(true, 'holdfast', 'writes')"
 
 /** @param holds whether there is data; without it nothing runs */
 export function createProbing(url: string, holds: () => boolean, clock: Clock): Probing {
   const asker: Asker = createAsker(url, clock)
+  let wroteAt = Number.NEGATIVE_INFINITY
 
   async function look(): Promise<PostgresProbe> {
     const [row] = await asker.ask(LOOK, [], ANSWER_WITHIN_MS)
@@ -53,6 +58,14 @@ export function createProbing(url: string, holds: () => boolean, clock: Clock): 
     }
   }
 
+  async function writes(withinMs: number): Promise<boolean> {
+    const now = clock.monotonic()
+    if (now - wroteAt < WRITE_EVERY_MS) return true
+    await asker.ask(WRITE, [], withinMs)
+    wroteAt = now
+    return true
+  }
+
   return {
     async probe() {
       if (!holds()) return empty
@@ -60,11 +73,10 @@ export function createProbing(url: string, holds: () => boolean, clock: Clock): 
       let seen = nothing
       try {
         seen = await look()
-        if (!seen.writes) return seen
         const left = Math.max(1, ANSWER_WITHIN_MS - (clock.monotonic() - since))
-        await asker.ask(WRITE, [], left)
-        return seen
+        return { ...seen, writes: seen.writes && (await writes(left)) }
       } catch {
+        wroteAt = Number.NEGATIVE_INFINITY
         return { ...seen, writes: false }
       }
     },

@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Clock } from '#shared/base/time.ts'
 import type { Lsn } from '../coordination/keys.ts'
-import { newestHistory, takeNumbers } from './data.ts'
+import { knowsLater, takeNumbers, timelineHeld } from './data.ts'
 import { writeDurably } from './durable.ts'
 import type { Instance } from './instance.ts'
-import { historyFile, parseHistory, timelineAt, timelineOfSegment } from './timeline.ts'
+import { historyFile, parseHistory, timelineOfSegment } from './timeline.ts'
 import { until } from './waiting.ts'
 
 const CUT_OFF_WITHIN_MS = 10_000
@@ -76,8 +76,11 @@ export async function wholeRecordsEnd(instance: Instance, clock: Clock): Promise
   return replayed
 }
 
-export const timelineHeld = async ({ room }: Instance, end: Lsn): Promise<number> =>
-  timelineAt(await newestHistory(room), end)
+/** Of the last record before `end`: to have begun to follow a Leader is not to have anything of him. */
+export async function timelineOf({ room, asker }: Instance, end: Lsn): Promise<number> {
+  const [row] = await asker.ask("SELECT pg_size_bytes(current_setting('wal_segment_size')) AS bytes")
+  return timelineHeld(room, end, row!.bytes as number)
+}
 
 export type Promoted = { readonly timeline: number; readonly fork: Lsn }
 
@@ -85,9 +88,9 @@ export type Promoted = { readonly timeline: number; readonly fork: Lsn }
 export async function promote(instance: Instance, above: number, clock: Clock): Promise<Promoted> {
   const { room } = instance
   await cutOff(instance, clock)
-  const own = await timelineHeld(instance, await receivedHere(instance, clock))
+  const own = await timelineOf(instance, await receivedHere(instance, clock))
   // It has begun to follow a Leader of whom it has nothing: his timeline must not become the parent of its own.
-  if ((await newestHistory(room)).timeline !== own) {
+  if (await knowsLater(room, own)) {
     await instance.end()
     await instance.launch({ onto: own })
   }

@@ -1,5 +1,6 @@
 // What Postgres says of its physical replication, in the words of `/health` (cluster 9.1).
 import type { Session } from '../ledger/connection.ts'
+import { RECEIVING } from './probe.ts'
 
 /** One that streams from this node; positions are texts of Postgres, and bytes. */
 export type Replica = {
@@ -36,7 +37,7 @@ const FACTS = `
     SELECT pg_is_in_recovery() AS recovering,
       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS lsn)
   SELECT recovering, lsn AS end, ${BYTES('lsn')} AS end_bytes,
-    EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') AS receiving,
+    ${RECEIVING} AS receiving,
     (SELECT COALESCE(json_agg(replica), '[]') FROM (
       SELECT usename, application_name, host(client_addr) AS client_addr, client_hostname,
         to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS" +0000"') AS backend_start,

@@ -104,7 +104,7 @@ export function nodeSettings(
     max_wal_senders: '16',
     // A Standby that was away for longer is copied anew.
     wal_keep_size: '1GB',
-    wal_log_hints: 'on',
+    // Who was cut off, because for whom commits wait has changed, is back after this long.
     wal_retrieve_retry_interval: '100ms',
     wal_receiver_status_interval: '1s',
     wal_receiver_timeout: SILENT,

@@ -28,6 +28,22 @@ export function timelineOfFile(name: string): number | undefined {
 
 export const timelineOfSegment = (name: string): number => Number.parseInt(name.slice(0, 8), 16)
 
+/** The part of a segment's name that says where in the log it is. */
+function placeOf(end: Lsn, segmentBytes: number): string {
+  const number = Math.floor(Math.max(0, end - 1) / segmentBytes)
+  const perName = 2 ** 32 / segmentBytes
+  return hex(Math.floor(number / perName)) + hex(number % perName)
+}
+
+/** The newest timeline that has a segment among these files; with `end`, one in which the byte before it is. */
+export function newestWith(names: readonly string[], end?: Lsn, segmentBytes = 1): number | undefined {
+  const place = end === undefined ? undefined : placeOf(end, segmentBytes)
+  const timelines = names
+    .filter((name) => /^[0-9A-F]{24}$/.test(name) && (place === undefined || name.endsWith(place)))
+    .map(timelineOfSegment)
+  return timelines.length === 0 ? undefined : Math.max(...timelines)
+}
+
 /** Reads a history file: a line for each timeline that was left, with anything after the position. */
 export function parseHistory(timeline: number, text: string): History {
   const forks = text.split('\n').flatMap((line): Fork[] => {

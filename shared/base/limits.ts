@@ -161,6 +161,10 @@ export const limits = {
   remoteHealthBytes: 1 * MiB,
   /** Connections to the health port: a balancer has one at a time. Beyond it they are closed. */
   healthConnections: 256,
+  /** Operators at one node's own socket, which waits for what became of an order. */
+  operatorConnections: 32,
+  /** What an operator says why he does something: it stays in the store. */
+  operatorWords: 500,
   /** A PROXY header with all that may follow the addresses, and how long a balancer may take to send it. */
   proxyHeaderBytes: 2 * KiB,
   proxyHeaderMs: 3_000,

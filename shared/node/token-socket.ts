@@ -2,8 +2,7 @@
 //
 // One JSON line in, `{"account":"acme","sub":"host/x","exp":1767600480,"cidr":["10.0.0.0/8"]}` with `exp` and `cidr`
 // optional; one token line out, or an empty line when the request is none.
-import { existsSync, lstatSync, rmSync } from 'node:fs'
-import { connect, createServer, type Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { normaliseCidr } from '../authz/address.ts'
 import { DomainError } from '../base/errors.ts'
 import { isObject, parseJson } from '../base/json.ts'
@@ -11,6 +10,7 @@ import { limits } from '../base/limits.ts'
 import type { Clock } from '../base/time.ts'
 import { roleOfLogin } from '../id/login.ts'
 import type { Restriction, Tokens } from '../token/access-token.ts'
+import { listenPrivately } from './private-socket.ts'
 
 export type TokenSocket = { close(): Promise<void> }
 
@@ -39,7 +39,6 @@ export async function tokenSocketOf(
 
 async function openTokenSocket(options: TokenSocketOptions): Promise<TokenSocket> {
   const { path } = options
-  await mustBeFree(path)
   const sockets = new Set<Socket>()
   const server = createServer((socket) => {
     sockets.add(socket)
@@ -48,19 +47,7 @@ async function openTokenSocket(options: TokenSocketOptions): Promise<TokenSocket
     serve(options, socket)
   })
   server.maxConnections = limits.tokenSocketConnections
-  // The socket is made within `listen`, with the rights that are left: its owner's.
-  const before = process.umask(0o177)
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen(path, resolve)
-      process.umask(before)
-    })
-  } catch (cause) {
-    throw taken(path, 'cannot be made', cause)
-  } finally {
-    process.umask(before)
-  }
+  await listenPrivately(server, path, (what, cause) => taken(path, what, cause))
   return {
     close: () =>
       new Promise((resolve) => {
@@ -113,19 +100,3 @@ function restrictionOf(cidr: unknown): Restriction | undefined {
 
 const taken = (path: string, what: string, cause?: unknown): DomainError =>
   new DomainError('settings_invalid', `token_socket: ${path} ${what}`, { target: 'token_socket', cause })
-
-/** A socket that a killed process has left behind is removed. */
-async function mustBeFree(path: string): Promise<void> {
-  if (!existsSync(path)) return
-  if (!lstatSync(path).isSocket()) throw taken(path, 'is a file: give another path')
-  const inUse = await new Promise<boolean>((resolve) => {
-    const probe = connect(path)
-    probe.once('connect', () => {
-      probe.destroy()
-      resolve(true)
-    })
-    probe.once('error', () => resolve(false))
-  })
-  if (inUse) throw taken(path, 'is in use by another process')
-  rmSync(path)
-}

@@ -120,6 +120,22 @@ describe.skipIf(haproxy === undefined)('one address (skipped where there is no h
         },
       },
     })
+    const health = async () => JSON.parse((await through('GET', '/health')).text)
+    // On a machine that is busy, Postgres may take longer than health waits for it.
+    await until(async () => 'pg_current_xlog_location' in (await health()).database.replication_status)
+    expect(await health()).toMatchObject({
+      ok: true,
+      // Its Standbys are not there.
+      degraded: true,
+      database: {
+        replication_status: {
+          pg_stat_replication: [],
+          pg_current_xlog_location: expect.stringMatching(/^[0-9A-F]+\/[0-9A-F]+$/),
+          pg_current_xlog_location_bytes: expect.any(Number),
+        },
+      },
+      cluster: { message: 'leader; does not stream: node-2, node-3', quorum: true, sync_standby: 'node-2' },
+    })
     const key = readFileSync(join(cluster.nodes[0]!.folder, 'admin.key'), 'utf8').trim()
     const login = { headers: { 'Accept-Encoding': 'base64' } }
     token = (await through('POST', '/authn/acme/admin/authenticate', key, login)).text

@@ -119,14 +119,14 @@ const doings: readonly Fault[] = [
 ]
 
 /** Until `end`, of virtual time; the story of what was done. */
-export function misfortunes(world: World, random: Random, end: number): string[] {
+export function misfortunes(world: World, random: Random, end: number, orders: number): string[] {
   const names = [...world.machines.keys()]
   const story: string[] = []
   const next = (): void => {
     world.schedule.plan(random.int(200, 9_000), () => {
       if (world.schedule.now >= end) return
       story.push(
-        `${Math.round(world.schedule.now)} ${random.pick(random.next() < 0.25 ? doings : faults)(world, random, names)}`,
+        `${Math.round(world.schedule.now)} ${random.pick(random.next() < orders ? doings : faults)(world, random, names)}`,
       )
       next()
     })

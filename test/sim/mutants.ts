@@ -1,15 +1,13 @@
 // The machine broken on purpose, one rule at a time: the random schedules must catch every one of them.
-import type { Transaction } from '#control-plane/coordination/keys.ts'
-import { transactions } from '#control-plane/coordination/keys.ts'
+import { copyOf, diskOf, nodeOf, type Transaction, transactions } from '#control-plane/coordination/keys.ts'
+import type { Appointment } from '#control-plane/coordination/orders.ts'
 import { step } from '#control-plane/failover/step.ts'
 import type { Effect, Event, Node, Step } from '#control-plane/failover/types.ts'
 import { monotonic, wall } from '#shared/base/time.ts'
+import type { EventBody } from './machine.ts'
 import { ROUGH, type Shape } from './world.ts'
 
-type Broken = Pick<
-  Shape,
-  'step' | 'heedsDeadline' | 'waitsForSync' | 'tellsDisks' | 'rough' | 'tellsTimelines'
->
+type Broken = Partial<Shape>
 
 /** What a transaction was before it was broken: its answer is about that one. */
 const originals = new WeakMap<Transaction, Transaction>()
@@ -158,7 +156,111 @@ export const mutants: Readonly<Record<string, Broken>> = {
       return [next, asked.map(withoutEviction)]
     },
   },
+  'a Leader hands over before its writes are drained and it has closed': {
+    step: (node, event) => {
+      const [next, asked] = step(node, asAsked(event))
+      const drain = asked.find((effect) => effect.kind === 'drain')
+      if (drain === undefined) return [next, asked]
+      const [drained, closes] = step(next, at(event, { kind: 'drained', asked: drain.asked }))
+      const close = closes.find((effect) => effect.kind === 'close')!
+      const [closed] = step(drained, at(event, { kind: 'closed', asked: close.asked }))
+      return [closed, asked.filter((effect) => effect !== drain)]
+    },
+  },
+  'a leadership is given to another copy than the one with the duty': {
+    step: effects((effect, { own }) => {
+      if (effect.kind !== 'transact' || effect.transaction.name !== 'handOver') return [effect]
+      const writes = effect.transaction.writes.map((write) => {
+        if (write.op !== 'put') return write
+        const appointment = JSON.parse(write.value) as Appointment
+        const other = [...(own?.replicas.keys() ?? [])].find((copy) => nodeOf(copy) !== appointment.node)
+        if (other === undefined) return write
+        return {
+          ...write,
+          value: JSON.stringify({ ...appointment, node: nodeOf(other), disk: diskOf(other) }),
+        }
+      })
+      return [{ ...effect, transaction: broken({ ...effect.transaction, writes }, effect.transaction) }]
+    }),
+  },
+  'an appointment is of a node, whatever its disk': {
+    step: events((event, { view, config }) =>
+      event.kind === 'frozen' && view?.appointment?.node === config.node
+        ? { ...event, disk: view.appointment.disk }
+        : event,
+    ),
+    orders: 0.6,
+  },
+  'a Leader takes back what it gave, taken or not': {
+    step: withoutConditions(['reclaim'], 'appointment', 'leader'),
+    orders: 0.6,
+    rough: { ...ROUGH, slowHands: 0.1 },
+  },
+  'a leadership is given back before it has closed': {
+    step: (node, event) => {
+      const [next, asked] = step(node, event)
+      if (next.role.phase !== 'fenced' || node.role === next.role) return [next, asked]
+      const early = next.role.given.map(
+        (leadership): Effect => ({ kind: 'transact', transaction: transactions.resign(leadership) }),
+      )
+      return [next, [...early, ...asked]]
+    },
+  },
+  'a node rejoins whatever it holds': {
+    step: events((event) => {
+      if (event.kind !== 'viewed') return event
+      const reigns = new Map(
+        [...event.view.reigns].map(([epoch, reign]) => [
+          epoch,
+          reign.fork === undefined
+            ? reign
+            : { ...reign, fork: { ...reign.fork, at: Number.MAX_SAFE_INTEGER } },
+        ]),
+      )
+      return { ...event, view: { ...event.view, reigns } }
+    }),
+  },
+  'a node rejoins before it has closed': {
+    step: (node, event) => {
+      const [next, asked] = step(node, event)
+      const { role } = next
+      return [role.phase === 'evicted' ? { ...next, role: { ...role, closing: undefined } } : next, asked]
+    },
+    rough: { ...ROUGH, slowHands: 0.1 },
+  },
+  'anybody that stands is named as one that has every write': {
+    step: effects((effect, { view, role }) => {
+      if (effect.kind !== 'transact' || effect.transaction.name !== 'take' || role.phase !== 'taking')
+        return [effect]
+      const { sync } = role
+      const other = [...(view?.candidates ?? [])].find(([node]) => node !== role.leadership.node)
+      if (other === undefined || sync.standby !== null) return [effect]
+      const standby = copyOf(other[0], other[1].disk)
+      const writes = effect.transaction.writes.map((write) =>
+        write.op === 'put' && write.key === 'sync'
+          ? { ...write, value: JSON.stringify({ ...sync, standby }) }
+          : write,
+      )
+      return [{ ...effect, transaction: broken({ ...effect.transaction, writes }, effect.transaction) }]
+    }),
+  },
+  'a pause is not heeded': {
+    step: (node, event) => {
+      const blind = event.kind === 'viewed' ? { ...event, view: { ...event.view, pause: undefined } } : event
+      return withoutConditions(['lock', 'take'], 'pause')(node, blind)
+    },
+  },
+  'Postgres starts as what it was when it ended': { startsInRecovery: false },
+  'a Follower is told of a change before the sync Standby has it': { followersHeedRelease: false },
+  'a Follower takes from a Leader of an earlier epoch': {
+    followersHeedEpoch: false,
+    rough: { ...ROUGH, slowHands: 0.1 },
+  },
+  'the store answers without a majority': { storeNeedsMajority: false },
 }
+
+/** Put before what is not there any more when it comes. */
+const at = (event: Event, body: EventBody): Event => ({ ...body, at: event.at }) as Event
 
 const isDropped = ({ name, writes }: Transaction): boolean =>
   name === 'nameSync' && writes.some((write) => write.op === 'put' && write.value.endsWith('"standby":null}'))

@@ -5,9 +5,12 @@ import { wall } from '#shared/base/time.ts'
 import { START } from './machine.ts'
 import type { World } from './world.ts'
 
-let orders = 0
-
-const order = (why: string, drill = false) => ({ id: `order ${++orders}`, by: 'alice', why, drill })
+const order = (world: World, why: string, drill = false) => ({
+  id: `order ${++world.orders}`,
+  by: 'alice',
+  why,
+  drill,
+})
 
 const at = ({ schedule }: World, ms: number) => wall(START + Math.round(schedule.now) + ms)
 
@@ -17,7 +20,7 @@ const ask = ({ store }: World, transaction: Transaction): boolean =>
 export function orderSwitchover(world: World, target: string | null, drill = false): boolean {
   const { epoch } = world.store.view()
   const until = at(world, 20_000)
-  return ask(world, transactions.order({ ...order('a test', drill), epoch, target, until }))
+  return ask(world, transactions.order({ ...order(world, 'a test', drill), epoch, target, until }))
 }
 
 export function pause(world: World, ms: number): boolean {
@@ -40,7 +43,13 @@ export function promote(world: World, node: string, acceptDataLoss: boolean): st
     const dr = config.members.find((member) => member.name === name)!.dr
     return { node: name, dr, held: up && !stopped ? { disk, timeline, received } : undefined }
   })
-  const asked = { node, acceptDataLoss, order: order('a test'), now: at(world, 0), until: at(world, 10_000) }
+  const asked = {
+    node,
+    acceptDataLoss,
+    order: order(world, 'a test'),
+    now: at(world, 0),
+    until: at(world, 10_000),
+  }
   const decided = promoteByHand(asked, view, positions)
   if (decided.transaction === undefined) return decided.because
   return ask(world, decided.transaction) ? undefined : 'the store refused it'

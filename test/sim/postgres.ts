@@ -19,6 +19,8 @@ export class Postgres {
   disk = 'disk 1'
   /** It is there for others, and flushes nothing. */
   hangs = false
+  /** It can become a primary. */
+  promotes = true
   /** Broken on purpose: a new disk is taken for the old one. */
   tellsDisks = true
   primary = false

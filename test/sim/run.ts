@@ -24,7 +24,7 @@ export function runSchedule(seed: number, broken: Partial<Shape> = {}): World {
   const config = { syncRequired, mode } as const
   const shape: Shape = { names: [...names, ...dr], dr, loss, rough: ROUGH, config }
   const world = new World(random, { ...shape, ...broken })
-  const story = misfortunes(world, random, TROUBLE)
+  const story = misfortunes(world, random, TROUBLE, broken.orders ?? 0.25)
   try {
     world.run(TROUBLE)
     world.heal()

@@ -32,6 +32,8 @@ export type Shape = {
   /** Which part of the requests to the store is lost, and of the answers. */
   readonly loss?: number
   readonly rough?: Rough
+  /** Which part of what happens is what people do, rather than misfortune. */
+  readonly orders?: number
   /** A variant that is broken on purpose. */
   readonly step?: (node: Node, event: Event) => Step
   /** What else may be broken on purpose: the API's look at its deadline, Postgres's wait. */
@@ -66,6 +68,8 @@ export class World {
   rough: Rough
   readonly #shape: Shape
   readonly #step: (node: Node, event: Event) => Step
+  /** How many were given. */
+  orders = 0
   #lastId = 0
 
   constructor(random: Random, shape: Shape) {
@@ -355,7 +359,8 @@ export class World {
 
   #promote(machine: Machine, above: number, ended: boolean): EventBody {
     const { postgres, name } = machine
-    if (ended || this.random.next() < this.rough.failedPromotion) return { kind: 'promotionFailed' }
+    if (ended || !postgres.promotes || this.random.next() < this.rough.failedPromotion)
+      return { kind: 'promotionFailed' }
     const fork = postgres.end
     postgres.promote((this.#shape.tellsTimelines ?? true) ? above : 0, ++this.#lastId)
     this.checks.began(name, postgres.timeline)

@@ -137,15 +137,20 @@ export async function oneMachine(options: MachineOptions = {}): Promise<OneMachi
   const followerData = join(directory, 'edge-1')
   mkdirSync(leaderData, { mode: 0o700 })
   mkdirSync(followerData, { mode: 0o700 })
-  const [leaderPort, followerPort] = await freePorts(2)
+  const [leaderPort, followerPort, nobodysPort] = await freePorts(3)
+  const scheme = options.tls === undefined ? 'http' : 'https'
   const common = {
     HOLDFAST_ACCOUNT: account,
     HOLDFAST_DATA_KEY_FILE: dataKeyFile,
     HOLDFAST_HOST: '127.0.0.1',
+    HOLDFAST_REMOTE_HEALTH: [
+      `leader-1=${scheme}://127.0.0.1:${leaderPort}`,
+      `edge-1=${scheme}://127.0.0.1:${followerPort}`,
+      `gone-1=${scheme}://127.0.0.1:${nobodysPort}`,
+    ].join(),
     ...tlsEnv(directory, options.tls),
     ...options.env,
   }
-  const scheme = options.tls === undefined ? 'http' : 'https'
   const leader = new NodeProcess(
     ['leader'],
     {

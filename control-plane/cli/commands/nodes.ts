@@ -118,12 +118,20 @@ export function addNodeCommands(program: Command): void {
     })
 }
 
+type ShownHealth = {
+  readonly ok: boolean
+  readonly role?: string
+  readonly replication?: { readonly epoch: number; readonly seq: number; readonly age_ms: number }
+  readonly cluster?: { readonly message?: string }
+}
+
 async function healthOf(url: string): Promise<{ url: string; ok: boolean; health: unknown; words: string }> {
-  const answered = await send(`${url}/health`)
-  const health = JSON.parse(answered.text) as {
-    ok: boolean
-    role?: string
-    replication?: { epoch: number; seq: number; age_ms: number }
+  let answered = await send(`${url}/health`)
+  let health = JSON.parse(answered.text) as ShownHealth
+  // Balancers are to keep away from it; an operator wants to know whether it is a good one.
+  if (health.role === 'standby') {
+    answered = await send(`${url}/health?role=standby`)
+    health = JSON.parse(answered.text) as ShownHealth
   }
   const { replication } = health
   const position =
@@ -134,6 +142,9 @@ async function healthOf(url: string): Promise<{ url: string; ok: boolean; health
     url,
     ok: answered.status === 200,
     health,
-    words: `${url}  ${health.role}  ${health.ok ? 'ok' : 'NOT OK'}${position}`,
+    words: `${url}  ${health.role}  ${health.ok ? 'ok' : 'NOT OK'}${position}${inCluster(health)}`,
   }
 }
+
+const inCluster = ({ cluster }: ShownHealth): string =>
+  cluster?.message === undefined ? '' : `  (${cluster.message})`

@@ -1,6 +1,9 @@
 // What a Leader says of itself and of its Followers (cluster 9).
+import { tmpdir } from 'node:os'
 import { expect, test } from 'vitest'
-import { type LeaderFacts, leaderHealth } from '#control-plane/health.ts'
+import { type LeaderFacts, leaderHealth, startHealth } from '#control-plane/health.ts'
+import type { Database } from '#control-plane/ledger/connection.ts'
+import { manualClock } from '../../support/manual-clock.ts'
 
 const well: LeaderFacts = {
   main: 'ok',
@@ -67,4 +70,43 @@ test.each<[string, Partial<LeaderFacts>, string]>([
 test('nothing waits, so nothing is old', () => {
   const { body } = leaderHealth({ ...well, outbox: { lines: 0, oldestAt: undefined }, auditQueued: 0 })
   expect(body).toMatchObject({ audit: { queued: 0, oldest_ms: 0 } })
+})
+
+test('a database that hangs is not waited for, and is asked once', async () => {
+  const clock = manualClock()
+  const asked: string[] = []
+  const hanging = (name: string) =>
+    ({
+      query: () => {
+        asked.push(name)
+        return new Promise(() => undefined)
+      },
+    }) as unknown as Database
+  const stop = new AbortController()
+  const started = startHealth(
+    {
+      main: hanging('main'),
+      audit: hanging('audit'),
+      dataDirectory: tmpdir(),
+      clock,
+      head: () => well.head,
+      followers: () => [],
+      auditQueued: () => 0,
+      cluster: undefined,
+      report: () => undefined,
+    },
+    stop.signal,
+  )
+  await clock.sleeping(1_000)
+  clock.advance(1_000)
+  const { report } = await started
+  expect(report()).toMatchObject({
+    ok: false,
+    body: { database: { connect: { main: 'no answer within 1000 ms', audit: 'no answer within 1000 ms' } } },
+  })
+  await clock.sleeping(500)
+  clock.advance(500)
+  await clock.sleeping(1_000)
+  expect(asked).toEqual(['main', 'audit'])
+  stop.abort()
 })

@@ -3,7 +3,14 @@ import { writeFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { leaderTable } from '#control-plane/settings.ts'
 import { followerTable } from '#edge-follower/settings.ts'
-import { apiTable, forms, readSettings, type Sources, showSettings } from '#shared/node/settings.ts'
+import {
+  apiTable,
+  forms,
+  originsOf,
+  readSettings,
+  type Sources,
+  showSettings,
+} from '#shared/node/settings.ts'
 import { temporaryFolder } from '../../../support/copy.ts'
 
 const table = {
@@ -50,6 +57,35 @@ describe('a setting', () => {
       { name: 'tags', value: [], from: 'default' },
       { name: 'on', value: true, from: '--on' },
     ])
+  })
+
+  test('says where it came from without the name of a file', () => {
+    const sources = { flags: { on: 'true' }, env: { HOLDFAST_NAME: 'n' }, file: fileOf('size: 7\n') }
+    expect(originsOf(table, sources)).toEqual({
+      name: 'HOLDFAST_NAME',
+      size: 'file',
+      tags: 'default',
+      on: '--on',
+    })
+  })
+
+  test('names other nodes and where they are', () => {
+    const read = (value: string) =>
+      readSettings(apiTable, { flags: { remote_health: value }, env: {}, file: undefined }).remote_health
+    expect(read('a=http://10.0.0.1:444, b.example=https://b.example/')).toEqual([
+      { name: 'a', url: 'http://10.0.0.1:444' },
+      { name: 'b.example', url: 'https://b.example' },
+    ])
+    for (const wrong of [
+      'a',
+      '=http://b',
+      'a=b:444',
+      'a=http://b/path',
+      'a=http://u:p@b',
+      'a=ftp://b',
+      '-=http://b',
+    ])
+      expect(() => read(wrong), wrong).toThrow(/remote_health \(--remote-health\): .* not of the form/)
   })
 
   test('of YAML may look like a number', () => {

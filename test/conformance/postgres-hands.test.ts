@@ -1,0 +1,415 @@
+// What the failover machine is promised by the hands of its node's Postgres (control-plane/failover/hands.ts), on real ones.
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
+import { afterEach, describe, expect, test } from 'vitest'
+import { nodeOf } from '#control-plane/coordination/keys.ts'
+import { callPeer } from '#control-plane/postgres/peer.ts'
+import { systemClock } from '#shared/node/clock.ts'
+import {
+  allBinaries,
+  follows,
+  type HandsCluster,
+  type HandsNode,
+  leads,
+  level,
+  makeTable,
+  processOf,
+  startHandsCluster,
+  until,
+  untilWaiting,
+  write,
+  writeAlone,
+  written,
+} from '../support/hands.ts'
+
+const exists = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined
+
+const isReadOnly = async (node: HandsNode): Promise<boolean> =>
+  (await node.ask('SELECT pg_is_in_recovery() AS recovering'))[0]?.recovering === true
+
+/** Its Postgres is killed, and it is told when another one is there. */
+async function killPostgres(node: HandsNode): Promise<void> {
+  const stops = node.stops()
+  process.kill(node.hands.pid()!, 'SIGKILL')
+  await until(async () => node.stops() > stops)
+}
+
+const disk = async (node: HandsNode): Promise<string> => (await node.hands.freeze()).disk
+
+describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
+  let open: HandsCluster | undefined
+  afterEach(async () => {
+    await open?.close()
+    open = undefined
+  })
+  const cluster = async (): Promise<HandsCluster> => {
+    open = await startHandsCluster(binaries)
+    return open
+  }
+
+  /** One that leads with a table, and Standbys that have all of it. */
+  async function ledBy(leader: string, ...standbys: readonly string[]) {
+    const nodes = await cluster()
+    const first = await leads(await nodes.add(leader), 1, 0)
+    await makeTable(first)
+    const others: HandsNode[] = []
+    for (const name of standbys) others.push(await nodes.add(name))
+    const copies = await Promise.all(others.map((standby) => follows(standby, first)))
+    return { nodes, leader: first, standbys: others, copies }
+  }
+
+  test('an empty node holds nothing, makes the first data, and lets no commit go before somebody is named', async () => {
+    const a = await (await cluster()).add('a')
+    expect(await a.hands.probe()).toMatchObject({ answers: true, writes: false, receiving: false, end: 0 })
+    const before = await a.hands.freeze()
+    expect(before).toEqual({ disk: expect.stringMatching(/^[0-9a-f]{8}$/), timeline: 0, received: 0 })
+    expect(await a.hands.freeze()).toEqual(before)
+    const promoted = await a.hands.promote(0)
+    expect(promoted).toEqual({ timeline: 2, fork: expect.any(Number) })
+    await makeTable(a)
+    const one = write(a, 1)
+    await untilWaiting(a, 2)
+    expect(one.isDone()).toBe(false)
+    const { end } = await a.hands.setSync([])
+    await one.done
+    expect(end).toBeGreaterThan(promoted.fork)
+    expect(await a.hands.probe()).toMatchObject({ answers: true, writes: true })
+    // The data is on the disk that was announced.
+    await a.hands.demote()
+    expect(await a.hands.freeze()).toMatchObject({ disk: before.disk, timeline: 2 })
+  })
+
+  test('a node without data does not begin anew where others have led', async () => {
+    const a = await (await cluster()).add('a')
+    await expect(a.hands.promote(3)).rejects.toThrow('others have led before')
+    expect(exists(join(a.folder, 'postgres'))).toBe(false)
+  })
+
+  test('the epoch is raised once, by a repeated word too, and never to an earlier one', async () => {
+    const a = await (await cluster()).add('a')
+    await a.hands.promote(0)
+    await a.hands.raiseEpoch(4)
+    await a.hands.raiseEpoch(4)
+    await expect(a.hands.raiseEpoch(3)).rejects.toMatchObject({ code: 'stale_epoch' })
+    expect(await a.ask('SELECT epoch, node, timeline FROM cluster_epoch', 'main')).toEqual([
+      { epoch: 4, node: 'a', timeline: 2 },
+    ])
+    expect(await a.ask('SELECT count(*)::integer AS n FROM messages', 'audit')).toEqual([{ n: 0 }])
+  })
+
+  test('a Standby is copied, streams, and is shown by its copy; what is behind waits for it alone', async () => {
+    const { leader, standbys, copies } = await ledBy('a', 'b', 'c')
+    const [b, c] = standbys as [HandsNode, HandsNode]
+    expect(copies.map(nodeOf)).toEqual(['b', 'c'])
+    expect(await b.hands.probe()).toMatchObject({ answers: true, writes: false, receiving: true })
+    await leader.hands.setSync([copies[0]!])
+    await write(leader, 1).done
+    const receiver = await processOf(b, 'walreceiver')
+    process.kill(receiver, 'SIGSTOP')
+    const two = write(leader, 2)
+    await untilWaiting(leader, 1)
+    // The other one has it, and that is not enough.
+    await level(leader, c)
+    expect(await written(c)).toEqual([1, 2])
+    expect(two.isDone()).toBe(false)
+    process.kill(receiver, 'SIGCONT')
+    await two.done
+    expect(await written(leader)).toEqual([1, 2])
+  })
+
+  test('the duty moves from a Standby that has stopped to another one, and no commit goes without the new one', async () => {
+    const { leader, standbys, copies } = await ledBy('a', 'b', 'c')
+    const [b, c] = standbys as [HandsNode, HandsNode]
+    const [toB, toC] = copies as [string, string]
+    await leader.hands.setSync([toB])
+    await write(leader, 1).done
+    const stopped = await processOf(b, 'walreceiver')
+    process.kill(stopped, 'SIGSTOP')
+    const two = write(leader, 2)
+    await untilWaiting(leader, 1)
+    const { end } = await leader.hands.setSync([toB, toC])
+    expect((await leader.hands.probe()).end).toBeGreaterThanOrEqual(end)
+    await level(leader, c)
+    expect(two.isDone()).toBe(false)
+    await leader.hands.setSync([toC])
+    await two.done
+    // And the new one alone counts.
+    const receiver = await processOf(c, 'walreceiver')
+    process.kill(receiver, 'SIGSTOP')
+    const three = write(leader, 3)
+    await untilWaiting(leader, 1)
+    process.kill(stopped, 'SIGCONT')
+    await level(leader, b)
+    expect(three.isDone()).toBe(false)
+    process.kill(receiver, 'SIGCONT')
+    await three.done
+  })
+
+  test('after a time of waiting for nobody, a commit that is answered is with the one that was named since', async () => {
+    const { leader, standbys, copies } = await ledBy('a', 'b')
+    const [b] = standbys as [HandsNode]
+    for (let round = 0; round < 5; round++) {
+      await leader.hands.setSync([])
+      await write(leader, round).done
+      const receiver = await processOf(b, 'walreceiver')
+      process.kill(receiver, 'SIGSTOP')
+      const naming = leader.hands.setSync(copies)
+      await naming
+      const late = write(leader, 100 + round)
+      await untilWaiting(leader, 1)
+      expect(late.isDone()).toBe(false)
+      process.kill(receiver, 'SIGCONT')
+      await late.done
+    }
+  })
+
+  test('a freeze counts all that has come, takes nothing more, and lasts over a crash', async () => {
+    const { leader, standbys } = await ledBy('a', 'b')
+    const [b] = standbys as [HandsNode]
+    await writeAlone(leader, 1)
+    await level(leader, b)
+    const { end } = await leader.hands.probe()
+    const frozen = await b.hands.freeze()
+    expect(frozen).toMatchObject({ timeline: 2 })
+    expect(frozen.received).toBeGreaterThanOrEqual(end)
+    await writeAlone(leader, 2)
+    await killPostgres(b)
+    expect(await b.hands.freeze()).toEqual(frozen)
+    expect(await b.hands.probe()).toMatchObject({ answers: true, receiving: false, end: frozen.received })
+    expect(await written(b)).toEqual([1])
+  })
+
+  test('a promotion goes onto exactly the timeline after the one it is told, and others follow across the gap', async () => {
+    const { leader, standbys } = await ledBy('a', 'b', 'c')
+    const [b, c] = standbys as [HandsNode, HandsNode]
+    await writeAlone(leader, 1)
+    await level(leader, b)
+    const frozen = await b.hands.freeze()
+    await leader.hands.demote()
+    expect(await b.hands.promote(6)).toEqual({ timeline: 7, fork: frozen.received })
+    await b.hands.raiseEpoch(2)
+    await b.hands.setSync([])
+    const before = await disk(c)
+    await follows(c, b)
+    await follows(leader, b)
+    await writeAlone(b, 2)
+    await level(b, c)
+    expect(await c.hands.freeze()).toMatchObject({ timeline: 7, disk: before })
+    // Numbers that were only taken up do not keep it from starting, nor from leading.
+    const again = await c.again()
+    expect(await again.hands.freeze()).toMatchObject({ timeline: 7, disk: before })
+    expect(await again.hands.promote(7)).toMatchObject({ timeline: 8 })
+    expect(await written(again)).toEqual([1, 2])
+  })
+
+  test('numbers that were taken for a promotion that never was do not keep Postgres from starting', async () => {
+    const { standbys } = await ledBy('a', 'b')
+    const [b] = standbys as [HandsNode]
+    const frozen = await b.hands.freeze()
+    for (const name of ['00000003.history', '00000004.history'])
+      writeFileSync(join(b.folder, 'postgres', 'pg_wal', name), '', { mode: 0o600 })
+    await killPostgres(b)
+    expect(await b.hands.freeze()).toEqual(frozen)
+    expect(await b.hands.promote(4)).toMatchObject({ timeline: 5 })
+  })
+
+  test('who has begun to follow a Leader and has nothing of him begins beside him, not after him', async () => {
+    const { leader, standbys } = await ledBy('a', 'b', 'c')
+    const [b, c] = standbys as [HandsNode, HandsNode]
+    const frozen = await b.hands.freeze()
+    await writeAlone(leader, 1)
+    await level(leader, c)
+    await c.hands.freeze()
+    await c.hands.promote(2)
+    const known = readFileSync(join(c.folder, 'postgres', 'pg_wal', '00000003.history'))
+    writeFileSync(join(b.folder, 'postgres', 'pg_wal', '00000003.history'), known, { mode: 0o600 })
+    const log = join(b.folder, 'postgres.log')
+    await until(async () => readFileSync(log, 'utf8').includes('new target timeline is 3'))
+    expect(await b.hands.freeze()).toEqual(frozen)
+    expect(await b.hands.promote(3)).toEqual({ timeline: 4, fork: frozen.received })
+    const history = readFileSync(join(b.folder, 'postgres', 'pg_wal', '00000004.history'), 'utf8')
+    expect([...history.matchAll(/^(\d+)\t/gm)].map(([, timeline]) => timeline)).toEqual(['1', '2'])
+  })
+
+  test('a Leader that goes on alone is copied anew from the next one, as another disk, and what it had is kept', async () => {
+    const { leader, standbys } = await ledBy('a', 'b')
+    const [b] = standbys as [HandsNode]
+    await b.hands.freeze()
+    await writeAlone(leader, 1)
+    await leads(b, 2, 2)
+    await writeAlone(b, 2)
+    await leader.hands.demote()
+    const before = await disk(leader)
+    await follows(leader, b)
+    expect(await disk(leader)).not.toBe(before)
+    expect(await written(leader)).toEqual([2])
+    expect(exists(join(leader.folder, 'postgres.diverged', 'PG_VERSION'))).toBe(true)
+    expect(leader.said.join()).toContain(`is kept in ${leader.folder}/postgres.diverged`)
+  })
+
+  test('a Standby that has more than the next Leader is copied anew', async () => {
+    const { leader, standbys } = await ledBy('a', 'b', 'c')
+    const [b, c] = standbys as [HandsNode, HandsNode]
+    await b.hands.freeze()
+    await writeAlone(leader, 1)
+    await level(leader, c)
+    await leads(b, 2, 2)
+    const before = await disk(c)
+    await follows(c, b)
+    expect(await disk(c)).not.toBe(before)
+    expect(await written(c)).toEqual([])
+  })
+
+  test('a Standby whose log the Leader has not any more is copied anew, and nothing is kept', async () => {
+    const { leader, standbys } = await ledBy('a', 'b')
+    const [b] = standbys as [HandsNode]
+    const before = await disk(b)
+    await leader.ask("ALTER SYSTEM SET wal_keep_size = '0'")
+    await leader.ask("ALTER SYSTEM SET min_wal_size = '32MB'")
+    await leader.ask('SET synchronous_commit = local; SELECT pg_reload_conf()')
+    for (let segment = 0; segment < 4; segment++) await leader.ask('SELECT pg_switch_wal(); CHECKPOINT')
+    await follows(b, leader)
+    expect(await disk(b)).not.toBe(before)
+    expect(exists(join(b.folder, 'postgres.diverged'))).toBe(false)
+    expect(exists(join(b.folder, 'postgres.replaced'))).toBe(false)
+  })
+
+  test('a copy that is interrupted leaves what was there', async () => {
+    const { leader, standbys } = await ledBy('a', 'b')
+    const [b] = standbys as [HandsNode]
+    await b.hands.freeze()
+    await writeAlone(leader, 1)
+    await leads(b, 2, 2)
+    await leader.hands.demote()
+    const before = await leader.hands.freeze()
+    await leader.hands.follow('b')
+    await until(async () => leader.said.some((line) => line.startsWith('all data is copied from b')))
+    expect(await leader.hands.freeze()).toEqual(before)
+    expect(exists(join(leader.folder, 'postgres.copying'))).toBe(false)
+    expect(await written(leader)).toEqual([1])
+    await follows(leader, b)
+    expect(await disk(leader)).not.toBe(before.disk)
+  })
+
+  test('data of another cluster is left alone, and the operator is told', async () => {
+    const { leader, nodes } = await ledBy('a')
+    const stranger = await leads(await nodes.add('x'), 1, 0)
+    await makeTable(stranger)
+    await stranger.hands.demote()
+    const before = await stranger.hands.freeze()
+    await stranger.hands.follow('a')
+    await until(async () => stranger.said.some((line) => line.includes('is of another cluster')))
+    expect(await stranger.hands.freeze()).toEqual(before)
+    expect((await leader.hands.probe()).replicas.size).toBe(0)
+  })
+
+  test('a killed Leader comes back in recovery, following nobody, and is told (I4)', async () => {
+    const { leader, standbys, copies } = await ledBy('a', 'b')
+    await leader.hands.setSync(copies)
+    const receiver = await processOf(standbys[0]!, 'walreceiver')
+    process.kill(receiver, 'SIGSTOP')
+    const one = write(leader, 1)
+    await untilWaiting(leader, 1)
+    await killPostgres(leader)
+    process.kill(receiver, 'SIGCONT')
+    await expect(one.done).rejects.toThrow()
+    expect(await isReadOnly(leader)).toBe(true)
+    await expect(writeAlone(leader, 2)).rejects.toThrow('read-only')
+    expect(await leader.hands.probe()).toMatchObject({ answers: true, writes: false, receiving: false })
+    // One of its processes alone is enough: it does not mend itself.
+    await leader.hands.promote(2)
+    const stops = leader.stops()
+    const [row] = await leader.ask("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+    process.kill(row!.pid as number, 'SIGKILL')
+    await until(async () => leader.stops() > stops)
+    expect(await isReadOnly(leader)).toBe(true)
+    // Also by another owner, and after a demotion.
+    await leader.hands.promote(3)
+    const again = await leader.again()
+    expect(await isReadOnly(again)).toBe(true)
+    await again.hands.promote(4)
+    await again.hands.demote()
+    expect(await isReadOnly(again)).toBe(true)
+    expect(again.stops()).toBe(0)
+  })
+
+  test('killed at any moment of a promotion it comes back in recovery, and can be promoted (I4)', async () => {
+    const { leader: a } = await ledBy('a')
+    await a.hands.demote()
+    let above = 2
+    for (const afterMs of [0, 5, 10, 20, 40, 80]) {
+      const stops = a.stops()
+      const promoting = a.hands.promote(++above).catch(() => undefined)
+      await systemClock.sleep(afterMs)
+      const killed = a.hands.pid()
+      if (killed !== undefined) process.kill(killed, 'SIGKILL')
+      const promoted = await promoting
+      // It may have been on its way into recovery, and was started once more.
+      await until(async () => a.stops() > stops || (promoted !== undefined && a.hands.pid() !== killed))
+      if (a.stops() === stops) await a.hands.demote()
+      expect(await isReadOnly(a)).toBe(true)
+    }
+    expect(await a.hands.promote(++above)).toMatchObject({ timeline: above + 1 })
+    expect(await written(a)).toEqual([])
+  })
+
+  test('only control nodes come in, and only for the log', async () => {
+    const { leader, nodes } = await ledBy('a')
+    const call = async (subject: string, address = 'localhost') => {
+      const tls = await nodes.certificate(subject)
+      const peer = await callPeer(
+        { host: address, port: leader.port },
+        tls,
+        'x',
+        new AbortController().signal,
+      )
+      const { timeline } = await peer.identify()
+      peer.close()
+      return timeline
+    }
+    expect(await call('CN=b,O=control')).toBe(2)
+    expect(await call('O=dr,CN=b')).toBe(2)
+    for (const subject of [
+      'CN=b,O=follower',
+      'CN=b',
+      'CN=replicator',
+      'CN=b,O=control,OU=x',
+      'CN="b,O=control",O=follower',
+      'CN=b,O=controls',
+    ])
+      await expect(call(subject), subject).rejects.toThrow('certificate authentication failed')
+    const nobody = { ca: nodes.authority.ca } as unknown as Parameters<typeof callPeer>[1]
+    await expect(
+      callPeer({ host: 'localhost', port: leader.port }, nobody, 'x', new AbortController().signal),
+    ).rejects.toThrow()
+    await expect(
+      callPeer({ host: 'localhost', port: leader.port }, undefined, 'x', new AbortController().signal),
+    ).rejects.toThrow('no encryption')
+  })
+
+  test('a renewed certificate is what others see from then on, and what this node shows', async () => {
+    const { leader, nodes } = await ledBy('a')
+    const old = await serialSeen(leader.port)
+    const renewed = await nodes.certificate('CN=a,O=control')
+    await leader.hands.renew(renewed)
+    expect(await serialSeen(leader.port)).not.toBe(old)
+    expect(await serialSeen(leader.port)).toBe(new X509Certificate(renewed.cert).serialNumber)
+  })
+})
+
+/** Of the certificate that a Postgres shows who asks it for encryption. */
+async function serialSeen(port: number): Promise<string> {
+  const socket = connect(port, 'localhost')
+  // SSLRequest (PostgreSQL protocol 3.0).
+  socket.write(Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]))
+  await once(socket, 'data')
+  const encrypted = connectTls({ socket, rejectUnauthorized: false })
+  await once(encrypted, 'secureConnect')
+  const { serialNumber } = encrypted.getPeerCertificate()
+  encrypted.destroy()
+  return serialNumber
+}

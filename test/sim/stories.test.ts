@@ -1,0 +1,537 @@
+// Told stories: what a cluster does when one thing happens to it. Each leaves a transcript in `scenarios/`.
+import { expect, test } from 'vitest'
+import { nodeOf } from '#control-plane/coordination/keys.ts'
+import type { Machine } from './machine.ts'
+import { orderSwitchover, pause, promote, readmit, resume } from './operator.ts'
+import { type Told, tell } from './transcript.ts'
+import { ROUGH, type Shape, type World } from './world.ts'
+
+/** `shape`: of a cluster that is not three quiet nodes. */
+function story(
+  title: string,
+  file: string,
+  seed: number,
+  play: (told: Told) => void,
+  shape: Partial<Shape> = {},
+): void {
+  test(title, () => tell(file, seed, shape, play))
+}
+
+/** Until the first Leader serves. */
+const begin = ({ world, say }: Told): void => {
+  world.run(15_000)
+  say('a leads since the beginning')
+}
+
+const syncOf = (world: World): string => nodeOf(world.store.view().sync!.standby!)
+
+const thirdOf = (world: World): string => ['b', 'c'].find((name) => name !== syncOf(world))!
+
+const node = (world: World, name: string): Machine => world.machines.get(name)!
+
+/** Writes that are acknowledged from now on. */
+function acknowledges(world: World): void {
+  const before = world.checks.acknowledgedIds.length
+  world.run(2_000)
+  expect(world.checks.acknowledgedIds.length - before).toBeGreaterThan(10)
+}
+
+/** In small steps, for what lasts a moment. */
+function until(world: World, holds: () => boolean): void {
+  for (let i = 0; i < 10_000 && !holds(); i++) world.run(5)
+  expect(holds()).toBe(true)
+}
+
+story('a new cluster finds its first Leader, names a Standby and acknowledges writes', 'first', 1, (told) => {
+  begin(told)
+  const { world } = told
+  expect(world.leader?.name).toBe('a')
+  expect(world.store.view().sync).toMatchObject({
+    epoch: 1,
+    leader: expect.stringMatching(/^a#/),
+    standby: expect.stringMatching(/^[bc]#/),
+  })
+  acknowledges(world)
+})
+
+story(
+  'the Leader dies with what nobody else got: another one leads, and the dead one waits for an operator',
+  'leader-dies',
+  2,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    say('a is heard by nobody, writes on, and dies')
+    for (const other of ['b', 'c']) world.network.cut('a', other)
+    world.run(200)
+    world.crash('a')
+    for (const other of ['b', 'c']) world.network.mend('a', other)
+    world.run(15_000)
+    expect(['b', 'c']).toContain(world.leader?.name)
+    expect(world.store.view()).toMatchObject({ epoch: 2, evicted: new Map([['a', { epoch: 2 }]]) })
+    acknowledges(world)
+    say('a is back')
+    world.restart('a')
+    world.run(10_000)
+    const reason = expect.stringContaining('waiting for the operator')
+    expect(node(world, 'a').node.role).toMatchObject({ phase: 'evicted', waits: reason })
+    expect(world.store.view().present.get('a')).toEqual({ state: 'evicted', reason })
+    const { disk } = node(world, 'a').postgres
+    say('the operator lets it in: it is copied anew')
+    readmit(world)
+    world.run(10_000)
+    expect(node(world, 'a').node.role).toMatchObject({ phase: 'standby', leader: world.leader!.name })
+    expect(node(world, 'a').postgres.disk).not.toBe(disk)
+    expect(world.store.view().present.get('a')).toEqual({})
+  },
+)
+
+story(
+  'the Leader dies and had nothing that the next one has not: it is a Standby again by itself',
+  'leader-comes-back',
+  2,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    say('a dies')
+    world.crash('a')
+    world.run(15_000)
+    expect(world.store.view().evicted.has('a')).toBe(true)
+    say('a is back')
+    world.restart('a')
+    world.run(10_000)
+    expect(node(world, 'a').node.role).toMatchObject({ phase: 'standby', leader: world.leader!.name })
+    expect(node(world, 'a').postgres.disk).toBe('disk 1')
+    expect(world.store.view().evicted.size).toBe(0)
+  },
+)
+
+story('the Leader is cut off: it stops by itself before another one begins', 'cut-off', 3, (told) => {
+  begin(told)
+  const { world, say } = told
+  say('a reaches nobody')
+  for (const other of ['b', 'c', 'store']) world.network.cut('a', other)
+  world.run(5_100)
+  expect(node(world, 'a').openEpoch).toBeUndefined()
+  world.run(10_000)
+  expect(world.store.view().epoch).toBe(2)
+  acknowledges(world)
+})
+
+story('the store is away for a moment: nobody fails over', 'store-away', 4, (told) => {
+  begin(told)
+  const { world, say } = told
+  say('the store has lost its majority')
+  world.store.away.add(1).add(2)
+  world.run(1_000)
+  say('and has it again')
+  world.store.heal()
+  world.run(10_000)
+  expect(world.store.view().epoch).toBe(1)
+  acknowledges(world)
+})
+
+story('the store is away for long: nobody leads, and then the same node again', 'store-gone', 4, (told) => {
+  begin(told)
+  const { world, say } = told
+  say('the store has lost its majority')
+  world.store.away.add(1).add(2)
+  world.run(20_000)
+  expect(world.leader).toBeUndefined()
+  say('and has it again')
+  world.store.heal()
+  world.run(15_000)
+  acknowledges(world)
+})
+
+story('the sync Standby dies: the duty moves, and writes go on', 'standby-dies', 5, (told) => {
+  begin(told)
+  const { world, say } = told
+  const standby = syncOf(world)
+  say(`${standby} dies`)
+  world.crash(standby)
+  world.run(10_000)
+  expect(syncOf(world)).not.toBe(standby)
+  acknowledges(world)
+})
+
+story('Leader and sync Standby die: the third does not lead, and says why', 'both-die', 6, (told) => {
+  begin(told)
+  const { world, say } = told
+  const [standby, third] = [syncOf(world), thirdOf(world)]
+  say(`a and ${standby} die`)
+  world.crash('a')
+  world.crash(standby)
+  world.run(30_000)
+  expect(world.leader).toBeUndefined()
+  expect(node(world, third).node.blocked).toContain('the last acknowledged write may be only on')
+  say('a is back; either of the two is enough')
+  world.restart('a')
+  world.run(20_000)
+  expect(world.leader).toBeDefined()
+})
+
+story(
+  'with the mode `available` the third does lead, and the record says what may be lost',
+  'available',
+  6,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    const standby = syncOf(world)
+    say(`a and ${standby} die`)
+    world.crash('a')
+    world.crash(standby)
+    world.run(15_000)
+    const { epoch, reigns } = world.store.view()
+    expect(reigns.get(epoch)).toMatchObject({
+      possibleLoss: true,
+      because: expect.stringContaining('is furthest'),
+    })
+  },
+  { config: { mode: 'available' } },
+)
+
+// Its name is in the store, and what was acknowledged is only with the dead Leader: the third does not lead on its word.
+story(
+  'the sync Standby comes back with an empty disk when the Leader has died: nobody leads, and says why',
+  'standby-emptied',
+  7,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    const [standby, third] = [syncOf(world), thirdOf(world)]
+    say(`${third} flushes nothing; ${standby} loses its disk, and a dies`)
+    world.hang(third, true)
+    world.run(1_000)
+    world.loseDisk(standby)
+    world.crash('a')
+    world.restart(standby)
+    world.run(30_000)
+    expect(world.leader).toBeUndefined()
+    expect(node(world, standby).node.blocked).toContain('none of them stands')
+    say('a is back')
+    world.restart('a')
+    world.hang(third, false)
+    world.run(20_000)
+    expect(world.leader?.name).toBe('a')
+    acknowledges(world)
+  },
+)
+
+story(
+  'the sync Standby is copied anew from its Leader: it has the duty again when it is level',
+  'standby-copied',
+  8,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    const standby = syncOf(world)
+    const before = world.store.view().sync!.standby
+    say(`the other Standby dies, and ${standby} loses its disk`)
+    world.crash(thirdOf(world))
+    world.loseDisk(standby)
+    world.restart(standby)
+    world.run(15_000)
+    expect(syncOf(world)).toBe(standby)
+    expect(world.store.view().sync!.standby).not.toBe(before)
+    acknowledges(world)
+  },
+)
+
+story(
+  'the sync Standby streams and flushes nothing: the duty moves, and writes go on',
+  'standby-hangs',
+  9,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    const standby = syncOf(world)
+    say(`${standby} flushes nothing`)
+    world.hang(standby, true)
+    world.run(5_000)
+    expect(syncOf(world)).not.toBe(standby)
+    acknowledges(world)
+  },
+)
+
+story(
+  'the Postgres of the Leader ends: it gives its leadership back, and another one leads before its lease would have ended',
+  'postgres-ends',
+  10,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    say('Postgres of a ends')
+    world.endPostgres('a')
+    world.run(100)
+    expect(node(world, 'a').openEpoch).toBeUndefined()
+    until(world, () => world.store.view().leader?.epoch === 2)
+    expect(world.schedule.now).toBeLessThan(20_000)
+    world.run(15_000)
+    acknowledges(world)
+  },
+)
+
+story(
+  'no Postgres can be promoted: it is tried again in a new epoch, until one can',
+  'no-promotion',
+  11,
+  ({ world, say }) => {
+    world.run(30_000)
+    expect(world.leader).toBeUndefined()
+    expect(world.store.view().epoch).toBeGreaterThan(1)
+    say('promotions work')
+    world.heal()
+    world.run(20_000)
+    acknowledges(world)
+  },
+  { rough: { ...ROUGH, failedPromotion: 1 } },
+)
+
+story(
+  'who is chosen cannot be promoted: it stands back, and another one that has every write leads',
+  'stands-back',
+  14,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    const [standby, third] = [syncOf(world), thirdOf(world)]
+    say(`${standby} cannot be promoted, and a dies`)
+    node(world, standby).postgres.promotes = false
+    world.crash('a')
+    world.run(15_000)
+    expect(world.leader?.name).toBe(third)
+    expect(world.store.view()).toMatchObject({ epoch: 3, leader: { node: third } })
+    acknowledges(world)
+  },
+)
+
+story(
+  'who alone has every write cannot be promoted: it is tried again, until another one has them too',
+  'only-holder',
+  15,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    const [standby, third] = [syncOf(world), thirdOf(world)]
+    say(`${third} is behind, and ${standby}, which cannot be promoted, is furthest when a dies`)
+    world.network.cut(third, 'a')
+    world.run(500)
+    node(world, standby).postgres.promotes = false
+    world.crash('a')
+    world.run(20_000)
+    // Only it has every acknowledged write: it is tried again and again.
+    expect(world.leader).toBeUndefined()
+    expect(world.store.view().epoch).toBeGreaterThan(2)
+    say('a is back, and has every acknowledged write too')
+    world.network.mend(third, 'a')
+    world.restart('a')
+    readmit(world)
+    world.run(30_000)
+    expect(world.leader?.name).not.toBe(standby)
+    acknowledges(world)
+  },
+)
+
+story(
+  'the whole Leader stands still and goes on: it acknowledges nothing any more',
+  'stood-still',
+  12,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    say('a stands still')
+    world.stop('a')
+    world.run(15_000)
+    say('and goes on')
+    world.go('a')
+    world.run(1_000)
+    expect(node(world, 'a').openEpoch).toBeUndefined()
+    expect(world.leader?.name).toMatch(/b|c/)
+    acknowledges(world)
+  },
+)
+
+story(
+  'two Leaders die one after the other: the third has the writes of both',
+  'two-die',
+  13,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    for (const epoch of [2, 3]) {
+      say(`${world.leader!.name} dies`)
+      world.crash(world.leader!.name)
+      world.run(15_000)
+      expect(world.store.view().epoch).toBe(epoch)
+      acknowledges(world)
+    }
+  },
+  { names: ['a', 'b', 'c', 'd', 'e'] },
+)
+
+story(
+  'a switchover to a Standby without the duty: it gets it, leads, and the old Leader follows and is not out',
+  'switchover',
+  16,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    const target = thirdOf(world)
+    say(`the operator wants ${target} to lead`)
+    orderSwitchover(world, target)
+    world.run(8_000)
+    const { evicted, switched, switchover, reigns } = world.store.view()
+    expect(world.leader?.name).toBe(target)
+    expect(node(world, 'a').node.role).toEqual({ phase: 'standby', leader: target })
+    expect(node(world, 'a').postgres.disk).toBe('disk 1')
+    expect([evicted.size, switchover, switched?.done]).toEqual([0, undefined, true])
+    expect(reigns.get(2)).toMatchObject({
+      how: 'switchover',
+      possibleLoss: false,
+      record: { old: 'a', order: { by: 'alice', why: 'a test', drill: false } },
+    })
+    acknowledges(world)
+  },
+)
+
+story('a drill is a switchover to whoever has the duty, and recorded as a drill', 'drill', 17, (told) => {
+  begin(told)
+  const { world, say } = told
+  const standby = syncOf(world)
+  say('the operator wants a drill')
+  orderSwitchover(world, null, true)
+  world.run(8_000)
+  expect(world.leader?.name).toBe(standby)
+  expect(world.store.view().reigns.get(2)?.record?.order).toMatchObject({ drill: true })
+  acknowledges(world)
+})
+
+story(
+  'a switchover to one that dies when it is to take: the Leader takes back what it gave, in its epoch',
+  'switchover-not-taken',
+  18,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    const standby = syncOf(world)
+    say(`the operator wants ${standby} to lead, which dies as soon as it is appointed`)
+    orderSwitchover(world, standby)
+    until(world, () => world.store.view().appointment !== undefined)
+    expect(node(world, 'a').openEpoch).toBeUndefined()
+    world.crash(standby)
+    world.run(6_000)
+    expect(world.leader?.name).toBe('a')
+    expect(world.store.view()).toMatchObject({
+      epoch: 1,
+      switched: { done: false, because: expect.stringContaining('did not take the leadership') },
+    })
+    acknowledges(world)
+  },
+)
+
+story(
+  'a switchover, and Leader and target die in the middle: an election follows when the lease of the old one is over',
+  'switchover-both-die',
+  19,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    const standby = syncOf(world)
+    say(`the operator wants ${standby} to lead; it dies when it is appointed, and so does a`)
+    orderSwitchover(world, standby)
+    until(world, () => world.store.view().appointment !== undefined)
+    world.crash(standby)
+    world.crash('a')
+    world.run(10_000)
+    expect(world.leader).toBeUndefined()
+    say(`${standby} is back`)
+    world.restart(standby)
+    world.run(15_000)
+    expect(world.store.view().reigns.get(2)?.how).toBe('election')
+    acknowledges(world)
+  },
+)
+
+story(
+  'a switchover to one that is not level: writes go on, and the order ends with the reason',
+  'switchover-not-level',
+  20,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    const target = thirdOf(world)
+    say(`${target} flushes nothing, and the operator wants it to lead`)
+    world.hang(target, true)
+    orderSwitchover(world, target)
+    world.run(8_000)
+    expect(world.leader?.name).toBe('a')
+    expect(world.store.view()).toMatchObject({
+      epoch: 1,
+      switchover: undefined,
+      switched: { done: false, because: expect.stringContaining('not level') },
+    })
+    acknowledges(world)
+  },
+)
+
+story('the cluster is paused and its Leader dies: nobody leads until that is over', 'paused', 21, (told) => {
+  begin(told)
+  const { world, say } = told
+  say('the operator pauses it for 30 s, and a dies')
+  pause(world, 30_000)
+  world.run(1_000)
+  world.crash('a')
+  world.run(25_000)
+  expect(world.leader).toBeUndefined()
+  expect(node(world, 'b').node.blocked).toContain(
+    'alice has paused automatic failover until 2026-01-01T00:00:45',
+  )
+  say('it is over')
+  world.run(15_000)
+  expect(world.leader?.name).toMatch(/b|c/)
+  acknowledges(world)
+})
+
+story('a paused Leader goes on, and a paused cluster is resumed', 'resumed', 22, (told) => {
+  begin(told)
+  const { world, say } = told
+  say('the operator pauses it for an hour')
+  pause(world, 3_600_000)
+  acknowledges(world)
+  world.crash('a')
+  world.run(15_000)
+  expect(world.leader).toBeUndefined()
+  say('and resumes')
+  resume(world)
+  world.run(10_000)
+  acknowledges(world)
+})
+
+story(
+  'all but a DR Standby are gone: it is promoted by hand, only when the loss is accepted, and that is recorded',
+  'by-hand',
+  23,
+  (told) => {
+    begin(told)
+    const { world, say } = told
+    say('the site is lost')
+    for (const name of ['a', 'b', 'c']) world.crash(name)
+    world.run(10_000)
+    expect(promote(world, 'z', false)).toContain('use "cluster pause" first')
+    pause(world, 60_000)
+    expect(promote(world, 'z', false)).toContain('a, b, c cannot be reached and may have more')
+    say('the operator promotes z')
+    expect(promote(world, 'z', true)).toBeUndefined()
+    world.run(5_000)
+    expect(world.store.view().leader?.node).toBe('z')
+    say('b is back')
+    world.restart('b')
+    world.run(15_000)
+    expect(world.leader?.name).toBe('z')
+    expect(world.store.view().reigns.get(2)).toMatchObject({ how: 'hand', possibleLoss: true })
+    acknowledges(world)
+  },
+  { names: ['a', 'b', 'c', 'z'], dr: ['z'] },
+)

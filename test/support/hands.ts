@@ -1,0 +1,179 @@
+// Control nodes of which only Postgres is there: real ones on this machine, with certificates, that can be killed and stopped.
+import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { nodeOf } from '#control-plane/coordination/keys.ts'
+import { connect } from '#control-plane/ledger/connection.ts'
+import { findBinaries } from '#control-plane/postgres/binaries.ts'
+import { createHands } from '#control-plane/postgres/hands.ts'
+import type { NodeTls } from '#control-plane/postgres/peer.ts'
+import { systemClock } from '#shared/node/clock.ts'
+import { type TestAuthority, testAuthority } from './certificates.ts'
+import { freePorts } from './nodes.ts'
+
+type Row = Record<string, unknown>
+
+export type HandsNode = {
+  readonly name: string
+  readonly folder: string
+  readonly port: number
+  readonly hands: ReturnType<typeof createHands>
+  /** What it told the operator. */
+  readonly said: string[]
+  /** Times that it was told of a Postgres that ended. */
+  readonly stops: () => number
+  ask(text: string, database?: string): Promise<Row[]>
+  /** Another owner on the same folder; the one before is stopped. */
+  again(): Promise<HandsNode>
+}
+
+export type HandsCluster = {
+  readonly authority: TestAuthority
+  add(name: string): Promise<HandsNode>
+  certificate(subject: string): Promise<NodeTls>
+  close(): Promise<void>
+}
+
+/** Of every Postgres that is on this machine. */
+export async function allBinaries(): Promise<{ readonly name: string; readonly binaries: string }[]> {
+  const system = '/usr/lib/postgresql/15/bin'
+  const found = [{ name: 'the packaged Postgres', binaries: await findBinaries(process.env.PGBIN) }]
+  if (statSync(join(system, 'postgres'), { throwIfNoEntry: false }) !== undefined)
+    found.push({ name: 'Postgres 15', binaries: system })
+  return found
+}
+
+/** Resolves when it is so; the test's own time is the bound. */
+export async function until<T>(look: () => Promise<T | undefined | false>): Promise<T> {
+  for (;;) {
+    const found = await look()
+    if (found !== undefined && found !== false) return found
+    await systemClock.sleep(10)
+  }
+}
+
+export async function startHandsCluster(binaries: string): Promise<HandsCluster> {
+  const authority = await testAuthority()
+  const [ports, folders, nodes] = [new Map<string, number>(), [] as string[], new Set<HandsNode>()]
+  const certificate = async (subject: string): Promise<NodeTls> => ({
+    ca: authority.ca,
+    ...(await authority.issue(subject, 'localhost', '127.0.0.1')),
+  })
+  const addressOf = (name: string) => ({ host: 'localhost', port: ports.get(name)! })
+
+  async function open(name: string, folder: string, tls: NodeTls): Promise<HandsNode> {
+    const said: string[] = []
+    let stops = 0
+    const hands = createHands({
+      node: name,
+      dataDirectory: folder,
+      binaries,
+      address: addressOf(name),
+      addressOf,
+      tls,
+      clock: systemClock,
+      log: (message) => said.push(message),
+      durable: false,
+    })
+    hands.onStopped(() => stops++)
+    await hands.start()
+    const node: HandsNode = {
+      name,
+      folder,
+      port: ports.get(name)!,
+      hands,
+      said,
+      stops: () => stops,
+      async ask(text, database = 'postgres') {
+        const one = connect(hands.url(database), 1)
+        try {
+          return (await one.query(text)).rows
+        } finally {
+          await one.close()
+        }
+      },
+      async again() {
+        nodes.delete(node)
+        await hands.stop()
+        return open(name, folder, tls)
+      },
+    }
+    nodes.add(node)
+    return node
+  }
+
+  return {
+    authority,
+    certificate,
+    async add(name) {
+      const folder = mkdtempSync(join(tmpdir(), 'holdfast-hands-'))
+      folders.push(folder)
+      ports.set(name, (await freePorts(1))[0]!)
+      return open(name, folder, await certificate(`CN=${name},O=control`))
+    },
+    async close() {
+      await Promise.all([...nodes].map(({ hands }) => hands.stop()))
+      for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** It leads, and commits wait for nobody. */
+export async function leads(node: HandsNode, epoch: number, above: number): Promise<HandsNode> {
+  await node.hands.promote(above)
+  await node.hands.raiseEpoch(epoch)
+  await node.hands.setSync([])
+  return node
+}
+
+/** Resolves with the copy that the Leader sees streaming, once it has all that the Leader has now. */
+export async function level(leader: HandsNode, standby: HandsNode): Promise<string> {
+  const { end } = await leader.hands.probe()
+  return until(async () => {
+    const { replicas } = await leader.hands.probe()
+    return [...replicas].find(([copy, flushed]) => nodeOf(copy) === standby.name && flushed >= end)?.[0]
+  })
+}
+
+export async function follows(standby: HandsNode, leader: HandsNode): Promise<string> {
+  await standby.hands.follow(leader.name)
+  return level(leader, standby)
+}
+
+/** A process of its Postgres, by what it is. */
+export async function processOf(node: HandsNode, kind: 'walreceiver' | 'walsender'): Promise<number> {
+  return until(async () => {
+    const [row] = await node.ask(`SELECT pid FROM pg_stat_activity WHERE backend_type = '${kind}'`)
+    return row?.pid as number | undefined
+  })
+}
+
+export type Write = { readonly done: Promise<void>; isDone(): boolean }
+
+/** A commit under way; `waits` resolves when it is seen waiting for a Standby. */
+export function write(node: HandsNode, n: number): Write {
+  let finished = false
+  const done = node.ask(`INSERT INTO written VALUES (${n})`).then(() => {
+    finished = true
+  })
+  done.catch(() => undefined)
+  return { done, isDone: () => finished }
+}
+
+/** How many commits wait for a Standby. */
+export async function untilWaiting(node: HandsNode, count: number): Promise<void> {
+  await until(async () => {
+    const rows = await node.ask("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+    return rows.length >= count
+  })
+}
+
+/** Waits for nobody, whatever the settings are. */
+export const writeAlone = (node: HandsNode, n: number): Promise<unknown> =>
+  node.ask(`SET synchronous_commit = local; INSERT INTO written VALUES (${n})`)
+
+export const makeTable = (node: HandsNode): Promise<unknown> =>
+  node.ask('SET synchronous_commit = local; CREATE TABLE written (n integer)')
+
+export const written = async (node: HandsNode): Promise<number[]> =>
+  (await node.ask('SELECT n FROM written ORDER BY n')).map(({ n }) => n as number)
