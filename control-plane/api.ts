@@ -94,7 +94,7 @@ async function serve({ settings, databaseUrl }: Extract<ToApi, { kind: 'start' }
 
 async function open(settings: NodeSettings, databaseUrl: string, log: Log): Promise<void> {
   const keys = await loadLeaderKeys(settings)
-  const about = await aboutClusterNode(settings, keys.tls)
+  const about = aboutClusterNode(settings, keys.tls)
   const { host, port, health_port } = settings
   const urlOf = (database: string): string => databaseUrl.replace('/DATABASE?', `/${database}?`)
   const local = watchLocal(connect(urlOf('postgres'), 1), settings.data_dir, systemClock, whileThisLives)

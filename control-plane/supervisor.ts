@@ -2,40 +2,27 @@
 import { statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DomainError } from '#shared/base/errors.ts'
-import type { Clock, Monotonic } from '#shared/base/time.ts'
 import { aborted, bootClock, systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { accountWhileLeading } from './accounting.ts'
 import { createEtcdStore, type EtcdStore } from './coordination/etcd.ts'
-import type { Signature } from './coordination/orders.ts'
 import { remembering } from './coordination/remembered.ts'
 import { heeding } from './coordination/store.ts'
 import { renewNodeFiles, usesIdentity, withNodeFiles } from './enrolment/node-files.ts'
 import { heedRevocations } from './enrolment/revoked.ts'
-import { type Doors, startDriver } from './failover/driver.ts'
-import type { Hands, PostgresProbe } from './failover/hands.ts'
+import { startDriver } from './failover/driver.ts'
 import type { Config, Node } from './failover/types.ts'
-import {
-  type FromApi,
-  type LinkedProcess,
-  type NodeStatus,
-  startLinked,
-  type ToApi,
-  type ToWatchdog,
-} from './node-link.ts'
 import { statusOf } from './node-status.ts'
 import { actsOf } from './operator/acts.ts'
-import type { Deed } from './operator/deeds.ts'
 import { openDoor } from './operator/door.ts'
+import { switchover } from './operator/handover.ts'
 import { signingKeysOf } from './operator/signatures.ts'
 import { findBinaries } from './postgres/binaries.ts'
 import { createHands } from './postgres/hands.ts'
 import { lookThere } from './postgres/looking.ts'
+import { startProcesses } from './processes.ts'
 import type { GivenNodeSettings, NodeAddress, NodeSettings } from './settings.ts'
-
-const API = new URL('./api.ts', import.meta.url)
-const WATCHDOG = new URL('./watchdog.ts', import.meta.url)
 
 /** Runs until the signal is aborted. Errors: `settings_invalid`. */
 export async function runControlNode(given: GivenNodeSettings, signal: AbortSignal, log: Log): Promise<void> {
@@ -99,6 +86,7 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
   )
   const accounting = accountWhileLeading({ store, clock, node, account: processes.account, log }, signal)
   await aborted(signal)
+  await leaveLeadership({ store, clock, config }, node, log)
   await door.close()
   await accounting
   await kept
@@ -107,6 +95,24 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
   disk.close()
   await hands.stop()
   await store.close()
+}
+
+/** Longer than a switchover takes where there is somebody to take it. */
+const LEAVE_WITHIN_MS = 10_000
+
+/** Who leads and is being stopped hands over first, so that nobody waits for its lease to end. */
+async function leaveLeadership(
+  asking: Parameters<typeof switchover>[0],
+  node: () => Node | undefined,
+  log: Log,
+): Promise<void> {
+  if (node()?.role.phase !== 'leading') return
+  try {
+    const asked = { by: 'holdfast', why: `${asking.config.node} is being stopped` }
+    await switchover(asking, asked, AbortSignal.timeout(LEAVE_WITHIN_MS))
+  } catch (error) {
+    log.warn('stopped while it led: another one is chosen when its lease ends', errorFields(error))
+  }
 }
 
 /** The identity that this node has joined with: renewed in time, and believing nobody who was put out. */
@@ -186,133 +192,6 @@ const identityOf = async (settings: NodeSettings) => ({
   cert: await readSettingFile('node_cert_file', settings.node_cert_file),
   key: await readSettingFile('node_key_file', settings.node_key_file),
 })
-
-type Processes = {
-  readonly doors: Doors
-  tell(status: NodeStatus): void
-  account(deed: Deed): Promise<Signature | undefined>
-  close(): Promise<void>
-}
-
-const WELL_WITHIN_MS = 2_000
-const RESTART_MS = 200
-
-/** Who answers clients, and the watchdog: started again when they end, and told everything anew. */
-function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log: Log): Processes {
-  let api: LinkedProcess<ToApi>
-  let watchdog: LinkedProcess<ToWatchdog>
-  let leading: { readonly epoch: number; deadline: Monotonic } | undefined
-  let deadline: Monotonic | undefined
-  let wellAt: Monotonic | undefined
-  let status: NodeStatus | undefined
-  let closed = false
-  let drain: { readonly asked: Monotonic; readonly done: () => void } | undefined
-  let accounting:
-    | { readonly id: string; readonly done: (signature: Signature | undefined) => void }
-    | undefined
-
-  const watch = (): void => {
-    const pids = [api.pid, hands.pid()].filter((pid) => pid !== undefined)
-    watchdog.send({ kind: 'watch', pids })
-  }
-
-  function startApi(): void {
-    wellAt = undefined
-    const started = startLinked<ToApi, FromApi>(API, (message) => {
-      if (started !== api) return
-      if (message.kind === 'well' && message.ok) wellAt = clock.monotonic()
-      if (message.kind === 'accounted' && message.id === accounting?.id) accounting.done(message.signature)
-      if (message.kind === 'drained' && message.asked === drain?.asked) drain.done()
-    })
-    api = started
-    started.send({ kind: 'start', settings, databaseUrl: hands.url('DATABASE') })
-    if (status !== undefined) started.send({ kind: 'status', status })
-    if (leading !== undefined) started.send({ kind: 'lead', ...leading })
-    void started.ended.then(async () => {
-      if (closed || started !== api) return
-      log.warn('the process that answers clients has ended; starting it again')
-      await clock.sleep(RESTART_MS)
-      if (!closed && started === api) startApi()
-    })
-    if (watchdog !== undefined) watch()
-  }
-
-  function startWatchdog(): void {
-    const started = startLinked<ToWatchdog, never>(WATCHDOG, () => undefined)
-    watchdog = started
-    started.send({ kind: 'deadline', deadline })
-    watch()
-    void started.ended.then(async () => {
-      if (closed || started !== watchdog) return
-      log.warn('the watchdog has ended; starting it again')
-      await clock.sleep(RESTART_MS)
-      if (!closed) startWatchdog()
-    })
-  }
-
-  startApi()
-  startWatchdog()
-  const rewatch = setInterval(watch, WATCH_EVERY_MS)
-  return {
-    doors: {
-      setDeadline(at) {
-        deadline = at
-        if (leading !== undefined) leading.deadline = at
-        api.send({ kind: 'deadline', deadline: at })
-        watchdog.send({ kind: 'deadline', deadline: at })
-      },
-      open(epoch) {
-        leading = { epoch, deadline: deadline! }
-        api.send({ kind: 'lead', ...leading })
-      },
-      drain(asked) {
-        const { promise, resolve } = Promise.withResolvers<void>()
-        drain = { asked, done: resolve }
-        api.send({ kind: 'drain', asked })
-        return promise
-      },
-      async close(why) {
-        log.warn('closing', { why })
-        leading = undefined
-        deadline = undefined
-        watchdog.send({ kind: 'deadline', deadline })
-        const old = api
-        const gone = old.kill()
-        await gone
-        if (!closed && old === api) startApi()
-      },
-      well(probe: PostgresProbe) {
-        const answers = wellAt !== undefined && clock.monotonic() - wellAt < WELL_WITHIN_MS
-        return probe.answers && answers && (leading === undefined || probe.writes)
-      },
-    },
-    tell(next) {
-      if (JSON.stringify(next) === JSON.stringify(status)) return
-      status = next
-      api.send({ kind: 'status', status })
-    },
-    async account(deed) {
-      const { promise, resolve, reject } = Promise.withResolvers<Signature | undefined>()
-      accounting = { id: deed.id, done: resolve }
-      api.send({ kind: 'deed', deed })
-      const late = setTimeout(
-        () => reject(new Error(`${deed.id} was not accounted for in time`)),
-        ACCOUNT_WITHIN_MS,
-      )
-      return promise.finally(() => clearTimeout(late))
-    },
-    async close() {
-      closed = true
-      clearInterval(rewatch)
-      await Promise.all([api.kill(), watchdog.kill()])
-    },
-  }
-}
-
-const ACCOUNT_WITHIN_MS = 5_000
-
-/** A Postgres that was started again has another process. */
-const WATCH_EVERY_MS = 500
 
 const ROOM_BYTES = 64 * 1024 * 1024
 const DISK_EVERY_MS = 2_000
