@@ -15,6 +15,7 @@ import { type Leader, loadLeaderKeys, openLeader } from './leader.ts'
 import { connect } from './ledger/connection.ts'
 import { watchLocal } from './local-facts.ts'
 import { type FromApi, linkToParent, type NodeStatus, type ToApi } from './node-link.ts'
+import type { Deed } from './operator/deeds.ts'
 import type { NodeSettings } from './settings.ts'
 import { answerOfStandby, answerTooLate, healthOnly, isOfNode, type StandbyIo } from './standby.ts'
 
@@ -24,6 +25,10 @@ let status: NodeStatus | undefined
 let deadline: Monotonic | undefined
 let leader: Leader | undefined
 let start: ((message: Extract<ToApi, { kind: 'start' }>) => Promise<void>) | undefined = serve
+let deed: Deed | undefined
+let report: Log['warn'] | undefined
+/** Of the leadership that the supervisor has told; one that is started while it leads is told before it listens. */
+let leadership: number | undefined
 let lead: ((epoch: number) => Promise<void>) | undefined
 
 const send = linkToParent<ToApi, FromApi>((message) => {
@@ -34,6 +39,7 @@ const send = linkToParent<ToApi, FromApi>((message) => {
       break
     case 'lead':
       deadline = message.deadline
+      leadership = message.epoch
       void lead?.(message.epoch)
       break
     case 'deadline':
@@ -44,8 +50,23 @@ const send = linkToParent<ToApi, FromApi>((message) => {
       break
     case 'status':
       status = message.status
+      break
+    case 'deed':
+      deed = message.deed
+      void account()
   }
 })
+
+/** What cannot be accounted for now is told again; what is told before the leadership is open waits for that. */
+async function account(): Promise<void> {
+  if (leader === undefined || deed === undefined) return
+  const { id } = deed
+  try {
+    send({ kind: 'accounted', id, signature: await leader.account(deed) })
+  } catch (error) {
+    report?.('what happened to the cluster is not in the audit yet', errorFields(error))
+  }
+}
 
 /** Looked at when the answer is there: what was done may not be said any more (I3). */
 const inTime = (): boolean => deadline !== undefined && bootClock.monotonic() < deadline
@@ -69,6 +90,7 @@ const whileThisLives = new AbortController().signal
 
 async function serve({ settings, databaseUrl }: Extract<ToApi, { kind: 'start' }>): Promise<void> {
   const log = createLog(settings.name, settings.log_level)
+  report = log.warn
   try {
     await open(settings, databaseUrl, log)
   } catch (error) {
@@ -79,7 +101,7 @@ async function serve({ settings, databaseUrl }: Extract<ToApi, { kind: 'start' }
 
 async function open(settings: NodeSettings, databaseUrl: string, log: Log): Promise<void> {
   const keys = await loadLeaderKeys(settings)
-  const about = await aboutClusterNode(settings, keys.tls)
+  const about = aboutClusterNode(settings, keys.tls)
   const { host, port, health_port } = settings
   const urlOf = (database: string): string => databaseUrl.replace('/DATABASE?', `/${database}?`)
   const local = watchLocal(connect(urlOf('postgres'), 1), settings.data_dir, systemClock, whileThisLives)
@@ -124,6 +146,7 @@ async function open(settings: NodeSettings, databaseUrl: string, log: Log): Prom
       })
       log.info('leading', { host, port, epoch })
       send({ kind: 'opened', epoch })
+      void account()
     } catch (error) {
       log.error('the leadership cannot be opened', errorFields(error))
       process.exit(1)
@@ -131,4 +154,5 @@ async function open(settings: NodeSettings, databaseUrl: string, log: Log): Prom
   }
   setInterval(() => send({ kind: 'well', ok: leader?.health().ok ?? true }), WELL_EVERY_MS)
   send({ kind: 'listening' })
+  if (leadership !== undefined) await lead(leadership)
 }

@@ -11,6 +11,7 @@ import { waitingForNobody } from './asking.ts'
 import { clearLeftovers, diskOf, emptyDisk, forgetEmpty, markFirst, nameDisk } from './data.ts'
 import { type FollowOptions, followLeader } from './following.ts'
 import { createInstance, describe, type Instance, type InstanceOptions } from './instance.ts'
+import { lookHere, type OwnLog } from './looking.ts'
 import type { NodeTls } from './peer.ts'
 import { createProbing, type Probing } from './probe.ts'
 import { cutOff, promote, receivedHere, timelineOf } from './recovery.ts'
@@ -32,11 +33,13 @@ type Started = {
 const RAISED_WITHIN_MS = 30_000
 
 export function createHands(given: HandsOptions): Hands & {
-  /** Other nodes see this certificate from now on, and are judged by this authority. */
+  /** With this certificate, and without those that it names as revoked, from now on; connections that are there stay. */
   renew(tls: NodeTls): Promise<void>
+  /** Changes nothing. Undefined: there is no data here. */
+  look(): Promise<OwnLog | undefined>
 } {
-  // One value for all parts, so that a renewed certificate is everybody's.
-  const options = { ...given, tls: given.tls }
+  // The one part of it that changes: who uses the certificate reads it here.
+  const options: HandsOptions & { tls: NodeTls | undefined } = { ...given }
   const { clock, log, address } = options
   const stopping = new AbortController()
   const listeners: (() => void)[] = []
@@ -108,7 +111,7 @@ export function createHands(given: HandsOptions): Hands & {
         throw error
       }
     },
-    probe: () => parts().probing.probe(),
+    probe: (silent = false) => parts().probing.probe(silent),
     async freeze() {
       await followNobody()
       return inTurn(({ instance }) => held(instance, options))
@@ -160,6 +163,7 @@ export function createHands(given: HandsOptions): Hands & {
       options.tls = tls
       return inTurn(({ instance }) => instance.renewed())
     },
+    look: () => lookHere(parts().instance, options.node),
     onStopped: (listener) => void listeners.push(listener),
     url: (database) => parts().room.url(database, address.port),
     pid: () => started?.instance.pid(),

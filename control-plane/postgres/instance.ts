@@ -67,6 +67,8 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
     const { owner } = room.runAs
     if (owner !== undefined) await chown(files.folder, owner.uid, owner.gid)
     if (options.tls !== undefined) await writeTls(options.tls, files.tls, room)
+    const crl = options.tls?.crl
+    if (crl !== undefined) await writeWhole(files.crl, crl, room.runAs)
     await writeWhole(files.rules, nodeRules(room.runAs, tls), room.runAs)
     await writeWhole(files.map, nodeMap(room.runAs), room.runAs)
   }
@@ -75,7 +77,11 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
     revision++
     const settings = {
       ...commonSettings(room.sockets, options.durable !== false),
-      ...nodeSettings(changing, options.address, tls),
+      ...nodeSettings(
+        changing,
+        options.address,
+        tls && (options.tls?.crl === undefined ? tls : { ...tls, crl: files.crl }),
+      ),
       'holdfast.revision': String(revision),
     }
     await writeWhole(files.settings, asFile(settings), room.runAs)
@@ -167,6 +173,7 @@ function settingsFolder(dataDirectory: string) {
     rules,
     map,
     tls: { ca: at('ca.crt'), cert: at('node.crt'), key: at('node.key') },
+    crl: at('revoked.crl'),
     arguments: Object.entries(named).flatMap(([name, file]) => ['-c', `${name}=${file}`]),
   }
 }

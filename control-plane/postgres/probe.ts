@@ -4,7 +4,7 @@ import type { Copy, Lsn } from '../coordination/keys.ts'
 import type { PostgresProbe } from '../failover/hands.ts'
 import { type Asker, createAsker } from './asking.ts'
 
-export type Probing = { probe(): Promise<PostgresProbe>; close(): Promise<void> }
+export type Probing = { probe(silent: boolean): Promise<PostgresProbe>; close(): Promise<void> }
 
 const ANSWER_WITHIN_MS = 950
 /** A receiver that hears nothing asks for a sign of life after half of its time-out. */
@@ -67,12 +67,13 @@ export function createProbing(url: string, holds: () => boolean, clock: Clock): 
   }
 
   return {
-    async probe() {
+    async probe(silent) {
       if (!holds()) return empty
       const since = clock.monotonic()
       let seen = nothing
       try {
         seen = await look()
+        if (silent) return seen
         const left = Math.max(1, ANSWER_WITHIN_MS - (clock.monotonic() - since))
         return { ...seen, writes: seen.writes && (await writes(left)) }
       } catch {

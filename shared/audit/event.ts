@@ -61,7 +61,7 @@ export function build(form: Form): AuditEvent {
   }
 }
 
-function element(name: string, fields: Fields): SdElement {
+export function element(name: string, fields: Fields): SdElement {
   const params: [string, string][] = []
   for (const field in fields) {
     const value = fields[field]

@@ -6,7 +6,7 @@ const main = new URL('../../control-plane/cli/holdfast.js', import.meta.url).pat
 
 export type Told = {
   readonly exit: number
-  /** What was printed, as JSON. */
+  // biome-ignore lint/suspicious/noExplicitAny: the answer of a program, whatever it is; the cases say what they expect
   readonly value: any
   readonly error: { readonly code: string; readonly message: string } | undefined
 }
