@@ -11,7 +11,6 @@ import { renewNodeFiles, withNodeFiles } from './enrolment/node-files.ts'
 import { type Doors, startDriver } from './failover/driver.ts'
 import type { Hands, PostgresProbe } from './failover/hands.ts'
 import type { Config, Node } from './failover/types.ts'
-import { connect } from './ledger/connection.ts'
 import {
   type FromApi,
   type LinkedProcess,
@@ -77,8 +76,9 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
   const renewing = renewNodeFiles(
     settings,
     async () => {
-      etcd.renew(await identityOf(settings))
-      await reload(hands.url('postgres'))
+      const renewed = await identityOf(settings)
+      etcd.renew(renewed)
+      await hands.renew(renewed)
     },
     signal,
     log,
@@ -93,16 +93,6 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
   disk.close()
   await hands.stop()
   await store.close()
-}
-
-/** Has Postgres read its certificate again. */
-async function reload(url: string): Promise<void> {
-  const database = connect(url, 1)
-  try {
-    await database.query('SELECT pg_reload_conf()')
-  } finally {
-    await database.close()
-  }
 }
 
 /** The next question goes to another member. */

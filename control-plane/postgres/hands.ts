@@ -11,6 +11,7 @@ import { waitingForNobody } from './asking.ts'
 import { clearLeftovers, diskOf, emptyDisk, forgetEmpty, markFirst, nameDisk } from './data.ts'
 import { type FollowOptions, followLeader } from './following.ts'
 import { createInstance, describe, type Instance, type InstanceOptions } from './instance.ts'
+import type { NodeTls } from './peer.ts'
 import { createProbing, type Probing } from './probe.ts'
 import { cutOff, promote, receivedHere, timelineOf } from './recovery.ts'
 import { backoffMs, enterRoom, type Room } from './room.ts'
@@ -30,7 +31,10 @@ type Started = {
 
 const RAISED_WITHIN_MS = 30_000
 
-export function createHands(options: HandsOptions): Hands {
+/** `renew`: with another certificate from now on; what is connected stays so. */
+export type PostgresHands = Hands & { renew(tls: NodeTls): Promise<void> }
+
+export function createHands(options: HandsOptions): PostgresHands {
   const { clock, log, address } = options
   const stopping = new AbortController()
   const listeners: (() => void)[] = []
@@ -150,6 +154,7 @@ export function createHands(options: HandsOptions): Hands {
         await room.leave()
       })
     },
+    renew: (tls) => inTurn(({ instance }) => instance.renew(tls)),
     onStopped: (listener) => void listeners.push(listener),
     url: (database) => parts().room.url(database, address.port),
     pid: () => started?.instance.pid(),

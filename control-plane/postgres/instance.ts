@@ -41,7 +41,11 @@ export type Instance = {
   /** At once, and nobody is told that it ended. */
   end(): Promise<void>
   stop(): Promise<void>
-  /** Files as Postgres finds them: its user must be able to read them. */
+  /** By which others know this node, as it is now. */
+  identity(): NodeTls | undefined
+  /** Another certificate from now on; what is connected stays so. */
+  renew(tls: NodeTls): Promise<void>
+  /** The same as files where Postgres finds them. */
   readonly tls: TlsFiles | undefined
 }
 
@@ -52,19 +56,21 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
   const { clock, log } = options
   const files = settingsFolder(options.dataDirectory)
   const tls = options.tls === undefined ? undefined : files.tls
-  const asker = createAsker(room.url('postgres', options.address.port), clock)
+  const url = room.url('postgres', options.address.port)
+  const asker = createAsker(url, clock)
+  let identity = options.tls
   let running: Running | undefined
   let ready = false
   let holds = false
   let changing = alone
   let revision = 0
 
-  /** What never changes while it runs. */
+  /** Who may connect, and by what this node is known. */
   async function writeFolder(): Promise<void> {
     await mkdir(files.folder, { recursive: true, mode: 0o700 })
     const { owner } = room.runAs
     if (owner !== undefined) await chown(files.folder, owner.uid, owner.gid)
-    if (options.tls !== undefined) await writeTls(options.tls, files.tls, room)
+    if (identity !== undefined) await writeTls(identity, files.tls, room)
     await writeWhole(files.rules, nodeRules(room.runAs, tls), room.runAs)
     await writeWhole(files.map, nodeMap(room.runAs), room.runAs)
   }
@@ -93,6 +99,17 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
       running = undefined
       ended()
     })
+  }
+
+  /** Postgres forks only when it has read the file and told all its processes: a new connection shows that. */
+  async function isApplied(expected: string): Promise<boolean> {
+    const fresh = createAsker(url, clock)
+    try {
+      const [row] = await fresh.ask("SELECT current_setting('holdfast.revision') AS revision")
+      return row?.revision === expected
+    } finally {
+      await fresh.close()
+    }
   }
 
   /** Whoever ends it is not told that it ended. */
@@ -130,11 +147,13 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
       await writeSettings()
       const expected = String(revision)
       running.signal('SIGHUP')
-      // It tells its processes after it has read the file itself, so whoever is forked from now on has it too.
-      await until(clock, APPLIED_WITHIN_MS, 'new settings', async () => {
-        const [row] = await asker.ask("SELECT current_setting('holdfast.revision') AS revision")
-        return row?.revision === expected
-      })
+      await until(clock, APPLIED_WITHIN_MS, 'new settings', () => isApplied(expected))
+    },
+    identity: () => identity,
+    async renew(tls) {
+      identity = tls
+      await writeFolder()
+      running?.signal('SIGHUP')
     },
     end: async () => leave()?.endAtOnce(),
     async stop() {

@@ -90,6 +90,8 @@ export function nodeSettings(
     hot_standby: 'on',
     // It would be a Leader again by itself (I4), with commits that nobody was waited for.
     restart_after_crash: 'off',
+    // After a crash and at the first start of a copy every file is flushed: one by one that takes seconds.
+    recovery_init_sync_method: 'syncfs',
     recovery_target_timeline: onto === undefined ? 'latest' : String(onto),
     primary_conninfo: source,
     synchronous_standby_names: syncNames,

@@ -353,6 +353,25 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
     expect(await written(a)).toEqual([])
   })
 
+  test('a certificate that was renewed is used for what is connected from then on', async () => {
+    const { leader, standbys, nodes } = await ledBy('a', 'b')
+    const [b] = standbys as [HandsNode]
+    const serial = async (): Promise<unknown> =>
+      (
+        await leader.ask(
+          'SELECT client_serial::text AS serial FROM pg_stat_ssl JOIN pg_stat_replication USING (pid)',
+        )
+      )[0]?.serial
+    const before = await serial()
+    await b.hands.renew(await nodes.certificate('CN=b,O=control'))
+    await leader.hands.renew(await nodes.certificate('CN=a,O=control'))
+    expect(await serial()).toBe(before)
+    await follows(b, leader)
+    expect(await serial()).not.toBe(before)
+    const again = await b.again()
+    await follows(again, leader)
+  })
+
   test('only control nodes come in, and only for the log', async () => {
     const { leader, nodes } = await ledBy('a')
     const call = async (subject: string, address = 'localhost') => {
