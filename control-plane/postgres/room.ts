@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import {
   chmod,
   chown,
-  type FileHandle,
+  copyFile,
   mkdir,
   mkdtemp,
   open,
@@ -12,6 +12,7 @@ import {
   rename,
   rm,
   stat,
+  truncate,
 } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -117,7 +118,9 @@ async function start(
   options: RoomOptions,
 ): Promise<Running> {
   await endOrphan(cluster, options)
-  const log = await openLog(join(options.dataDirectory, 'postgres.log'))
+  const file = join(options.dataDirectory, 'postgres.log')
+  await shortenLog(file)
+  const log = await open(file, 'a', 0o600)
   const command = [...runAs.prefix, join(options.binaries, 'postgres'), '-D', cluster, ...settings]
   const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', log.fd, log.fd] })
   const ended = new Promise<void>((resolve) => {
@@ -125,6 +128,9 @@ async function start(
     child.once('error', () => resolve())
   })
   await log.close()
+  const shortening = setInterval(() => void shortenLog(file).catch(() => undefined), SHORTENED_EVERY_MS)
+  shortening.unref()
+  void ended.then(() => clearInterval(shortening))
   return {
     pid: () => child.pid,
     ready: () => untilReady(cluster, child, options),
@@ -156,15 +162,17 @@ async function end(
 }
 
 const LOG_BYTES = 16 * 1024 * 1024
+const SHORTENED_EVERY_MS = 60_000
 
-/** The log of earlier starts is kept once, when it has become long. */
-async function openLog(file: string): Promise<FileHandle> {
+/** What has become long is kept once. Postgres writes at the end of what there is, also when that was emptied under it. */
+async function shortenLog(file: string): Promise<void> {
   const size = await stat(file).then(
     (found) => found.size,
     () => 0,
   )
-  if (size > LOG_BYTES) await rename(file, `${file}.1`)
-  return open(file, 'a', 0o600)
+  if (size <= LOG_BYTES) return
+  await copyFile(file, `${file}.1`)
+  await truncate(file)
 }
 
 /** initdb into a folder beside, then renamed: an interrupted first start leaves nothing half made. */

@@ -100,8 +100,8 @@ export function nodeSettings(
     max_wal_senders: '16',
     // A Standby that was away for longer is copied anew.
     wal_keep_size: '1GB',
-    // Who was cut off, because for whom commits wait has changed, is back after this long.
-    wal_retrieve_retry_interval: '100ms',
+    // Who was cut off, because for whom commits wait has changed, is back soon; who follows nobody only looks, and logs it.
+    wal_retrieve_retry_interval: source === '' ? '1s' : '100ms',
     wal_receiver_status_interval: '1s',
     wal_receiver_timeout: SILENT,
     wal_sender_timeout: SILENT,

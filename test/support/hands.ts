@@ -141,7 +141,10 @@ export async function follows(standby: HandsNode, leader: HandsNode): Promise<st
 }
 
 /** A process of its Postgres, by what it is. */
-export async function processOf(node: HandsNode, kind: 'walreceiver' | 'walsender'): Promise<number> {
+export async function processOf(
+  node: HandsNode,
+  kind: 'walreceiver' | 'walsender' | 'walwriter' | 'checkpointer',
+): Promise<number> {
   return until(async () => {
     const [row] = await node.ask(`SELECT pid FROM pg_stat_activity WHERE backend_type = '${kind}'`)
     return row?.pid as number | undefined
