@@ -2,56 +2,50 @@
 import { type ClusterNames, nodeInfo } from '#shared/api/info.ts'
 import type { NodeIo } from '#shared/api/node.ts'
 import type { Json } from '#shared/base/json.ts'
-import { readSettingFile } from '#shared/node/files.ts'
-import { keyFilesInClear, shownCertificate } from '#shared/node/keys.ts'
+import { identityFiles } from '#shared/node/identity.ts'
+import { keyFilesInClear, shownCertificate, shownNodeCertificate } from '#shared/node/keys.ts'
 import type { TlsFiles } from '#shared/node/listen.ts'
 import { createRemoteHealth } from '#shared/node/remote-health.ts'
 import { apiSettingsOf, type NamedUrl } from '#shared/node/settings.ts'
 import type { LeaderSettings, NodeSettings } from './settings.ts'
 
 export type About = {
-  readonly info: (role: 'master' | 'standby', cluster?: ClusterNames) => Json
+  readonly info: (role: 'master' | 'standby', cluster?: ClusterNames) => Promise<Json>
   readonly remoteHealth: NodeIo['remoteHealth']
 }
 
 /** Of a Leader that stands alone. Throws `settings_invalid`. */
-export const aboutLeader = (settings: LeaderSettings, tls: TlsFiles | undefined): Promise<About> =>
-  aboutNode(settings, tls, settings.remote_health, undefined)
+export const aboutLeader = (settings: LeaderSettings, tls: TlsFiles | undefined): About =>
+  aboutNode(settings, tls, settings.remote_health, identityFiles(settings.data_dir).certificate)
 
 /** Of a node in a cluster. Throws `settings_invalid`. */
-export const aboutClusterNode = (settings: NodeSettings, tls: TlsFiles | undefined): Promise<About> =>
+export const aboutClusterNode = (settings: NodeSettings, tls: TlsFiles | undefined): About =>
   aboutNode(settings, tls, [...neighbours(settings), ...settings.remote_health], settings.node_cert_file)
 
-async function aboutNode(
+function aboutNode(
   settings: LeaderSettings,
   tls: TlsFiles | undefined,
   others: readonly NamedUrl[],
-  nodeCertFile: string | undefined,
-): Promise<About> {
+  nodeCertFile: string,
+): About {
   const apiSettings = apiSettingsOf(settings)
-  const files = [
-    { use: 'client-facing', setting: 'tls_cert_file', file: settings.tls_cert_file },
-    { use: 'internal', setting: 'node_cert_file', file: nodeCertFile },
-  ] as const
-  const certificates = await Promise.all(
-    files.flatMap(({ use, setting, file }) =>
-      file === undefined
-        ? []
-        : [readSettingFile(setting, file).then((pem) => shownCertificate(use, setting, file, pem))],
-    ),
-  )
+  const { tls_cert_file: file } = settings
+  const clientFacing =
+    tls === undefined ? [] : [shownCertificate('client-facing', 'tls_cert_file', file!, tls.cert)]
   return {
-    info: (role, cluster) =>
-      nodeInfo({
+    async info(role, cluster) {
+      const internal = await shownNodeCertificate(nodeCertFile)
+      return nodeInfo({
         role,
         name: settings.name,
         settings: apiSettings,
         balancers: settings.balancers,
         origins: settings.origins,
-        certificates,
-        unprotectedKeyFiles: keyFilesInClear(tls) + (nodeCertFile === undefined ? 0 : 1),
+        certificates: [...clientFacing, ...internal],
+        unprotectedKeyFiles: keyFilesInClear(tls) + internal.length,
         cluster,
-      }),
+      })
+    },
     remoteHealth: createRemoteHealth(others),
   }
 }

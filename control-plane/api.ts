@@ -15,6 +15,7 @@ import { type Leader, loadLeaderKeys, openLeader } from './leader.ts'
 import { connect } from './ledger/connection.ts'
 import { watchLocal } from './local-facts.ts'
 import { type FromApi, linkToParent, type NodeStatus, type ToApi } from './node-link.ts'
+import type { Deed } from './operator/deeds.ts'
 import type { NodeSettings } from './settings.ts'
 import { answerOfStandby, answerTooLate, healthOnly, isOfNode, type StandbyIo } from './standby.ts'
 
@@ -24,6 +25,7 @@ let status: NodeStatus | undefined
 let deadline: Monotonic | undefined
 let leader: Leader | undefined
 let start: ((message: Extract<ToApi, { kind: 'start' }>) => Promise<void>) | undefined = serve
+let report: Log['warn'] | undefined
 let lead: ((epoch: number) => Promise<void>) | undefined
 
 const send = linkToParent<ToApi, FromApi>((message) => {
@@ -44,8 +46,20 @@ const send = linkToParent<ToApi, FromApi>((message) => {
       break
     case 'status':
       status = message.status
+      break
+    case 'deed':
+      void account(message.deed)
   }
 })
+
+/** What cannot be accounted for now is told again. */
+async function account(deed: Deed): Promise<void> {
+  try {
+    if (leader !== undefined) send({ kind: 'accounted', id: deed.id, signature: await leader.account(deed) })
+  } catch (error) {
+    report?.('what happened to the cluster is not in the audit yet', errorFields(error))
+  }
+}
 
 /** Looked at when the answer is there: what was done may not be said any more (I3). */
 const inTime = (): boolean => deadline !== undefined && bootClock.monotonic() < deadline
@@ -69,6 +83,7 @@ const whileThisLives = new AbortController().signal
 
 async function serve({ settings, databaseUrl }: Extract<ToApi, { kind: 'start' }>): Promise<void> {
   const log = createLog(settings.name, settings.log_level)
+  report = log.warn
   try {
     await open(settings, databaseUrl, log)
   } catch (error) {
@@ -79,7 +94,7 @@ async function serve({ settings, databaseUrl }: Extract<ToApi, { kind: 'start' }
 
 async function open(settings: NodeSettings, databaseUrl: string, log: Log): Promise<void> {
   const keys = await loadLeaderKeys(settings)
-  const about = await aboutClusterNode(settings, keys.tls)
+  const about = aboutClusterNode(settings, keys.tls)
   const { host, port, health_port } = settings
   const urlOf = (database: string): string => databaseUrl.replace('/DATABASE?', `/${database}?`)
   const local = watchLocal(connect(urlOf('postgres'), 1), settings.data_dir, systemClock, whileThisLives)

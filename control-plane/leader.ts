@@ -27,6 +27,7 @@ import { passwordsOf } from '#shared/secret/password.ts'
 import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
 import { drawApiKey } from '#shared/token/api-key.ts'
 import type { About } from './about.ts'
+import { type Account, createAccounts } from './accounts.ts'
 import { auditRows } from './audit/query.ts'
 import { createAuditReceiver } from './audit/receiver.ts'
 import { openSinks } from './audit/sinks.ts'
@@ -67,6 +68,8 @@ export type Leader = {
   readonly handle: Api['handle']
   readonly onUpgrade: NonNullable<ListenOptions['onUpgrade']>
   readonly health: () => Health
+  /** Of what happened to its cluster. */
+  readonly account: Account
   /** New writes are refused, and those that are waiting are done; reads go on. */
   drain(): Promise<void>
   /** Followers go elsewhere, and what was asked is still answered. */
@@ -244,6 +247,7 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
       report: (message) => log.warn(message),
     }),
     health: health.report,
+    account: await createAccounts(audit, signingKey, settings.name, cluster?.().cluster ?? settings.name),
     drain() {
       writer.refuse('this node is handing over its leadership: try again')
       return writer.idle()

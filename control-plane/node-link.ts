@@ -3,7 +3,9 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import type { Monotonic } from '#shared/base/time.ts'
+import type { Signature } from './coordination/orders.ts'
 import type { Role, Stage } from './failover/types.ts'
+import type { Deed } from './operator/deeds.ts'
 import type { NodeSettings } from './settings.ts'
 
 /** What `/health` and `/info` say of the cluster, as this node sees it (cluster 9). */
@@ -36,11 +38,15 @@ export type ToApi =
   /** Refuse new writes, and say when none is in flight. */
   | { readonly kind: 'drain'; readonly asked: Monotonic }
   | { readonly kind: 'status'; readonly status: NodeStatus }
+  /** To be accounted for, by a Leader; told again until it is. */
+  | { readonly kind: 'deed'; readonly deed: Deed }
 
 export type FromApi =
   | { readonly kind: 'listening' }
   | { readonly kind: 'opened'; readonly epoch: number }
   | { readonly kind: 'drained'; readonly asked: Monotonic }
+  /** The audit has it. */
+  | { readonly kind: 'accounted'; readonly id: string; readonly signature: Signature | undefined }
   /** Several times a second: whether it could answer a client just now. */
   | { readonly kind: 'well'; readonly ok: boolean }
 

@@ -13,7 +13,7 @@ import type { LeaderSettings } from './settings.ts'
 /** Serves until the signal is aborted. */
 export async function runLeader(settings: LeaderSettings, signal: AbortSignal, log: Log): Promise<void> {
   const keys = await loadLeaderKeys(settings)
-  const about = await aboutLeader(settings, keys.tls)
+  const about = aboutLeader(settings, keys.tls)
   const balancers = parseRanges(settings.balancers, 'balancers')
   const postgres = createPostgres({
     dataDirectory: settings.data_dir,

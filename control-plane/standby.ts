@@ -42,7 +42,7 @@ async function outcomeOf({ method, path, query }: RawRequest, io: StandbyIo): Pr
       case 'health':
         return healthOutcome(io.health(), healthAsked(asked))
       case 'info':
-        return answer(200, json(io.info()))
+        return answer(200, json(await io.info()))
       case 'remoteHealth': {
         const name = found.params.host!
         return remoteOutcome(name, await io.remoteHealth(name, healthAsked(asked).role))

@@ -15,9 +15,9 @@ const program = new Command('holdfast')
 addQuickstart(program)
 addNodeCommands(program)
 addMembershipCommands(program)
-addClusterCommands(program)
 addApiCommands(program)
 addDirectoryCommands(program)
+addClusterCommands(program)
 
 try {
   await program.parseAsync()

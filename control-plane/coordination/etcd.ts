@@ -5,7 +5,7 @@ import { isIP } from 'node:net'
 import { Etcd3, EtcdLeaseInvalidError, type ILeaseKeepAliveResponse } from 'etcd3'
 import type { Clock } from '#shared/base/time.ts'
 import { type Condition, type LeaseName, type Transaction, type View, viewOf, type Write } from './keys.ts'
-import type { CoordinationStore, Granted, Kept, Transacted, Watch } from './store.ts'
+import type { CoordinationStore, Granted, Kept, Transacted, Watch, WithMembers } from './store.ts'
 import { createWatch, type Heard, type Held, type Stream } from './watch.ts'
 
 export type EtcdOptions = {
@@ -34,7 +34,7 @@ export type EtcdStore = CoordinationStore & {
 }
 
 /** Errors: options that can never work. */
-export function createEtcdStore(options: EtcdOptions): EtcdStore {
+export function createEtcdStore(options: EtcdOptions): EtcdStore & WithMembers {
   const { clock, requestTimeoutMs, report } = options
   const prefix = prefixOf(options.clusterId)
   let clients = options.endpoints.map((endpoint) => clientOf(endpoint, options.tls))
@@ -187,6 +187,14 @@ export function createEtcdStore(options: EtcdOptions): EtcdStore {
       const old = clients
       clients = options.endpoints.map((endpoint) => clientOf(endpoint, tls))
       for (const client of old) client.close()
+    },
+    async members() {
+      const found = await ask('members', (client, call) =>
+        client.cluster.memberList({ linearizable: true }, call),
+      )
+      return found?.members.map(({ ID, name, peerURLs, clientURLs }) => {
+        return { id: BigInt(ID).toString(16), name, peerURLs, clientURLs }
+      })
     },
     async close() {
       closing.abort()

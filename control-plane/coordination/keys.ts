@@ -7,8 +7,10 @@ import type {
   Fork,
   How,
   MemberState,
+  Note,
   Order,
   Pause,
+  Signature,
   Switched,
   Switchover,
 } from './orders.ts'
@@ -94,6 +96,9 @@ export type View = {
   readonly switchover: Switchover | undefined
   readonly switched: Switched | undefined
   readonly appointment: Appointment | undefined
+  /** Of the records, by epoch. */
+  readonly signatures: ReadonlyMap<number, Signature>
+  readonly notes: ReadonlyMap<string, Note>
 }
 
 export type Entry = { readonly key: string; readonly value: string }
@@ -111,6 +116,8 @@ const keys = {
   evicted: (node: string): string => `evicted/${node}`,
   reign: (epoch: number): string => `history/${epoch}`,
   present: (node: string): string => `members/${node}`,
+  signature: (epoch: number): string => `signatures/${epoch}`,
+  note: (id: string): string => `notes/${id}`,
 }
 
 export function viewOf(entries: Iterable<Entry>, revision: number): View {
@@ -137,6 +144,8 @@ export function viewOf(entries: Iterable<Entry>, revision: number): View {
     switchover: one(keys.switchover),
     switched: one(keys.switched),
     appointment: one(keys.appointment),
+    signatures: new Map(below<Signature>('signatures/').map(([epoch, held]) => [Number(epoch), held])),
+    notes: new Map(below<Note>('notes/')),
   }
 }
 
@@ -411,6 +420,13 @@ export const transactions = {
     ],
   }),
 
+  /** By an operator: out, though it neither leads nor has the duty, so that nobody waits for it. */
+  evict: (node: string, by: string, leader: Leadership, sync: SyncDuty): Transaction => ({
+    name: 'evict',
+    when: [absent(keys.evicted(node)), is(keys.leader, leader), is(keys.sync, sync)],
+    writes: [put(keys.evicted(node), { epoch: leader.epoch, by })],
+  }),
+
   /** By an operator. `eviction`: the very one that he means. */
   readmit: (node: string, eviction: Eviction): Transaction => ({
     name: 'readmit',
@@ -431,7 +447,30 @@ export const transactions = {
     when: [is(keys.evicted(node), eviction)],
     writes: [put(keys.present(node), stateOf(reason), 'node')],
   }),
+
+  /** By an operator: what became of an order. */
+  note: (note: Note): Transaction => ({ name: 'note', when: [], writes: [put(keys.note(note.id), note)] }),
+
+  /** The audit has it, and who leads has signed it. */
+  sign: (leader: Leadership, epoch: number, signature: Signature): Transaction => ({
+    name: 'sign',
+    when: [is(keys.leader, leader)],
+    writes: [put(keys.signature(epoch), signature)],
+  }),
+
+  /** The audit has it. */
+  noted: (leader: Leadership, id: string): Transaction => ({
+    name: 'noted',
+    when: [is(keys.leader, leader)],
+    writes: [{ op: 'delete', key: keys.note(id) }],
+  }),
 } as const
+
+/** An operator's transaction, with a note of it for the audit. */
+export const withNote = (transaction: Transaction, note: Note): Transaction => ({
+  ...transaction,
+  writes: [...transaction.writes, put(keys.note(note.id), note)],
+})
 
 const stateOf = (reason: string): MemberState => ({ state: 'evicted', reason })
 

@@ -78,8 +78,24 @@ export type Appointment = Reason & {
   readonly until: Wall | null
 }
 
-/** Since the leadership of `epoch` was taken from it, or without it. */
-export type Eviction = { readonly epoch: number }
+/** Since the leadership of `epoch` was taken from it, or without it. `by`: an operator, then only one lets it in again. */
+export type Eviction = { readonly epoch: number; readonly by?: string }
+
+/** The record of an epoch, signed as compact JWS with the token key `kid` of a Leader. */
+export type Signature = { readonly node: string; readonly kid: string; readonly jws: string }
+
+/** What an operator did, until a Leader has written it to the audit. `id`: another one for each. */
+export type Note = {
+  readonly id: string
+  readonly operation: 'pause' | 'resume' | 'evict' | 'enroll' | 'recover' | 'switchover'
+  readonly by: string
+  /** Which node; null: the whole cluster. */
+  readonly node: string | null
+  readonly why: string
+  readonly at: Wall
+  /** Why it was not done after all. */
+  readonly error?: string
+}
 
 /** What a node says of itself besides that it is there. */
 export type MemberState = { readonly state?: 'evicted'; readonly reason?: string }

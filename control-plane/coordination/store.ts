@@ -35,13 +35,24 @@ export interface CoordinationStore {
   close(): Promise<void>
 }
 
+/** One of the servers that make up the store; `name` empty: it has never started. */
+export type StoreMember = {
+  readonly id: string
+  readonly name: string
+  readonly peerURLs: readonly string[]
+  readonly clientURLs: readonly string[]
+}
+
+/** A store that can tell its own servers. Undefined: unknown. */
+export type WithMembers = { members(): Promise<readonly StoreMember[] | undefined> }
+
 export type Watch = { close(): Promise<void> }
 
 /** The same store, which remembers when it last answered a read: counted from when it was asked. */
-export function heeding(
-  store: CoordinationStore,
+export function heeding<S extends CoordinationStore>(
+  store: S,
   clock: Clock,
-): CoordinationStore & { heardAt(): Monotonic | undefined } {
+): S & { heardAt(): Monotonic | undefined } {
   let heardAt: Monotonic | undefined
   return {
     ...store,

@@ -1,7 +1,6 @@
 // The files by which a control node is known to Postgres, etcd and its neighbours: those that its settings name, or those
 // of the identity that it has joined with.
 import { API_VERSION } from '#shared/api/info.ts'
-import type { Clock } from '#shared/base/time.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { type Identity, identityFiles } from '#shared/node/identity.ts'
 import { keepRenewed, obtainIdentity, renewAtLeader } from '#shared/node/join.ts'
@@ -48,7 +47,6 @@ export async function renewNodeFiles(
   onRenewed: (identity: Identity) => Promise<void>,
   signal: AbortSignal,
   log: Log,
-  clock: Clock = systemClock,
 ): Promise<void> {
   if (!usesIdentity(settings)) return
   await keepRenewed(
@@ -65,7 +63,7 @@ export async function renewNodeFiles(
           ),
         )
       },
-      clock,
+      clock: systemClock,
       report: (message) => log.info(message),
       alarm: (message) => log.error(message),
     },

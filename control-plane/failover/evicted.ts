@@ -62,7 +62,7 @@ function judged(node: Node, role: In<'evicted'>): Step {
   const { held, closing, asking } = role
   if (held === undefined || closing !== undefined || asking !== undefined) return stay(node)
   if (leader === undefined || leader.timeline === 0) return stay(node)
-  const waits = differs(held, leader, view!.reigns)
+  const waits = eviction.by === undefined ? differs(held, leader, view!.reigns) : removedBy(eviction.by)
   const ask = (transaction: Transaction): Step =>
     become(node, { ...role, waits, asking: transaction }, { kind: 'transact', transaction })
   if (waits === undefined) return ask(transactions.rejoin(config.node, eviction, leader))
@@ -71,6 +71,9 @@ function judged(node: Node, role: In<'evicted'>): Step {
     ? become(node, { ...role, waits })
     : ask(transactions.report(config.node, eviction, waits))
 }
+
+const removedBy = (by: string): string =>
+  `waiting for the operator: ${by} removed this node, and "cluster rejoin" lets it in again`
 
 /**
  * Why what is held may be another history than the Leader's; undefined: it is a beginning of it. A timeline is begun once,

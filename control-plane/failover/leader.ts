@@ -126,14 +126,13 @@ function ready(node: Node, role: Leading, event: Event): Step {
 
 function duty(node: Node, role: Leading, effects: readonly Effect[], event: Event): Step {
   if (role.stage === 'promoting' || role.stage === 'raising') return become(node, role, ...effects)
-  if (isDutyKept(role)) return handed(node, handing(node, role, event), effects, event)
+  const [recorded, again] = recording(role, event)
+  if (isDutyKept(role)) return handed(node, handing(node, recorded, event), [...effects, ...again], event)
   const published = saidBy(role.duty, event) ?? role.published
   const [next, asked] = dutyOf(node, { ...role, published }, event, wished(node, role))
-  const changed = { ...role, published, duty: next }
-  if (role.stage === 'open') {
-    const { role: recorded, effects: again } = recording(changed, event)
-    return handed(node, prepared(node, role, recorded, event), [...effects, ...asked, ...again], event)
-  }
+  const changed = { ...recorded, published, duty: next }
+  if (role.stage === 'open')
+    return handed(node, prepared(node, role, changed, event), [...effects, ...asked, ...again], event)
   const serves = next.kind === 'held' || (next.kind === 'nobody' && next.published)
   return serves
     ? opened(node, changed, [...effects, ...asked], event)
@@ -162,11 +161,11 @@ function opened(node: Node, role: Leading, effects: readonly Effect[], event: Ev
 }
 
 /** Asked again until it is known. */
-function recording(role: Leading, event: Event): Handed {
-  if (event.kind !== 'transacted' || event.transaction !== role.recording) return { role, effects: [] }
+function recording(role: Leading, event: Event): readonly [Leading, readonly Effect[]] {
+  if (event.kind !== 'transacted' || event.transaction !== role.recording) return [role, []]
   return event.ok === undefined
-    ? { role, effects: [{ kind: 'transact', transaction: event.transaction }] }
-    : { role: { ...role, recording: undefined }, effects: [] }
+    ? [role, [{ kind: 'transact', transaction: event.transaction }]]
+    : [{ ...role, recording: undefined }, []]
 }
 
 /** `given`: the forms that its leadership may have in the store, to be given back there. */

@@ -14,6 +14,8 @@ export type RefusalCode =
   | 'data_loss_possible'
   | 'unreachable'
   | 'unsupported'
+  | 'old_store'
+  | 'refused'
 
 export class Refusal extends Error {
   readonly code: RefusalCode

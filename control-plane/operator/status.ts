@@ -1,7 +1,7 @@
 // What the cluster is, for people and programs (cluster 2, 7.4): from the store's view and what this node knows besides. Pure.
 import { jsonInstant, type Wall } from '#shared/base/time.ts'
 import { nodeOf, type Reign, type View } from '../coordination/keys.ts'
-import type { FailoverRecord, Order } from '../coordination/orders.ts'
+import type { FailoverRecord, Order, Signature } from '../coordination/orders.ts'
 import { nextOf } from '../failover/duty.ts'
 import type { Config, Node } from '../failover/types.ts'
 
@@ -24,6 +24,10 @@ export type OrderStatus = Order & { readonly target: string | null }
 export type ReignStatus = Pick<Reign, 'node' | 'how' | 'because' | 'possibleLoss' | 'timeline'> & {
   readonly epoch: number
   readonly record: FailoverRecord | null
+  /** Null: no Leader has accounted for it yet. */
+  readonly signature: Signature | null
+  /** Whether the signature is of this record, by the ledger's keys; absent where nobody asked. */
+  readonly verified?: boolean
 }
 
 export type ClusterStatus = {
@@ -90,15 +94,24 @@ export function clusterStatus({ cluster, config, view, quorum, node, now }: Seen
     records: [...(view?.reigns ?? [])]
       .sort(([a], [b]) => b - a)
       .slice(0, RECORDS_SHOWN)
-      .map(([epoch, reign]) => reignOf(epoch, reign)),
+      .map(([epoch, reign]) => reignOf(epoch, reign, view?.signatures.get(epoch))),
   }
 }
 
 const orderOf = ({ id, by, why, drill, target }: OrderStatus): OrderStatus => ({ id, by, why, drill, target })
 
-const reignOf = (epoch: number, reign: Reign): ReignStatus => {
+const reignOf = (epoch: number, reign: Reign, signature: Signature | undefined): ReignStatus => {
   const { node, how, because, possibleLoss, timeline, record } = reign
-  return { epoch, node, how, because, possibleLoss, timeline, record: record ?? null }
+  return {
+    epoch,
+    node,
+    how,
+    because,
+    possibleLoss,
+    timeline,
+    record: record ?? null,
+    signature: signature ?? null,
+  }
 }
 
 function memberOf(
@@ -170,5 +183,14 @@ const memberWords = (member: MemberStatus): string =>
     ...(member.reason === null ? [] : [member.reason]),
   ].join('  ')
 
-const recordWords = ({ epoch, node, how, because, possibleLoss, record }: ReignStatus): string =>
-  `epoch ${epoch}: ${node}, by ${record?.order?.drill ? 'drill' : how}, ${record?.times.opened ?? 'not opened'}${possibleLoss ? ', POSSIBLE LOSS' : ''}: ${because}`
+const recordWords = (reign: ReignStatus): string => {
+  const { epoch, node, how, because, possibleLoss, record, signature, verified } = reign
+  const marks = [
+    record?.order?.drill ? 'drill' : how,
+    record?.times.opened ?? 'not opened',
+    ...(possibleLoss ? ['POSSIBLE LOSS'] : []),
+    ...(signature === null ? ['not signed yet'] : [`signed by ${signature.node}`]),
+    ...(verified === undefined ? [] : [verified ? 'verified' : 'SIGNATURE IS WRONG']),
+  ]
+  return `epoch ${epoch}: ${node} (${marks.join(', ')}): ${because}`
+}

@@ -6,7 +6,7 @@ import { copyOf } from '../coordination/keys.ts'
 import { takeCopy } from './copy.ts'
 import { copyingFolder, diskOf, putInPlace } from './data.ts'
 import { describe, type Instance } from './instance.ts'
-import { callPeer, type Peer } from './peer.ts'
+import { callPeer, type NodeTls, type Peer } from './peer.ts'
 import { cutOff, systemIdOf, timelineOf, wholeRecordsEnd } from './recovery.ts'
 import { type Address, sourceOf } from './settings.ts'
 import { type HowToFollow, howToFollow, type LogEnd } from './timeline.ts'
@@ -14,6 +14,7 @@ import { type HowToFollow, howToFollow, type LogEnd } from './timeline.ts'
 export type FollowOptions = {
   readonly node: string
   readonly addressOf: (node: string) => Address
+  readonly tls: NodeTls | undefined
   readonly durable?: boolean
   readonly clock: Clock
   readonly log: (message: string) => void
@@ -118,8 +119,8 @@ const whenStalled = (how: HowToFollow, stalled: boolean): HowToFollow =>
       }
     : how
 
-const call = ({ instance, leader, options, signal }: Wire): Promise<Peer> =>
-  callPeer(options.addressOf(leader), instance.identity(), options.node, signal)
+const call = ({ leader, options, signal }: Wire): Promise<Peer> =>
+  callPeer(options.addressOf(leader), options.tls, options.node, signal)
 
 async function ownEnd(instance: Instance, clock: Clock): Promise<LogEnd | undefined> {
   if (!instance.holds()) return undefined

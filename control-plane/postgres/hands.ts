@@ -11,6 +11,7 @@ import { waitingForNobody } from './asking.ts'
 import { clearLeftovers, diskOf, emptyDisk, forgetEmpty, markFirst, nameDisk } from './data.ts'
 import { type FollowOptions, followLeader } from './following.ts'
 import { createInstance, describe, type Instance, type InstanceOptions } from './instance.ts'
+import { lookHere, type OwnLog } from './looking.ts'
 import type { NodeTls } from './peer.ts'
 import { createProbing, type Probing } from './probe.ts'
 import { cutOff, promote, receivedHere, timelineOf } from './recovery.ts'
@@ -31,10 +32,14 @@ type Started = {
 
 const RAISED_WITHIN_MS = 30_000
 
-/** `renew`: with another certificate from now on; what is connected stays so. */
-export type PostgresHands = Hands & { renew(tls: NodeTls): Promise<void> }
-
-export function createHands(options: HandsOptions): PostgresHands {
+export function createHands(given: HandsOptions): Hands & {
+  /** With this certificate, and without those that it names as revoked, from now on; connections that are there stay. */
+  renew(tls: NodeTls): Promise<void>
+  /** Changes nothing. Undefined: there is no data here. */
+  look(): Promise<OwnLog | undefined>
+} {
+  // The one part of it that changes: who uses the certificate reads it here.
+  const options: HandsOptions & { tls: NodeTls | undefined } = { ...given }
   const { clock, log, address } = options
   const stopping = new AbortController()
   const listeners: (() => void)[] = []
@@ -154,7 +159,11 @@ export function createHands(options: HandsOptions): PostgresHands {
         await room.leave()
       })
     },
-    renew: (tls) => inTurn(({ instance }) => instance.renew(tls)),
+    renew(tls) {
+      options.tls = tls
+      return inTurn(({ instance }) => instance.renewed())
+    },
+    look: () => lookHere(parts().instance, options.node),
     onStopped: (listener) => void listeners.push(listener),
     url: (database) => parts().room.url(database, address.port),
     pid: () => started?.instance.pid(),

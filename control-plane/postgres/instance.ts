@@ -38,13 +38,11 @@ export type Instance = {
   launch(change?: Partial<Changing>): Promise<void>
   /** Changes the settings; every process that begins from now on has them, and all others are told. */
   apply(change: Partial<Changing>): Promise<void>
+  /** The certificate of the options is another one: connections that begin from now on see it. */
+  renewed(): Promise<void>
   /** At once, and nobody is told that it ended. */
   end(): Promise<void>
   stop(): Promise<void>
-  /** By which others know this node, as it is now. */
-  identity(): NodeTls | undefined
-  /** Another certificate from now on; what is connected stays so. */
-  renew(tls: NodeTls): Promise<void>
   /** The same as files where Postgres finds them. */
   readonly tls: TlsFiles | undefined
 }
@@ -58,7 +56,6 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
   const tls = options.tls === undefined ? undefined : files.tls
   const url = room.url('postgres', options.address.port)
   const asker = createAsker(url, clock)
-  let identity = options.tls
   let running: Running | undefined
   let ready = false
   let holds = false
@@ -70,19 +67,30 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
     await mkdir(files.folder, { recursive: true, mode: 0o700 })
     const { owner } = room.runAs
     if (owner !== undefined) await chown(files.folder, owner.uid, owner.gid)
-    if (identity !== undefined) await writeTls(identity, files.tls, room)
+    if (options.tls !== undefined) await writeTls(options.tls, files.tls, room)
+    const crl = options.tls?.crl
+    if (crl !== undefined) await writeWhole(files.crl, crl, room.runAs)
     await writeWhole(files.rules, nodeRules(room.runAs, tls), room.runAs)
     await writeWhole(files.map, nodeMap(room.runAs), room.runAs)
   }
 
-  async function writeSettings(): Promise<void> {
-    revision++
-    const settings = {
-      ...commonSettings(room.sockets, options.durable !== false),
-      ...nodeSettings(changing, options.address, tls),
-      'holdfast.revision': String(revision),
-    }
-    await writeWhole(files.settings, asFile(settings), room.runAs)
+  let writing: Promise<unknown> = Promise.resolve()
+
+  /** One after the other: a certificate may be renewed while something else changes. Answers the number of what is written. */
+  function writeSettings(): Promise<number> {
+    const written = writing.then(async () => {
+      const number = ++revision
+      const crl = options.tls?.crl === undefined ? {} : { crl: files.crl }
+      const settings = {
+        ...commonSettings(room.sockets, options.durable !== false),
+        ...nodeSettings(changing, options.address, tls && { ...tls, ...crl }),
+        'holdfast.revision': String(number),
+      }
+      await writeWhole(files.settings, asFile(settings), room.runAs)
+      return number
+    })
+    writing = written.catch(() => undefined)
+    return written
   }
 
   async function launchOnce(): Promise<void> {
@@ -102,11 +110,11 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
   }
 
   /** Postgres forks only when it has read the file and told all its processes: a new connection shows that. */
-  async function isApplied(expected: string): Promise<boolean> {
+  async function isApplied(expected: number): Promise<boolean> {
     const fresh = createAsker(url, clock)
     try {
       const [row] = await fresh.ask("SELECT current_setting('holdfast.revision') AS revision")
-      return row?.revision === expected
+      return Number(row?.revision) >= expected
     } finally {
       await fresh.close()
     }
@@ -141,25 +149,24 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
         }
       }
     },
-    async apply(change) {
-      if (running === undefined) throw new DomainError('unavailable', 'Postgres does not run')
-      changing = { ...changing, ...change }
-      await writeSettings()
-      const expected = String(revision)
-      running.signal('SIGHUP')
-      await until(clock, APPLIED_WITHIN_MS, 'new settings', () => isApplied(expected))
-    },
-    identity: () => identity,
-    async renew(tls) {
-      identity = tls
+    async renewed() {
       await writeFolder()
-      running?.signal('SIGHUP')
+      if (running !== undefined) await apply({})
     },
+    apply,
     end: async () => leave()?.endAtOnce(),
     async stop() {
       await leave()?.stop()
       await asker.close()
     },
+  }
+
+  async function apply(change: Partial<Changing>): Promise<void> {
+    if (running === undefined) throw new DomainError('unavailable', 'Postgres does not run')
+    changing = { ...changing, ...change }
+    const expected = await writeSettings()
+    running.signal('SIGHUP')
+    await until(clock, APPLIED_WITHIN_MS, 'new settings', () => isApplied(expected))
   }
 }
 
@@ -178,6 +185,7 @@ function settingsFolder(dataDirectory: string) {
     rules,
     map,
     tls: { ca: at('ca.crt'), cert: at('node.crt'), key: at('node.key') },
+    crl: at('revoked.crl'),
     arguments: Object.entries(named).flatMap(([name, file]) => ['-c', `${name}=${file}`]),
   }
 }

@@ -8,7 +8,13 @@ import { type Address, REPLICATOR } from './settings.ts'
 import { type History, type LogEnd, parseHistory, parseLsn } from './timeline.ts'
 
 /** PEM: the certificate of this node, and whom it believes. */
-export type NodeTls = { readonly ca: string; readonly cert: string; readonly key: string }
+export type NodeTls = {
+  readonly ca: string
+  readonly cert: string
+  readonly key: string
+  /** Certificates that are not believed all the same; undefined: none is looked for. */
+  readonly crl?: string
+}
 
 export type Peer = {
   /** `inRecovery`: it leads nobody (any more). */

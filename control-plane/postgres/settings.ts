@@ -54,7 +54,13 @@ export const ownerMap = ({ owner }: RunAs): string => (owner === undefined ? '' 
 export type Address = { readonly host: string; readonly port: number }
 
 /** Files of a certificate of this node; `ca` is whom it believes. */
-export type TlsFiles = { readonly ca: string; readonly cert: string; readonly key: string }
+export type TlsFiles = {
+  readonly ca: string
+  readonly cert: string
+  readonly key: string
+  /** Certificates that are revoked. */
+  readonly crl?: string
+}
 
 /** Of a node of a cluster; the rest never changes while it runs. */
 export type Changing = {
@@ -114,6 +120,7 @@ export function nodeSettings(
           ssl_ca_file: tls.ca,
           ssl_cert_file: tls.cert,
           ssl_key_file: tls.key,
+          ...(tls.crl === undefined ? {} : { ssl_crl_file: tls.crl }),
           ssl_min_protocol_version: 'TLSv1.3',
         }),
   }

@@ -3,7 +3,7 @@ import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { gunzipSync } from 'node:zlib'
-import { API_VERSION } from '#shared/api/info.ts'
+import { API_VERSION, SERVES_ALL } from '#shared/api/info.ts'
 import { parseRanges } from '#shared/authz/address.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
@@ -33,9 +33,6 @@ import type { FromThread, ThreadStart, ToThread } from './thread-messages.ts'
 
 /** Young objects of a server thread, MB: larger means fewer collections on the read path, and more memory. */
 const YOUNG_GENERATION_MB = 12
-
-/** The service role of a Follower that serves everything; one that this program does not know leaves it idle. */
-const SERVES_ALL = 'all'
 
 /** Serves until the signal is aborted. Throws what the operator has to know of a node that cannot serve. */
 export async function runFollower(given: GivenSettings, signal: AbortSignal, log: Log): Promise<void> {

@@ -13,7 +13,15 @@ import { randomBytes } from '#shared/base/native-crypto.ts'
 import { keepCompiled } from '#shared/node/after-start.ts'
 import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
-import { keyFilesInClear, loadKeyring, loadSigningKey, loadTls, shownCertificate } from '#shared/node/keys.ts'
+import { identityFiles } from '#shared/node/identity.ts'
+import {
+  keyFilesInClear,
+  loadKeyring,
+  loadSigningKey,
+  loadTls,
+  shownCertificate,
+  shownNodeCertificate,
+} from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
 import { createRemoteHealth } from '#shared/node/remote-health.ts'
@@ -119,7 +127,7 @@ function health() {
 
 const apiSettings = apiSettingsOf(settings)
 const remoteHealth = createRemoteHealth(settings.remote_health)
-const certificates =
+const clientFacing =
   tls === undefined
     ? []
     : [shownCertificate('client-facing', 'tls_cert_file', settings.tls_cert_file!, tls.cert)]
@@ -140,17 +148,19 @@ const node: ApiNode = {
     keyring,
     clock: systemClock,
     health,
-    info: () =>
-      nodeInfo({
+    async info() {
+      const internal = await shownNodeCertificate(identityFiles(settings.data_dir).certificate)
+      return nodeInfo({
         role: 'follower',
         name: settings.name,
         settings: apiSettings,
         balancers: settings.balancers,
         origins: settings.origins,
-        certificates,
-        unprotectedKeyFiles: keyFilesInClear(tls),
+        certificates: [...clientFacing, ...internal],
+        unprotectedKeyFiles: keyFilesInClear(tls) + internal.length,
         cluster: link.cluster,
-      }),
+      })
+    },
     remoteHealth,
     signCertificate: (order) => signCertificate(order, systemClock.wall()),
     askEngine: secretEngineAt(settings.secret_engine_url, (message) => log.warn(message)),

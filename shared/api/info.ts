@@ -14,6 +14,9 @@ export type ShownCertificate = {
   readonly sha256: string
 }
 
+/** The service role of a node that serves what its class can; a node that knows no other one serves nothing (cluster 3). */
+export const SERVES_ALL = 'all'
+
 export type InfoFacts = {
   readonly role: 'master' | 'standby' | 'follower'
   readonly name: string
@@ -59,8 +62,7 @@ export function nodeInfo(facts: InfoFacts): Json {
         balancers_source: facts.origins?.balancers ?? 'default',
         certificates: facts.certificates.map((certificate) => ({ ...certificate })),
         keys: { protection: 'none', state: 'unlocked', unprotected_files: facts.unprotectedKeyFiles },
-        // Every node serves all it has: there are no service roles.
-        replication: { set: 'full', service_role: null, protocol: PROTOCOL },
+        replication: { set: 'full', service_role: SERVES_ALL, protocol: PROTOCOL },
       },
     },
     authenticators: { installed: [...installedAuthenticators], configured: enabled, enabled },

@@ -90,7 +90,7 @@ export type NodeIo = {
    * is not well. `role`: as in `/health?role=`.
    */
   readonly remoteHealth: (name: string, role: string | undefined) => Promise<Health | undefined>
-  readonly info: () => Json
+  readonly info: () => Json | Promise<Json>
   /** PEM; undefined for a request that is malformed or not signed by its own key. */
   readonly signCertificate: (order: CertificateOrder) => Promise<string | undefined>
   /** Never rejects; undefined where no secret engine is set. */

@@ -102,6 +102,8 @@ export const limits = {
   seedLookMs: 500,
   /** A certificate that another process renews is looked at this often. */
   identityLookMs: 5_000,
+  /** Revoked certificates are looked for this often: connections with them end within a second (cluster 4). */
+  revocationsLookMs: 500,
   renewalRetryMs: 60_000,
   /** Connections are looked at this often for certificates that have run out. */
   expirySweepMs: 1_000,

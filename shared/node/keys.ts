@@ -58,6 +58,16 @@ export async function loadTls({
   return { cert, key }
 }
 
+/** That by which other nodes know this one, as it is in the file now: it is renewed. None while there is none. */
+export async function shownNodeCertificate(file: string): Promise<ShownCertificate[]> {
+  try {
+    const pem = await readPrivateFile(file)
+    return pem === undefined ? [] : [shownCertificate('internal', 'node_cert_file', file, pem)]
+  } catch {
+    return []
+  }
+}
+
 /** What may be said of a certificate: of the first of its file, which is the node's own. */
 export function shownCertificate(
   use: ShownCertificate['use'],

@@ -1,8 +1,10 @@
 // Access tokens: flattened JWS, ES256, kid = RFC 7638 thumbprint (architecture T1, http-api 4).
 import {
+  type CompactJWSHeaderParameters,
   CompactSign,
   type CryptoKey,
   calculateJwkThumbprint,
+  compactVerify,
   exportJWK,
   FlattenedSign,
   flattenedVerify,
@@ -212,11 +214,33 @@ function rangesOf(cidr: unknown): string[] | undefined {
   return ranges.every((range) => typeof range === 'string') ? ranges : undefined
 }
 
-/** Signs small statements of the node, such as receipts, as compact JWS. */
-export async function signCompact(key: SigningKey): Promise<(claims: object) => Promise<string>> {
+/** Signs small statements of the node, such as receipts, as compact JWS. `typ`: what kind, so that none is taken for another. */
+export async function signCompact(
+  key: SigningKey,
+  typ = 'receipt',
+): Promise<(claims: object) => Promise<string>> {
   const privateKey = (await importJWK(key.privateJwk, 'ES256')) as CryptoKey
   return (claims) =>
     new CompactSign(utf8(JSON.stringify(claims)))
-      .setProtectedHeader({ alg: 'ES256', kid: key.kid, typ: 'receipt' })
+      .setProtectedHeader({ alg: 'ES256', kid: key.kid, typ })
       .sign(privateKey)
+}
+
+/** The text that was signed, by one of these keys and as this kind of statement; undefined: it was not. */
+export async function verifyCompact(
+  jws: string,
+  typ: string,
+  keys: readonly SigningKeyRow[],
+): Promise<string | undefined> {
+  const keyOf = async ({ kid, typ: said }: CompactJWSHeaderParameters): Promise<CryptoKey> => {
+    const row = keys.find((one) => one.kid === kid)
+    const key = row && said === typ ? await publicKeyOf(row.kid, row.jwk) : undefined
+    if (key === undefined) throw new Error('nobody has this key for such a statement')
+    return key
+  }
+  try {
+    return fromUtf8((await compactVerify(jws, keyOf, { algorithms: ['ES256'] })).payload)
+  } catch {
+    return undefined
+  }
 }

@@ -187,6 +187,18 @@ export const faults: readonly Fault[] = [
     },
   },
   {
+    name: 'the Leader is stopped in order',
+    moves: 'always',
+    always: true,
+    async run(scene) {
+      const stopped = scene.leader.process.kill('SIGTERM')
+      const took = await outage(scene, () => undefined)
+      await stopped
+      restart(scene.leader)
+      return took
+    },
+  },
+  {
     name: 'two failovers in a row',
     moves: 'always',
     async run(scene) {

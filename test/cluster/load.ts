@@ -29,6 +29,7 @@ export type Load = {
   stop(): Promise<void>
 }
 
+let loads = 0
 const THROUGH_BALANCER = 3
 const REQUEST_MS = 3_000
 const PROBE_EVERY_MS = 20
@@ -62,6 +63,7 @@ export async function prepareLoad(cluster: Cluster): Promise<string> {
 
 /** Writers and readers at every control node and through the balancer, and an open loop of reads at every Follower. */
 export async function startLoad(cluster: Cluster, workerKey: string): Promise<Load> {
+  const load = ++loads
   const worker = await new Client(cluster.url, cluster.account).login('host/load/worker', workerKey)
   const journal: Journal = {
     answered: [],
@@ -92,7 +94,7 @@ export async function startLoad(cluster: Cluster, workerKey: string): Promise<Lo
       const write = n % 3 !== 0
       // No two loops write one variable: the highest acknowledged number is what must be there.
       const variable = `load/v${loop + (n % 2) * targets.length}`
-      const id = `${at}-${loop}-${n}`
+      const id = `load-${load}-${at}-${loop}-${n}`
       const startedAt = performance.now()
       const init = { headers: { 'X-Request-Id': id }, signal: AbortSignal.timeout(REQUEST_MS) }
       if (write) journal.attempted.set(variable, n)
@@ -116,7 +118,7 @@ export async function startLoad(cluster: Cluster, workerKey: string): Promise<Lo
     const timer = setInterval(() => {
       const n = ++journal.probes
       const asked = ask(client, `load/v${n % VARIABLES}`, undefined, {
-        headers: { 'X-Request-Id': `probe-${i}-${n}` },
+        headers: { 'X-Request-Id': `probe-${load}-${i}-${n}` },
         signal: AbortSignal.timeout(REQUEST_MS),
       }).then((answer) => {
         if (answer?.status !== 200)

@@ -9,6 +9,7 @@ import { type TLSSocket, connect as tlsConnect } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type ControlNodes, startControlNodes } from '../support/control-nodes.ts'
 import { findHaproxy, startBalancer } from '../support/haproxy.ts'
+import { runCommand } from '../support/joining.ts'
 import { freePorts, NodeProcess } from '../support/nodes.ts'
 
 const haproxy = findHaproxy()
@@ -23,25 +24,32 @@ describe.skipIf(haproxy === undefined)('one address (skipped where there is no h
   let front: number
   let balancer: Awaited<ReturnType<typeof startBalancer>>
   let follower: NodeProcess
-  let followerFolder: string
+  let enrolled: NodeProcess
+  let folder: string
   let token: string
 
   beforeAll(async () => {
-    const [frontPort, followerPort] = await freePorts(2)
+    const [frontPort, nodePort, followerPort, enrolledPort] = await freePorts(4)
     front = frontPort!
+    const nodeAddress = `127.0.0.1:${nodePort}`
     const url = `https://127.0.0.1:${front}`
-    cluster = await startControlNodes(3, { url, balancer: BALANCER })
-    balancer = await startBalancer(haproxy!, { port: front, source: BALANCER, backends: cluster.nodes })
-    followerFolder = mkdtempSync(join(tmpdir(), 'holdfast-edge-'))
+    cluster = await startControlNodes(3, { url, nodeAddress, balancer: BALANCER })
+    const options = { port: front, nodePort: nodePort!, source: BALANCER, backends: cluster.nodes }
+    balancer = await startBalancer(haproxy!, options)
+    folder = mkdtempSync(join(tmpdir(), 'holdfast-edge-'))
+    const follows = (name: string, port: number) => ({
+      HOLDFAST_ACCOUNT: 'acme',
+      HOLDFAST_NAME: name,
+      HOLDFAST_HOST: '127.0.0.1',
+      HOLDFAST_PORT: String(port),
+      HOLDFAST_DATA_DIR: join(folder, name),
+      HOLDFAST_DATA_KEY_FILE: cluster.dataKeyFile,
+    })
+    enrolled = new NodeProcess(['follower'], follows('edge-2', enrolledPort!), enrolledPort!)
     follower = new NodeProcess(
       ['follower'],
       {
-        HOLDFAST_ACCOUNT: 'acme',
-        HOLDFAST_NAME: 'edge-1',
-        HOLDFAST_HOST: '127.0.0.1',
-        HOLDFAST_PORT: String(followerPort),
-        HOLDFAST_DATA_DIR: followerFolder,
-        HOLDFAST_DATA_KEY_FILE: cluster.dataKeyFile,
+        ...follows('edge-1', followerPort!),
         HOLDFAST_BEARER_FILE: cluster.bearerFile,
         HOLDFAST_LEADER_URL: url,
         HOLDFAST_LEADER_CA_FILE: cluster.caFile,
@@ -51,9 +59,10 @@ describe.skipIf(haproxy === undefined)('one address (skipped where there is no h
   })
   afterAll(async () => {
     await follower?.kill('SIGTERM')
+    await enrolled?.kill('SIGTERM')
     await balancer?.stop()
     await cluster?.close()
-    if (followerFolder !== undefined) rmSync(followerFolder, { recursive: true, force: true })
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true })
   })
 
   /** As a client from another machine; rejects when the connection is not served. */
@@ -152,12 +161,28 @@ describe.skipIf(haproxy === undefined)('one address (skipped where there is no h
     expect((await through('GET', secret)).text).toBe('one')
   })
 
-  test('a Follower comes through it', async () => {
-    follower.start()
-    await until(async () => (await fetch(`${follower.url}/health`)).status === 200)
-    const info = (await (await fetch(`${follower.url}/info`)).json()) as object
-    expect(info).toMatchObject({
-      configuration: { conjur: { cluster_name: 'production', cluster_leader: 'node-1' } },
+  test('Followers come through it, with a bearer and with a certificate', async () => {
+    const session = {
+      HOLDFAST_URL: `https://127.0.0.1:${front}`,
+      HOLDFAST_ACCOUNT: 'acme',
+      HOLDFAST_API_KEY_FILE: join(cluster.nodes[0]!.folder, 'admin.key'),
+      NODE_EXTRA_CA_CERTS: cluster.caFile,
+    }
+    const seed = await runCommand(['seed', 'follower', 'edge-2'], '', session)
+    expect(seed).toMatchObject({ code: 0, err: '' })
+    const at = ['--data-dir', join(folder, 'edge-2')]
+    expect(await runCommand(['unpack', 'seed', '-', ...at], seed.out, {})).toMatchObject({ code: 0 })
+    for (const node of [follower, enrolled]) {
+      node.start()
+      await node.ready()
+      expect(await (await fetch(`${node.url}/info`)).json()).toMatchObject({
+        configuration: { conjur: { cluster_name: 'production', cluster_leader: 'node-1' } },
+      })
+    }
+    expect(await (await fetch(`${enrolled.url}/info`)).json()).toMatchObject({
+      configuration: {
+        conjur: { certificates: [{ use: 'internal', sha256: expect.stringMatching(/^[0-9a-f]{64}$/) }] },
+      },
     })
   })
 
@@ -180,14 +205,14 @@ describe.skipIf(haproxy === undefined)('one address (skipped where there is no h
     await next!.lead(2)
     await until(async () => (await answering()) === 'node-2')
     expect((await through('POST', secret, 'two')).status).toBe(201)
-    await until(async () => {
-      const headers = { Authorization: `Token token="${token}"` }
-      return (await (await fetch(follower.url + secret, { headers })).text()) === 'two'
-    })
-    expect(await (await fetch(`${follower.url}/health`)).json()).toMatchObject({
-      ok: true,
-      replication: { connected: true, epoch: 2, distrust: null },
-    })
+    const headers = { Authorization: `Token token="${token}"` }
+    for (const { url } of [follower, enrolled]) {
+      await until(async () => (await (await fetch(url + secret, { headers })).text()) === 'two')
+      expect(await (await fetch(`${url}/health`)).json()).toMatchObject({
+        ok: true,
+        replication: { connected: true, epoch: 2, distrust: null },
+      })
+    }
   })
 
   test('each node says how another one is', async () => {

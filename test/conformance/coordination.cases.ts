@@ -11,7 +11,9 @@ import {
   transactions,
   type View,
 } from '#control-plane/coordination/keys.ts'
+import type { Appointment } from '#control-plane/coordination/orders.ts'
 import type { CoordinationStore, Transacted } from '#control-plane/coordination/store.ts'
+import { wall } from '#shared/base/time.ts'
 
 /** One node's way to the store. */
 export type Reaching = {
@@ -44,6 +46,8 @@ const reign = (node: string, timeline: number): Reign => ({
   timeline,
   above: 1,
 })
+const ordered = { id: 'one', by: 'alice', why: 'a test', drill: false }
+const appointed = { ...reason, disk, how: 'switchover', order: ordered, until: null } as const
 const duty = (node: string, epoch: number, change: number, standby: string | null): SyncDuty => ({
   epoch,
   change,
@@ -166,6 +170,95 @@ export function coordinationCases(name: string, start: () => Promise<Cluster>): 
       })
       await a.store.grant('node')
       expect(await a.store.transact(attend('a'))).toBe('refused')
+    })
+
+    test('a hand-over: taken at once by the one that is appointed, or taken back, never both', async () => {
+      await lead(a, 'a', 0)
+      await b.store.grant('node')
+      await b.store.grant('leader')
+      const [own, nobody, standby] = [led('a', 1, 0), duty('a', 1, 0, null), duty('a', 1, 1, 'b')]
+      const order = { ...ordered, epoch: 1, target: 'b', until: wall(9_000) }
+      const appointment: Appointment = { ...appointed, node: 'b', nextEpoch: 2, from: copyOf('a', disk) }
+      const give = transactions.handOver(own, standby, order, appointment)
+      const back = transactions.reclaim(own, appointment, 'nobody took it')
+      // On the duty and the order only.
+      expect(await each(a, give, transactions.order(order), give)).toEqual(['refused', 'done', 'refused'])
+      expect(await each(a, nameSync(own, nobody, standby), give, give)).toEqual(['done', 'done', 'done'])
+      expect(await viewed(b)).toMatchObject({ leader: undefined, appointment })
+      // Nobody is locked meanwhile.
+      expect(await each(b, stand('b', 1), lock('b', 1))).toEqual(['done', 'refused'])
+      expect(await each(a, back, back, give)).toEqual(['done', 'done', 'refused'])
+      expect(await viewed(b)).toMatchObject({
+        leader: own,
+        appointment: undefined,
+        switchover: undefined,
+        switched: { order: ordered, done: false, because: 'nobody took it' },
+      })
+      const again = { ...order, id: 'two' }
+      const next = { ...appointment, order: { ...ordered, id: 'two' } }
+      const accept = transactions.accept(led('b', 2, 0), duty('b', 2, 0, 'a'), undefined, reign('b', 0), next)
+      expect(
+        await each(a, transactions.order(again), transactions.handOver(own, standby, again, next)),
+      ).toEqual(['done', 'done'])
+      expect(await each(b, accept)).toEqual(['done'])
+      expect(await each(a, transactions.reclaim(own, next, 'late'))).toEqual(['refused'])
+      expect(await viewed(a)).toMatchObject({
+        epoch: 2,
+        leader: led('b', 2, 0),
+        appointment: undefined,
+        switchover: undefined,
+        switched: { done: true },
+        evicted: new Map(),
+      })
+    })
+
+    test('what is given goes with the lease of who gives', async () => {
+      await lead(a, 'a', 0)
+      const [own, nobody] = [led('a', 1, 0), duty('a', 1, 0, null)]
+      const order = { ...ordered, epoch: 1, target: null, until: wall(9_000) }
+      const appointment: Appointment = { ...appointed, node: 'b', nextEpoch: 2, from: null }
+      const give = transactions.handOver(own, nobody, order, appointment)
+      expect(await each(a, transactions.order(order), give)).toEqual(['done', 'done'])
+      await until(async () => (await viewed(b)).appointment === undefined)
+      expect((await viewed(b)).leader).toBeUndefined()
+    })
+
+    test('a pause keeps everybody from the leadership, but for who saw that it is over', async () => {
+      await a.store.grant('node')
+      await a.store.grant('leader')
+      const pause = { by: 'alice', why: 'a test', until: wall(1_000) }
+      const over = { pause, appointment: undefined }
+      expect(await each(a, stand('a', 0), transactions.pause(pause), lock('a', 0))).toEqual([
+        'done',
+        'done',
+        'refused',
+      ])
+      expect(await each(a, transactions.lock('a', standing(0), reason, over), take('a', 0))).toEqual([
+        'done',
+        'refused',
+      ])
+      expect((await viewed(b)).pause).toEqual(pause)
+      expect(await each(a, transactions.resume(), take('a', 0))).toEqual(['done', 'done'])
+    })
+
+    test('who is out is let in by its very eviction, and a leadership is given back by who has it', async () => {
+      await lead(a, 'a', 0)
+      const { resign, rejoin, readmit, report } = transactions
+      expect(await each(a, resign(led('a', 2, 0)), resign(led('a', 1, 0)))).toEqual(['refused', 'done'])
+      await lead(b, 'b', 1, 'a')
+      const [old, eviction, leader] = [{ epoch: 1 }, { epoch: 2 }, led('b', 2, 0)]
+      expect(
+        await each(
+          a,
+          report('a', eviction, 'why'),
+          rejoin('a', old, leader),
+          rejoin('a', eviction, led('b', 1, 0)),
+        ),
+      ).toEqual(['done', 'refused', 'refused'])
+      expect((await viewed(b)).present.get('a')).toEqual({ state: 'evicted', reason: 'why' })
+      expect(await each(b, readmit('a', old), rejoin('a', eviction, leader))).toEqual(['refused', 'done'])
+      expect(await each(a, attend('a'))).toEqual(['done'])
+      expect(await viewed(b)).toMatchObject({ evicted: new Map(), present: new Map([['a', {}]]) })
     })
 
     test('what was written under a lease ends with it, and only that', async () => {

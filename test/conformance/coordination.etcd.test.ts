@@ -91,7 +91,7 @@ else {
         expect(await store.transact(transactions.attend(`node-${i}`))).toBe('done')
       }
       for (const [i, store] of stores.entries()) {
-        expect((await store.read())!.present).toEqual(new Set([`node-${i}`]))
+        expect((await store.read())!.present).toEqual(new Map([[`node-${i}`, {}]]))
         await store.close()
       }
       expect(() => createEtcdStore(settings('a/b'))).toThrow('no name of a cluster')

@@ -1,6 +1,10 @@
 // What the failover machine is promised by the hands of its node's Postgres (control-plane/failover/hands.ts), on real ones.
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { nodeOf } from '#control-plane/coordination/keys.ts'
 import { callPeer } from '#control-plane/postgres/peer.ts'
@@ -440,4 +444,26 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
       callPeer({ host: 'localhost', port: leader.port }, undefined, 'x', new AbortController().signal),
     ).rejects.toThrow('no encryption')
   })
+
+  test('a renewed certificate is what others see from then on, and what this node shows', async () => {
+    const { leader, nodes } = await ledBy('a')
+    const old = await serialSeen(leader.port)
+    const renewed = await nodes.certificate('CN=a,O=control')
+    await leader.hands.renew(renewed)
+    expect(await serialSeen(leader.port)).not.toBe(old)
+    expect(await serialSeen(leader.port)).toBe(new X509Certificate(renewed.cert).serialNumber)
+  })
 })
+
+/** Of the certificate that a Postgres shows who asks it for encryption. */
+async function serialSeen(port: number): Promise<string> {
+  const socket = connect(port, 'localhost')
+  // SSLRequest (PostgreSQL protocol 3.0).
+  socket.write(Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]))
+  await once(socket, 'data')
+  const encrypted = connectTls({ socket, rejectUnauthorized: false })
+  await once(encrypted, 'secureConnect')
+  const { serialNumber } = encrypted.getPeerCertificate()
+  encrypted.destroy()
+  return serialNumber
+}

@@ -29,6 +29,7 @@ const HOUR_MS = 3_600_000
 export type ControlNode = {
   readonly name: string
   readonly port: number
+  readonly nodePort: number
   readonly healthPort: number
   /** Its `admin.key` is there once it has led. */
   readonly folder: string
@@ -51,10 +52,10 @@ export type ControlNodes = {
   close(): Promise<void>
 }
 
-/** `url`: the cluster's own address. `balancer`: where a balancer comes from. Nodes join at whoever leads. */
+/** `url`, `nodeAddress`: the cluster's own; without the latter nodes join at whoever leads. `balancer`: where one comes from. */
 export async function startControlNodes(
   count: number,
-  { url, balancer }: { readonly url: string; readonly balancer: string },
+  options: { readonly url: string; readonly nodeAddress?: string; readonly balancer: string },
 ): Promise<ControlNodes> {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-nodes-'))
   const file = (name: string, text: string): string => {
@@ -85,7 +86,7 @@ export async function startControlNodes(
     nodes: places.map(({ name }) => `${name}=127.0.0.1:5433`).join(),
     etcd: 'https://localhost:2379',
     remote_health: places.map(({ name, healthPort }) => `${name}=http://127.0.0.1:${healthPort}`).join(),
-    node_addresses: places.map(({ nodePort }) => `127.0.0.1:${nodePort}`).join(),
+    node_addresses: options.nodeAddress ?? places.map(({ nodePort }) => `127.0.0.1:${nodePort}`).join(),
     node_ca_file: caFile,
     node_cert_file: certFile,
     node_key_file: keyFile,
@@ -93,8 +94,8 @@ export async function startControlNodes(
     tls_key_file: keyFile,
     data_key_file: dataKeyFile,
     followers: `edge-1=${bearerFile}`,
-    balancers: balancer,
-    url,
+    balancers: options.balancer,
+    url: options.url,
     host: '127.0.0.1',
     log_level: 'error',
   }
@@ -130,7 +131,7 @@ type Start = Extract<ToApi, { kind: 'start' }>
 
 /** Resolves when it listens. */
 async function startNode(start: Start, others: readonly string[], main: Database): Promise<ControlNode> {
-  const { name, port, health_port: healthPort, data_dir: folder } = start.settings
+  const { name, port, node_port, health_port: healthPort, data_dir: folder } = start.settings
   const heard = new Map<FromApi['kind'], () => void>()
   const process: LinkedProcess<ToApi> = startLinked<ToApi, FromApi>(API, ({ kind }) => heard.get(kind)?.())
   const said = (kind: FromApi['kind']): Promise<void> =>
@@ -164,6 +165,7 @@ async function startNode(start: Start, others: readonly string[], main: Database
   return {
     name,
     port,
+    nodePort: node_port!,
     healthPort,
     folder,
     tell,

@@ -11,10 +11,11 @@ const shipped = new URL('../../control-plane/deploy/haproxy.cfg', import.meta.ur
 /** `HOLDFAST_HAPROXY`, or what is on the path; undefined: there is none. */
 export const findHaproxy = (): string | undefined => findProgram('haproxy', process.env.HOLDFAST_HAPROXY)
 
-export type Backend = { readonly port: number; readonly healthPort: number }
+export type Backend = { readonly port: number; readonly nodePort: number; readonly healthPort: number }
 
 export type BalancerOptions = {
   readonly port: number
+  readonly nodePort: number
   /** Where it comes from when it comes to the nodes. */
   readonly source: string
   readonly backends: readonly Backend[]
@@ -48,20 +49,22 @@ export async function startBalancer(
   }
 }
 
-function rendered(text: string, { port, source, backends }: BalancerOptions): string {
+function rendered(text: string, { port, nodePort, source, backends }: BalancerOptions): string {
   const put = (into: string, what: RegExp, by: string): string => {
     if (into.match(what)?.length !== 1) throw new Error(`the shipped configuration has not one ${what}`)
     return into.replace(what, by)
   }
-  const withBind = put(text, /bind :443$/gm, `bind 127.0.0.1:${port}`)
-  const withSource = put(withBind, /send-proxy-v2$/gm, `send-proxy-v2 source ${source}`)
-  return backends.reduce(
-    (config, backend, i) =>
-      put(
-        config,
-        new RegExp(`(server node-${i + 1}) 10\\.0\\.0\\.1${i + 1}:443$`, 'gm'),
-        `$1 127.0.0.1:${backend.port} port ${backend.healthPort}`,
-      ),
-    withSource,
-  )
+  const sections = [
+    { shown: 443, own: port, of: (backend: Backend) => backend.port },
+    { shown: 5432, own: nodePort, of: (backend: Backend) => backend.nodePort },
+  ]
+  let config = put(text, /send-proxy-v2$/gm, `send-proxy-v2 source ${source}`)
+  for (const { shown, own, of } of sections) {
+    config = put(config, new RegExp(`bind :${shown}$`, 'gm'), `bind 127.0.0.1:${own}`)
+    for (const [i, backend] of backends.entries()) {
+      const server = new RegExp(`(server node-${i + 1}) 10\\.0\\.0\\.1${i + 1}:${shown}$`, 'gm')
+      config = put(config, server, `$1 127.0.0.1:${of(backend)} port ${backend.healthPort}`)
+    }
+  }
+  return config
 }

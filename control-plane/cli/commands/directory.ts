@@ -2,8 +2,10 @@
 import { buffer } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import { answerTo, basic, send, sessionOf, textOf, wordsOf } from '../client.ts'
+import type { DoorFlags } from '../operator.ts'
 import { CommandError, exitCodes, print } from '../output.ts'
 import { call, type Flags, withSession } from './api.ts'
+import { showNodeRole } from './cluster.ts'
 
 /** `host:app/web`, or with its account `acme:host:app/web`, as path segments below an account. */
 function pathOf(id: string): { readonly kind: string; readonly path: string; readonly id: string } {
@@ -108,10 +110,14 @@ function addRoles(program: Command): void {
     },
   }
   for (const [name, { doc, query, words }] of Object.entries(ways)) {
-    withSession(role.command(name))
-      .description(doc)
-      .argument('<id>', 'such as group:app/readers', pathOf)
-      .action(async ({ path }: ReturnType<typeof pathOf>, flags: Flags) => {
+    const command = withSession(role.command(name)).description(doc)
+    if (name === 'show')
+      command.option('--data-dir <folder>', 'instead of a role: what the control node there is')
+    command
+      .argument(name === 'show' ? '[id]' : '<id>', 'such as group:app/readers', pathOf)
+      .action(async (id: ReturnType<typeof pathOf> | undefined, flags: Flags & DoorFlags) => {
+        if (id === undefined) return showNodeRole(flags)
+        const { path } = id
         const value = JSON.parse(await call(flags, 'GET', (a) => `/roles/${a}/${path}${query}`)) as Listed
         print(flags.json ?? false, value, words ? lines(words(value)) : JSON.stringify(value, undefined, 2))
       })

@@ -66,7 +66,7 @@ describe('another node', () => {
 
   test.each<[string, RequestListener, string]>([
     ['answers with no health', saying(200, '"ok"'), 'its answer, with status 200, is no health'],
-    ['answers with no JSON', saying(404, '<html>'), 'its answer, with status 404, is no health'],
+    ['answers with no JSON', saying(503, '<html>'), 'its answer, with status 503, is no health'],
     [
       'answers too much',
       saying(200, `{"a":"${'x'.repeat(limits.remoteHealthBytes)}"}`),

@@ -1,0 +1,146 @@
+// The two processes beside the supervisor, as the machine's doors: who answers clients, and the watchdog.
+import type { Clock, Monotonic } from '#shared/base/time.ts'
+import type { Log } from '#shared/node/log.ts'
+import type { Signature } from './coordination/orders.ts'
+import type { Doors } from './failover/driver.ts'
+import type { Hands, PostgresProbe } from './failover/hands.ts'
+import {
+  type FromApi,
+  type LinkedProcess,
+  type NodeStatus,
+  startLinked,
+  type ToApi,
+  type ToWatchdog,
+} from './node-link.ts'
+import type { Deed } from './operator/deeds.ts'
+import type { NodeSettings } from './settings.ts'
+
+const API = new URL('./api.ts', import.meta.url)
+const WATCHDOG = new URL('./watchdog.ts', import.meta.url)
+
+export type Processes = {
+  readonly doors: Doors
+  tell(status: NodeStatus): void
+  account(deed: Deed): Promise<Signature | undefined>
+  close(): Promise<void>
+}
+
+const WELL_WITHIN_MS = 2_000
+const RESTART_MS = 200
+
+/** Who answers clients, and the watchdog: started again when they end, and told everything anew. */
+export function startProcesses(settings: NodeSettings, hands: Hands, clock: Clock, log: Log): Processes {
+  let api: LinkedProcess<ToApi>
+  let watchdog: LinkedProcess<ToWatchdog>
+  let leading: { readonly epoch: number; deadline: Monotonic } | undefined
+  let deadline: Monotonic | undefined
+  let wellAt: Monotonic | undefined
+  let status: NodeStatus | undefined
+  let closed = false
+  let drain: { readonly asked: Monotonic; readonly done: () => void } | undefined
+  let accounting:
+    | { readonly id: string; readonly done: (signature: Signature | undefined) => void }
+    | undefined
+
+  const watch = (): void => {
+    const pids = [api.pid, hands.pid()].filter((pid) => pid !== undefined)
+    watchdog.send({ kind: 'watch', pids })
+  }
+
+  function startApi(): void {
+    wellAt = undefined
+    const started = startLinked<ToApi, FromApi>(API, (message) => {
+      if (started !== api) return
+      if (message.kind === 'well' && message.ok) wellAt = clock.monotonic()
+      if (message.kind === 'accounted' && message.id === accounting?.id) accounting.done(message.signature)
+      if (message.kind === 'drained' && message.asked === drain?.asked) drain.done()
+    })
+    api = started
+    started.send({ kind: 'start', settings, databaseUrl: hands.url('DATABASE') })
+    if (status !== undefined) started.send({ kind: 'status', status })
+    if (leading !== undefined) started.send({ kind: 'lead', ...leading })
+    void started.ended.then(async () => {
+      if (closed || started !== api) return
+      log.warn('the process that answers clients has ended; starting it again')
+      await clock.sleep(RESTART_MS)
+      if (!closed && started === api) startApi()
+    })
+    if (watchdog !== undefined) watch()
+  }
+
+  function startWatchdog(): void {
+    const started = startLinked<ToWatchdog, never>(WATCHDOG, () => undefined)
+    watchdog = started
+    started.send({ kind: 'deadline', deadline })
+    watch()
+    void started.ended.then(async () => {
+      if (closed || started !== watchdog) return
+      log.warn('the watchdog has ended; starting it again')
+      await clock.sleep(RESTART_MS)
+      if (!closed) startWatchdog()
+    })
+  }
+
+  startApi()
+  startWatchdog()
+  const rewatch = setInterval(watch, WATCH_EVERY_MS)
+  return {
+    doors: {
+      setDeadline(at) {
+        deadline = at
+        if (leading !== undefined) leading.deadline = at
+        api.send({ kind: 'deadline', deadline: at })
+        watchdog.send({ kind: 'deadline', deadline: at })
+      },
+      open(epoch) {
+        leading = { epoch, deadline: deadline! }
+        api.send({ kind: 'lead', ...leading })
+      },
+      drain(asked) {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        drain = { asked, done: resolve }
+        api.send({ kind: 'drain', asked })
+        return promise
+      },
+      async close(why) {
+        log.warn('closing', { why })
+        leading = undefined
+        deadline = undefined
+        watchdog.send({ kind: 'deadline', deadline })
+        const old = api
+        const gone = old.kill()
+        await gone
+        if (!closed && old === api) startApi()
+      },
+      well(probe: PostgresProbe) {
+        const answers = wellAt !== undefined && clock.monotonic() - wellAt < WELL_WITHIN_MS
+        return probe.answers && answers && (leading === undefined || probe.writes)
+      },
+    },
+    tell(next) {
+      if (JSON.stringify(next) === JSON.stringify(status)) return
+      status = next
+      api.send({ kind: 'status', status })
+    },
+    async account(deed) {
+      const { promise, resolve, reject } = Promise.withResolvers<Signature | undefined>()
+      accounting = { id: deed.id, done: resolve }
+      api.send({ kind: 'deed', deed })
+      const late = setTimeout(
+        () => reject(new Error(`${deed.id} was not accounted for in time`)),
+        ACCOUNT_WITHIN_MS,
+      )
+      return promise.finally(() => clearTimeout(late))
+    },
+    async close() {
+      closed = true
+      clearInterval(rewatch)
+      await Promise.all([api.kill(), watchdog.kill()])
+    },
+  }
+}
+
+const ACCOUNT_WITHIN_MS = 5_000
+
+/** A Postgres that was started again has another process. */
+const WATCH_EVERY_MS = 500
