@@ -208,7 +208,8 @@ export const holdsData = (folder: string): Promise<boolean> =>
     () => false,
   )
 
-const READY_WITHIN_MS = 120_000
+/** After a crash all log since the last checkpoint is read: to end it earlier would be to begin again. */
+const READY_WITHIN_MS = 600_000
 const POLL_MS = 20
 
 /** The eighth line of postmaster.pid says `ready`, once recovery is over or reads are let in during it. */

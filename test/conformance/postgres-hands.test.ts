@@ -8,6 +8,7 @@ import { connect as connectTls } from 'node:tls'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { nodeOf } from '#control-plane/coordination/keys.ts'
 import { callPeer } from '#control-plane/postgres/peer.ts'
+import { findRunAs } from '#control-plane/postgres/run-as.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import {
   allBinaries,
@@ -467,3 +468,27 @@ async function serialSeen(port: number): Promise<string> {
   encrypted.destroy()
   return serialNumber
 }
+
+test.skipIf(process.getuid?.() !== 0 || !exists('/usr/lib/postgresql/15/bin'))(
+  'root without namespaces: another user owns what is made, copied and promoted',
+  async () => {
+    const nodes = await startHandsCluster('/usr/lib/postgresql/15/bin', await findRunAs(false))
+    try {
+      const a = await leads(await nodes.add('a'), 1, 0)
+      await makeTable(a)
+      const b = await nodes.add('b')
+      await follows(b, a)
+      await b.hands.freeze()
+      await writeAlone(a, 1)
+      await leads(b, 2, 5)
+      await a.hands.demote()
+      await follows(a, b)
+      expect(await written(a)).toEqual([])
+      const { uid } = statSync(join(a.folder, 'postgres'))
+      expect(uid).not.toBe(0)
+      expect(statSync(join(a.folder, 'postgres', 'holdfast.disk')).uid).toBe(uid)
+    } finally {
+      await nodes.close()
+    }
+  },
+)

@@ -7,6 +7,7 @@ import { connect } from '#control-plane/ledger/connection.ts'
 import { findBinaries } from '#control-plane/postgres/binaries.ts'
 import { createHands } from '#control-plane/postgres/hands.ts'
 import type { NodeTls } from '#control-plane/postgres/peer.ts'
+import type { RunAs } from '#control-plane/postgres/run-as.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { type TestAuthority, testAuthority } from './certificates.ts'
 import { freePorts } from './nodes.ts'
@@ -52,7 +53,7 @@ export async function until<T>(look: () => Promise<T | undefined | false>): Prom
   }
 }
 
-export async function startHandsCluster(binaries: string): Promise<HandsCluster> {
+export async function startHandsCluster(binaries: string, runAs?: RunAs): Promise<HandsCluster> {
   const authority = await testAuthority()
   const [ports, folders, nodes] = [new Map<string, number>(), [] as string[], new Set<HandsNode>()]
   const certificate = async (subject: string): Promise<NodeTls> => ({
@@ -74,6 +75,7 @@ export async function startHandsCluster(binaries: string): Promise<HandsCluster>
       clock: systemClock,
       log: (message) => said.push(message),
       durable: false,
+      ...(runAs === undefined ? {} : { runAs }),
     })
     hands.onStopped(() => stops++)
     await hands.start()
