@@ -1,5 +1,5 @@
 // A folder in which one process of ours runs Postgres: claimed, with the user that owns the data, the sockets and the log.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmod,
@@ -16,6 +16,7 @@ import {
 } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Clock } from '#shared/base/time.ts'
 import { claim, endOrphan } from './ownership.ts'
@@ -40,6 +41,8 @@ export type Room = {
   readonly runAs: RunAs
   /** Connection URL of one of its databases; `port` is part of the socket's name. */
   url(database: string, port?: number): string
+  /** The major one of the programs. */
+  version(): Promise<number>
   /** Makes the cluster if it is not there. `complete` may add to it before it is one. */
   initialise(complete?: (folder: string) => Promise<void>): Promise<void>
   /** Starts the server as our child, and ends one that an earlier process left. */
@@ -94,6 +97,7 @@ export async function enterRoom(options: RoomOptions): Promise<Room> {
     runAs,
     url: (database, port) =>
       `postgresql://${USER}@localhost${port === undefined ? '' : `:${port}`}/${database}?host=${encodeURIComponent(sockets)}`,
+    version: () => versionOf(join(options.binaries, 'postgres')),
     initialise: (complete) => initialise(cluster, runAs, options, complete),
     spawn: (settings) => start(cluster, runAs, settings, options),
     async leave() {
@@ -101,6 +105,12 @@ export async function enterRoom(options: RoomOptions): Promise<Room> {
       await release()
     },
   }
+}
+
+/** `postgres (PostgreSQL) 18.4`, with a word of its packager after it. */
+async function versionOf(program: string): Promise<number> {
+  const { stdout } = await promisify(execFile)(program, ['--version'])
+  return Number(/PostgreSQL\) (\d+)/.exec(stdout)?.[1])
 }
 
 /** A user without privileges reaches its folders through ours, and sees nothing else in it. */

@@ -30,7 +30,8 @@ export type HandsNode = {
 
 export type HandsCluster = {
   readonly authority: TestAuthority
-  add(name: string): Promise<HandsNode>
+  /** `programs`: of another Postgres than the others have. */
+  add(name: string, programs?: string): Promise<HandsNode>
   certificate(subject: string): Promise<NodeTls>
   close(): Promise<void>
 }
@@ -62,13 +63,13 @@ export async function startHandsCluster(binaries: string, runAs?: RunAs): Promis
   })
   const addressOf = (name: string) => ({ host: 'localhost', port: ports.get(name)! })
 
-  async function open(name: string, folder: string, tls: NodeTls): Promise<HandsNode> {
+  async function open(name: string, folder: string, tls: NodeTls, programs: string): Promise<HandsNode> {
     const said: string[] = []
     let stops = 0
     const hands = createHands({
       node: name,
       dataDirectory: folder,
-      binaries,
+      binaries: programs,
       address: addressOf(name),
       addressOf,
       tls,
@@ -97,7 +98,7 @@ export async function startHandsCluster(binaries: string, runAs?: RunAs): Promis
       async again() {
         nodes.delete(node)
         await hands.stop()
-        return open(name, folder, tls)
+        return open(name, folder, tls, programs)
       },
     }
     nodes.add(node)
@@ -107,11 +108,11 @@ export async function startHandsCluster(binaries: string, runAs?: RunAs): Promis
   return {
     authority,
     certificate,
-    async add(name) {
+    async add(name, programs = binaries) {
       const folder = mkdtempSync(join(tmpdir(), 'holdfast-hands-'))
       folders.push(folder)
       ports.set(name, (await freePorts(1))[0]!)
-      return open(name, folder, await certificate(`CN=${name},O=control`))
+      return open(name, folder, await certificate(`CN=${name},O=control`), programs)
     },
     async close() {
       await Promise.all([...nodes].map(({ hands }) => hands.stop()))
