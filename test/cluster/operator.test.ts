@@ -28,7 +28,10 @@ describe.skipIf(without !== undefined)(
     }, 120_000)
     afterAll(() => cluster?.close(), 60_000)
 
-    /** Audit records about the cluster in an epoch: operations and results. */
+    /** The same, asked at one node. */
+  const at = (node: ControlNode): Cluster => ({ ...cluster, url: node.process.url })
+
+  /** Audit records about the cluster in an epoch: operations and results. */
     async function audited(epoch: number): Promise<string[]> {
       const admin = await new Client(cluster.url, cluster.account).login('admin', cluster.adminKey())
       const response = await admin.request('GET', `/audit?msgid=cluster&procid=epoch-${epoch}`)
@@ -118,10 +121,10 @@ describe.skipIf(without !== undefined)(
       const expected = [`demote ${leader.name}`, `promote ${after.leader.name}`]
       await eventually(
         'the audit has it',
-        () => audited(record.epoch),
+        () => audited(after.leader, record.epoch),
         (seen) => seen.length >= expected.length,
       )
-      expect(await audited(record.epoch)).toEqual(expected)
+      expect(await audited(after.leader, record.epoch)).toEqual(expected)
     })
 
     test('pauses: nobody is promoted until he resumes', async () => {
@@ -151,6 +154,28 @@ describe.skipIf(without !== undefined)(
       leader.process.start()
       await settled(cluster)
       expect(next.name).not.toBe(leader.name)
+    })
+
+    test('promotes a node by hand, when he has seen that it has everything', async () => {
+      const { leader, sync } = await settled(cluster)
+      const third = cluster.nodes.find((node) => node !== leader && node !== sync)!
+      await operate(sync, 'cluster', 'pause', '--for', '10m')
+      leader.signal('SIGKILL')
+      await leader.process.kill()
+      const alone = await eventually(
+        'nobody leads',
+        () => operate(third, 'role', 'promote'),
+        ({ error }) => error?.code === 'data_loss_possible',
+      )
+      expect(alone.error!.message).toContain(`${leader.name}: cannot be reached`)
+      const promoted = await operate(sync, 'role', 'promote', '--why', 'it has all')
+      expect(promoted).toMatchObject({
+        exit: 0,
+        value: { leader: sync.name, record: { how: 'hand', possibleLoss: false } },
+      })
+      await operate(sync, 'cluster', 'resume')
+      leader.process.start()
+      await settled(cluster)
     })
 
     test('lets a node in that holds what nobody else has', async () => {
