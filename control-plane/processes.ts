@@ -31,7 +31,7 @@ const RESTART_MS = 200
 /** Who answers clients, and the watchdog: started again when they end, and told everything anew. */
 export function startProcesses(
   settings: NodeSettings,
-  hands: Pick<Hands, 'url' | 'pid'> & { quiet(on: boolean): void },
+  hands: Pick<Hands, 'url' | 'pid'>,
   clock: Clock,
   log: Log,
 ): Processes {
@@ -98,12 +98,10 @@ export function startProcesses(
         watchdog.send({ kind: 'deadline', deadline: at })
       },
       open(epoch) {
-        hands.quiet(false)
         leading = { epoch, deadline: deadline! }
         api.send({ kind: 'lead', ...leading })
       },
       drain(asked) {
-        hands.quiet(true)
         const { promise, resolve } = Promise.withResolvers<void>()
         drain = { asked, done: resolve }
         api.send({ kind: 'drain', asked })

@@ -15,8 +15,11 @@ export type Held = { readonly disk: string; readonly timeline: number; readonly 
 export interface Hands {
   /** In recovery, and following nobody, whatever it was when it ended (I4). Without data nothing runs, and it holds nothing. */
   start(): Promise<void>
-  /** Never waits for anything else that was asked; at most a second. What it cannot learn is as bad as it can be. */
-  probe(): Promise<PostgresProbe>
+  /**
+   * Never waits for anything else that was asked; at most a second. What it cannot learn is as bad as it can be. `silent`: it
+   * writes nothing, and takes it that it could.
+   */
+  probe(silent?: boolean): Promise<PostgresProbe>
   /** Takes log from nobody any more, also after a restart; answers when all that was received is flushed and counted. */
   freeze(): Promise<Held>
   /**

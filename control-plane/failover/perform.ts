@@ -72,8 +72,8 @@ export function createPerformer(options: PerformOptions): Performer {
     return undefined
   }
 
-  async function probe(): Promise<void> {
-    const found = await hands.probe()
+  async function probe(silent: boolean): Promise<void> {
+    const found = await hands.probe(silent)
     hear({ kind: 'probed', own: { ...found, well: doors.well(found) } })
   }
 
@@ -154,7 +154,7 @@ export function createPerformer(options: PerformOptions): Performer {
   function perform(effect: Effect): void {
     switch (effect.kind) {
       case 'probe':
-        once('probe', probe)
+        once('probe', () => probe(effect.silent))
         break
       case 'renew':
         once(`renewal of the ${effect.lease} lease`, () => renew(effect.lease))

@@ -6,6 +6,7 @@ import { evict, evicted, evictionOf } from './evicted.ts'
 import { fenced, lead } from './leader.ts'
 import { after } from './lease.ts'
 import { stay } from './phase.ts'
+import { isSilent } from './switchover.ts'
 import type { Config, Effect, Event, Node, Step } from './types.ts'
 
 export const begin = (config: Config): Node => ({
@@ -37,7 +38,7 @@ function hear(node: Node, event: Event): Step {
       return [{ ...node, own: event.own }, []]
     case 'tick': {
       const { wall, at } = event
-      const effects: Effect[] = [{ kind: 'probe' }]
+      const effects: Effect[] = [{ kind: 'probe', silent: isSilent(node) }]
       const told = { ...node, calendar: { wall, at } }
       const due = node.nodeLeaseSentAt === undefined || at >= after(node.nodeLeaseSentAt, config.renewEveryMs)
       if (!due) return [told, effects]

@@ -21,6 +21,8 @@ import type { Effect, Event, Handing, Node } from './types.ts'
 const LEVEL_MS = 5_000
 /** For the writes in flight. */
 const DRAIN_MS = 2_000
+/** So long Postgres writes down what ended connections have left, and then no more. */
+const SILENT_MS = 300
 /** For the target to freeze and to take what it is given. */
 const TAKE_MS = 3_000
 
@@ -45,6 +47,12 @@ const ask = (transaction: Transaction): Effect => ({ kind: 'transact', transacti
 export function isDutyKept({ handing }: Leading): boolean {
   if (handing === undefined || handing.at === 'preparing') return false
   return handing.at !== 'abandoning' || handing.api !== 'open'
+}
+
+/** Nothing is written any more: what one Standby got and the target did not would part their logs. */
+export function isSilent({ role }: Node): boolean {
+  const at = role.phase === 'leading' ? role.handing?.at : undefined
+  return at === 'closing' || at === 'levelling' || at === 'giving' || at === 'given'
 }
 
 /** Who is to have the sync duty, if it is another one. */
@@ -156,8 +164,9 @@ function levelled(node: Node, role: Leading, now: At<'levelling'>, event: Event)
   const { order, to, mark } = now
   if (event.kind !== 'probed')
     return inTime(role, now, event, `${nodeOf(to)} was not level when all was written`)
-  if (mark === undefined) return become(role, { ...now, mark: { end: event.own.end, at: event.at } })
-  if (!has(node, to, mark)) return keep(role)
+  const { end } = event.own
+  if (mark?.end !== end) return become(role, { ...now, mark: { end, at: event.at } })
+  if (event.at < after(mark.at, SILENT_MS) || !has(node, to, mark)) return keep(role)
   const appointment = appointmentOf(role, order, to)
   const asked = transactions.handOver(role.leadership, role.published, order, appointment)
   return become(role, { at: 'giving', order, appointment, asked }, ask(asked))

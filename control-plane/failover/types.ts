@@ -259,7 +259,8 @@ export type Event = { readonly at: Monotonic } & (
 
 /** What is asked of Postgres is done one after the other, and answered in that order. */
 export type Effect =
-  | { readonly kind: 'probe' }
+  /** `silent`: nothing is written for it. */
+  | { readonly kind: 'probe'; readonly silent: boolean }
   | { readonly kind: 'renew'; readonly lease: LeaseName }
   | { readonly kind: 'transact'; readonly transaction: Transaction }
   /** Take log from nobody, also after a restart of Postgres. */

@@ -1,6 +1,7 @@
 // What happened to the cluster and is to stand in the audit, once each (cluster 12.3, 13): pure. Its lines are the same
 // whenever they are made, so that who makes them again adds none.
-import { type AuditEvent, clusterEvent } from '#shared/audit/event.ts'
+import { clusterEvent } from '#shared/audit/cluster-event.ts'
+import type { AuditEvent } from '#shared/audit/event.ts'
 import type { View } from '../coordination/keys.ts'
 import type { FailoverRecord, Note } from '../coordination/orders.ts'
 

@@ -35,11 +35,6 @@ const RAISED_WITHIN_MS = 30_000
 export function createHands(given: HandsOptions): Hands & {
   /** With this certificate, and without those that it names as revoked, from now on; connections that are there stay. */
   renew(tls: NodeTls): Promise<void>
-  /**
-   * Nothing is written, also not by `probe`, from when this node is to hand over until it leads again: what is written
-   * after the next Leader froze is on nobody's log but that of others, who would have to copy his.
-   */
-  quiet(on: boolean): void
   /** Changes nothing. Undefined: there is no data here. */
   look(): Promise<OwnLog | undefined>
 } {
@@ -116,7 +111,7 @@ export function createHands(given: HandsOptions): Hands & {
         throw error
       }
     },
-    probe: () => parts().probing.probe(),
+    probe: (silent = false) => parts().probing.probe(silent),
     async freeze() {
       await followNobody()
       return inTurn(({ instance }) => held(instance, options))
@@ -168,7 +163,6 @@ export function createHands(given: HandsOptions): Hands & {
       options.tls = tls
       return inTurn(({ instance }) => instance.renewed())
     },
-    quiet: (on) => parts().probing.quiet(on),
     look: () => lookHere(parts().instance, options.node),
     onStopped: (listener) => void listeners.push(listener),
     url: (database) => parts().room.url(database, address.port),

@@ -4,12 +4,7 @@ import type { Copy, Lsn } from '../coordination/keys.ts'
 import type { PostgresProbe } from '../failover/hands.ts'
 import { type Asker, createAsker } from './asking.ts'
 
-export type Probing = {
-  probe(): Promise<PostgresProbe>
-  /** Whether a Leader is to write nothing, not even to see whether it can. */
-  quiet(on: boolean): void
-  close(): Promise<void>
-}
+export type Probing = { probe(silent: boolean): Promise<PostgresProbe>; close(): Promise<void> }
 
 const ANSWER_WITHIN_MS = 950
 /** A receiver that hears nothing asks for a sign of life after half of its time-out. */
@@ -45,7 +40,6 @@ const WRITE = "SELECT pg_logical_emit_message(true, 'holdfast', 'writes')"
 export function createProbing(url: string, holds: () => boolean, clock: Clock): Probing {
   const asker: Asker = createAsker(url, clock)
   let wroteAt = Number.NEGATIVE_INFINITY
-  let quiet = false
 
   async function look(): Promise<PostgresProbe> {
     const [row] = await asker.ask(LOOK, [], ANSWER_WITHIN_MS)
@@ -66,28 +60,26 @@ export function createProbing(url: string, holds: () => boolean, clock: Clock): 
 
   async function writes(withinMs: number): Promise<boolean> {
     const now = clock.monotonic()
-    if (quiet || now - wroteAt < WRITE_EVERY_MS) return true
+    if (now - wroteAt < WRITE_EVERY_MS) return true
     await asker.ask(WRITE, [], withinMs)
     wroteAt = now
     return true
   }
 
   return {
-    async probe() {
+    async probe(silent) {
       if (!holds()) return empty
       const since = clock.monotonic()
       let seen = nothing
       try {
         seen = await look()
+        if (silent) return seen
         const left = Math.max(1, ANSWER_WITHIN_MS - (clock.monotonic() - since))
         return { ...seen, writes: seen.writes && (await writes(left)) }
       } catch {
         wroteAt = Number.NEGATIVE_INFINITY
         return { ...seen, writes: false }
       }
-    },
-    quiet(on) {
-      quiet = on
     },
     close: () => asker.close(),
   }

@@ -1,5 +1,5 @@
-// Events about the nodes of the cluster (cluster 12.3).
-import { type Actor, type AuditEvent, build, severities } from './event.ts'
+// Events about a cluster and its nodes (cluster 12.3).
+import { type Actor, type AuditEvent, build, element, facilities, severities } from './event.ts'
 
 const seedWords = {
   issue: ['made a seed for', 'failed to make a seed for'],
@@ -60,4 +60,43 @@ export function memberEvent(
     failure: `${actor.user} ${undone} ${m.node}`,
     severity: severities.notice,
   })
+}
+
+const clusterWords = {
+  promote: ['promoted', 'promote'],
+  demote: ['demoted', 'demote'],
+  evict: ['removed', 'remove'],
+  switchover: ['ordered a switchover to', 'switch over to'],
+  pause: ['paused failover of', 'pause failover of'],
+  resume: ['resumed failover of', 'resume failover of'],
+  recover: ['began the coordination store anew with', 'begin the coordination store anew with'],
+  enroll: ['let in', 'let in'],
+} as const
+
+/** What happened to a cluster (cluster 12.3). `user`: the operator, or the node that did it by itself. */
+export function clusterEvent(c: {
+  readonly operation: keyof typeof clusterWords
+  readonly user: string
+  /** The node, or the cluster. */
+  readonly object: string
+  readonly epoch?: number
+  readonly why: string
+  readonly error?: string | undefined
+}): AuditEvent {
+  const [done, undone] = clusterWords[c.operation]
+  const failed = c.error !== undefined
+  const text = failed
+    ? `${c.user} failed to ${undone} ${c.object}: ${c.error}`
+    : `${c.user} ${done} ${c.object}`
+  return {
+    facility: facilities.authpriv,
+    severity: severities.notice,
+    msgid: 'cluster',
+    sdata: [
+      element('auth', { user: c.user }),
+      element('subject', { node: c.object, epoch: c.epoch?.toString() }),
+      element('action', { result: failed ? 'failure' : 'success', operation: c.operation }),
+    ],
+    message: c.why === '' || failed ? text : `${text}: ${c.why}`,
+  }
 }

@@ -22,7 +22,7 @@ export const links = {
   audit: { from: ['follower'], does: 'the audit stream' },
   renewal: { from: ['control', 'dr', 'follower'], does: 'the renewal of certificates' },
   replication: { from: ['control', 'dr'], does: 'physical replication' },
-  coordination: { from: ['control'], does: 'the coordination store' },
+  coordination: { from: ['control', 'dr'], does: 'the coordination store' },
 } as const satisfies Readonly<Record<string, { from: readonly RoleClass[]; does: string }>>
 export type LinkName = keyof typeof links
 
@@ -46,6 +46,15 @@ export type NodeName = {
 
 export const uriOf = ({ clusterId, roleClass, node }: NodeName): string =>
   `spiffe://${clusterId}/${roleClass}/${node}`
+
+/**
+ * Host names that stand for a class: etcd tells its clients and peers apart by nothing else (its settings
+ * `client-cert-allowed-hostname`, `peer-cert-allowed-hostname`).
+ */
+export const classHosts = ({ clusterId, roleClass }: NodeName): string[] => [
+  ...(mayUse('coordination', roleClass) ? [`members.${clusterId}`] : []),
+  ...(roleClass === 'control' ? [`control.${clusterId}`] : []),
+]
 
 const URI = new RegExp(
   `^URI:spiffe://([0-9a-f]{32})/(${roleClasses.join('|')})/(${NODE_NAME.source.slice(1, -1)})$`,

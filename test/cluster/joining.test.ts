@@ -4,9 +4,13 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createEtcdStore } from '#control-plane/coordination/etcd.ts'
+import { callPeer } from '#control-plane/postgres/peer.ts'
 import { toBase64 } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
-import { identityFiles, readIdentity } from '#shared/node/identity.ts'
+import { bootClock, systemClock } from '#shared/node/clock.ts'
+import { type Identity, identityFiles, readIdentity } from '#shared/node/identity.ts'
+import { obtainIdentity, unpackSeed } from '#shared/node/join.ts'
 import { type Etcd, findEtcd, startMembers } from '../support/etcd.ts'
 import { runCommand } from '../support/joining.ts'
 import { Client, freePorts, NodeProcess } from '../support/nodes.ts'
@@ -66,7 +70,8 @@ describe.skipIf(binary === undefined)('control nodes (skipped where there is no 
     const files = identityFiles(folderOf('node-1'))
     const made = (await readIdentity(folderOf('node-1')))!
     const tls = { ca: made.authorities, cert: made.certificate, key: made.key }
-    ;[etcd] = await startMembers(binary!, 1, tls)
+    const { clusterId } = made.membership
+    ;[etcd] = await startMembers(binary!, 1, tls, { 'client-cert-allowed-hostname': `members.${clusterId}` })
 
     const first = nodeOf(0, etcd!.port)
     first.start()
@@ -76,7 +81,6 @@ describe.skipIf(binary === undefined)('control nodes (skipped where there is no 
     const second = nodeOf(1, etcd!.port)
     second.start()
     const keyFile = join(folderOf('node-1'), 'admin.key')
-    const session = { HOLDFAST_URL: first.url, HOLDFAST_ACCOUNT: 'acme', HOLDFAST_API_KEY_FILE: keyFile }
     const admin = await new Client(first.url, 'acme').login('admin', readFileSync(keyFile, 'utf8').trim())
     const policy = `
 - !policy
@@ -88,7 +92,7 @@ describe.skipIf(binary === undefined)('control nodes (skipped where there is no 
 `
     expect((await admin.loadPolicy('root', policy)).status).toBe(201)
     const altnames = ['--altnames', 'localhost,127.0.0.1']
-    const seed = await runCommand(['seed', 'standby', 'node-2', ...altnames], '', session)
+    const seed = await runCommand(['seed', 'standby', 'node-2', ...altnames], '', sessionAtFirst())
     expect(seed).toMatchObject({ code: 0, err: '' })
     const unpack = ['unpack', 'seed', '-', '--data-dir', folderOf('node-2')]
     expect(await runCommand(unpack, seed.out, {})).toMatchObject({ code: 0, err: '' })
@@ -97,15 +101,43 @@ describe.skipIf(binary === undefined)('control nodes (skipped where there is no 
     expect((await readIdentity(folderOf('node-2')))!.presented.name?.roleClass).toBe('control')
   })
 
-  test('one that is put out takes it no more', async () => {
-    const keyFile = join(folderOf('node-1'), 'admin.key')
-    const session = {
-      HOLDFAST_URL: nodes[0]!.url,
-      HOLDFAST_ACCOUNT: 'acme',
-      HOLDFAST_API_KEY_FILE: keyFile,
+  test('a Follower’s certificate is none for the coordination store, nor for Postgres', async () => {
+    const seed = await runCommand(['seed', 'follower', 'edge-1'], '', sessionAtFirst())
+    const folder = join(directory, 'edge-1')
+    await unpackSeed(seed.out, folder, Date.now())
+    const report = (): void => undefined
+    const { signal } = new AbortController()
+    const joining = { dataDirectory: folder, version: 'test', clock: systemClock, report }
+    const edge = (await obtainIdentity({ ...joining, kinds: ['follower'] }, signal))!
+    const read = async ({ authorities: ca, certificate: cert, key }: Identity) => {
+      const store = createEtcdStore({
+        endpoints: [`https://localhost:${etcd!.port}`],
+        tls: { ca, cert, key },
+        clusterId: 'main',
+        ttlMs: 5_000,
+        requestTimeoutMs: 2_000,
+        clock: bootClock,
+        report,
+      })
+      const view = await store.read()
+      await store.close()
+      return view?.leader?.node
     }
-    expect(await runCommand(['ca', 'revoke', 'node-2'], '', session)).toMatchObject({ code: 0 })
+    expect(await read((await readIdentity(folderOf('node-1')))!)).toBe('node-1')
+    expect(await read(edge)).toBeUndefined()
+    const tls = { ca: edge.authorities, cert: edge.certificate, key: edge.key }
+    await expect(callPeer({ host: '127.0.0.1', port: ports[2]! }, tls, 'x', signal)).rejects.toThrow()
+  })
+
+  test('one that is put out takes it no more', async () => {
+    expect(await runCommand(['ca', 'revoke', 'node-2'], '', sessionAtFirst())).toMatchObject({ code: 0 })
     expect(await replicas(nodes[0]!, (found) => found.length === 0)).toEqual([])
+  })
+
+  const sessionAtFirst = () => ({
+    HOLDFAST_URL: nodes[0]!.url,
+    HOLDFAST_ACCOUNT: 'acme',
+    HOLDFAST_API_KEY_FILE: join(folderOf('node-1'), 'admin.key'),
   })
 
   /** What the Leader says of those that take its log, when that is so. */

@@ -31,6 +31,7 @@ export async function startMembers(
   binary: string,
   count: number,
   tls: Pick<Certificates, 'ca' | 'cert' | 'key'>,
+  more: Readonly<Record<string, string>> = {},
 ): Promise<Etcd[]> {
   const ports = await freePorts(2 * count)
   const peers = ports
@@ -60,6 +61,7 @@ export async function startMembers(
       'heartbeat-interval': '50',
       'election-timeout': '500',
       logger: 'zap',
+      ...more,
     }
     const args = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`)
     return { ...memberOf(binary, args, port, folder), tls }

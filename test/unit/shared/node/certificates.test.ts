@@ -43,7 +43,8 @@ test('a certificate has the names that the authority gives, whatever the request
   expect(certificate.verify(new X509Certificate(authority.certificate).publicKey)).toBe(true)
   expect(certificate.subject).toBe('CN=node-1\nO=control')
   expect(certificate.subjectAltName).toBe(
-    `URI:spiffe://${clusterId}/control/node-1, DNS:node-1, DNS:balancer.example, IP Address:10.0.0.1`,
+    `URI:spiffe://${clusterId}/control/node-1, DNS:node-1, DNS:balancer.example, IP Address:10.0.0.1, ` +
+      `DNS:members.${clusterId}, DNS:control.${clusterId}`,
   )
   expect(certificate.ca).toBe(false)
   expect(presentedIn(certificate)).toMatchObject({ serial: issued.serial, notAfter: issued.notAfter })
