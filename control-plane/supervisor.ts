@@ -1,6 +1,6 @@
 // Process 1 of a control node: owns its Postgres, its leases and the machine, and the two processes beside it (cluster 7).
 import { statfs } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Clock, Monotonic } from '#shared/base/time.ts'
 import { aborted, bootClock, systemClock } from '#shared/node/clock.ts'
@@ -39,7 +39,8 @@ const WATCHDOG = new URL('./watchdog.ts', import.meta.url)
 
 /** Runs until the signal is aborted. Errors: `settings_invalid`. */
 export async function runControlNode(given: GivenNodeSettings, signal: AbortSignal, log: Log): Promise<void> {
-  const settings = await withNodeFiles(given, signal, log)
+  // Postgres has a working directory of its own.
+  const settings = await withNodeFiles({ ...given, data_dir: resolve(given.data_dir) }, signal, log)
   if (settings === undefined) return
   const config = configOf(settings)
   const tls = await identityOf(settings)
