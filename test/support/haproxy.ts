@@ -1,17 +1,14 @@
 // The balancer that we ship a configuration for, with that very configuration: only addresses and ports are put in.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type Backend, balancerConfig } from '#control-plane/deploy/balancer.ts'
 import { findProgram, listens } from './programs.ts'
-
-const shipped = new URL('../../control-plane/deploy/haproxy.cfg', import.meta.url).pathname
 
 /** `HOLDFAST_HAPROXY`, or what is on the path; undefined: there is none. */
 export const findHaproxy = (): string | undefined => findProgram('haproxy', process.env.HOLDFAST_HAPROXY)
-
-export type Backend = { readonly port: number; readonly healthPort: number }
 
 export type BalancerOptions = {
   readonly port: number
@@ -27,7 +24,7 @@ export async function startBalancer(
 ): Promise<{ stop(): Promise<void> }> {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-balancer-'))
   const file = join(folder, 'haproxy.cfg')
-  writeFileSync(file, rendered(readFileSync(shipped, 'utf8'), options))
+  writeFileSync(file, balancerConfig({ ...options, bind: `127.0.0.1:${options.port}` }))
   const child: ChildProcess = spawn(binary, ['-db', '-f', file], { stdio: ['ignore', 'ignore', 'pipe'] })
   let log = ''
   child.stderr?.on('data', (chunk) => {
@@ -46,22 +43,4 @@ export async function startBalancer(
       rmSync(folder, { recursive: true, force: true })
     },
   }
-}
-
-function rendered(text: string, { port, source, backends }: BalancerOptions): string {
-  const put = (into: string, what: RegExp, by: string): string => {
-    if (into.match(what)?.length !== 1) throw new Error(`the shipped configuration has not one ${what}`)
-    return into.replace(what, by)
-  }
-  const withBind = put(text, /bind :443$/gm, `bind 127.0.0.1:${port}`)
-  const withSource = put(withBind, /send-proxy-v2$/gm, `send-proxy-v2 source ${source}`)
-  return backends.reduce(
-    (config, backend, i) =>
-      put(
-        config,
-        new RegExp(`(server node-${i + 1}) 10\\.0\\.0\\.1${i + 1}:443$`, 'gm'),
-        `$1 127.0.0.1:${backend.port} port ${backend.healthPort}`,
-      ),
-    withSource,
-  )
 }
