@@ -1,6 +1,7 @@
 // What a synchronous Standby costs a write, and how long nobody can write when the Leader is killed.
 import { type Cluster, startCluster, TTL_SECONDS } from '../cluster/cluster.ts'
 import { prepareLoad, startLoad } from '../cluster/load.ts'
+import { operate } from '../cluster/operator.ts'
 import { settled } from '../cluster/settled.ts'
 import { Client } from '../support/nodes.ts'
 import { type Figure, figure } from './measure.ts'
@@ -98,5 +99,35 @@ export const failover = (): Promise<Figure[]> =>
         outages.map((s) => s / (TTL_SECONDS + 0.5)),
       ),
       figure('Followers connected after the new Leader opened (bar ≤ 2)', 's', connected),
+    ]
+  })
+
+const SWITCHOVERS = 10
+
+/** The longest time without an acknowledged write that an ordered change of the Leader causes. */
+export const switchovers = (): Promise<Figure[]> =>
+  withCluster(async (cluster) => {
+    const key = await prepareLoad(cluster)
+    const pauses: number[] = []
+    const rates: number[] = []
+    for (let round = 0; round < SWITCHOVERS; round++) {
+      const { leader } = await settled(cluster)
+      const load = await startLoad(cluster, key)
+      const from = await load.acknowledgedAfter(performance.now() + 1_000)
+      const { exit, error } = await operate(leader, 'cluster', 'drill', '--why', 'a bench')
+      if (exit !== 0) throw new Error(`the switchover was refused: ${error?.message}`)
+      await load.acknowledgedAfter(performance.now() + 1_000)
+      await load.stop()
+      const ends = load.journal.answered
+        .filter(({ write }) => write)
+        .map(({ endedAt }) => endedAt)
+        .sort((a, b) => a - b)
+      const before = ends.filter((end) => end < from)
+      rates.push(before.length / ((from - before[0]!) / 1000))
+      pauses.push(Math.max(...ends.slice(1).map((end, i) => end - ends[i]!)) / 1000)
+    }
+    return [
+      figure('writes before a switchover', 'writes/s', rates),
+      figure('no write during a switchover (bar p99 ≤ 1.5)', 's', pauses),
     ]
   })

@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { arch, cpus, platform, totalmem } from 'node:os'
 import { closures } from './closure.ts'
-import { failover, syncWrites } from './cluster.ts'
+import { failover, switchovers, syncWrites } from './cluster.ts'
 import { type Figure, printFigure } from './measure.ts'
 import { authenticate, batchRead, secretRead } from './read.ts'
 import { coldStart } from './start.ts'
@@ -20,6 +20,7 @@ const cases: Record<string, () => Promise<Figure[]>> = {
   'cold-start': coldStart,
   'sync-writes': syncWrites,
   failover,
+  switchovers,
 }
 
 const asked = process.argv.slice(2)

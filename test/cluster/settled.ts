@@ -16,6 +16,16 @@ export async function eventually<T>(
   }
 }
 
+/** The balancer has seen who leads. */
+export async function balanced({ url }: Cluster): Promise<void> {
+  const status = (): Promise<number | undefined> =>
+    fetch(`${url}/health`).then(
+      (response) => response.status,
+      () => undefined,
+    )
+  await eventually('the balancer leads to the Leader', status, (found) => found === 200)
+}
+
 /** Everybody is there again: one leads, one has the duty, the others follow. Who may not come back by itself is let in. */
 export async function settled(cluster: Cluster): Promise<{ leader: ControlNode; sync: ControlNode }> {
   const out = new Map<ControlNode, number>()
@@ -34,7 +44,10 @@ export async function settled(cluster: Cluster): Promise<{ leader: ControlNode; 
       return found
     },
     (found) => found.every(isWhole) && found.some((health) => health!.ok),
-  )
+  ).catch((error: Error) => {
+    error.message += `\n${cluster.logs()}`
+    throw error
+  })
   const leader = cluster.nodes[all.findIndex((health) => health!.ok)]!
   return { leader, sync: cluster.node(all.find((health) => health!.ok)!.cluster.sync_standby!) }
 }
