@@ -46,19 +46,21 @@ export async function followLeader(
     try {
       if (!cut && instance.runs()) await cutOff(instance, clock)
       cut = true
-      const done = await begin(wire, stalled)
+      const next = await look(wire, stalled)
       stalled = false
-      cut = done !== 'streams'
-      if (done === 'refused') await clock.sleep(REFUSED_MS, signal)
-      if (done === 'failed') await clock.sleep(patienceMs, signal)
-      if (done === 'streams') {
+      if (next === 'refused') await clock.sleep(REFUSED_MS, signal)
+      if (next === 'failed') await clock.sleep(patienceMs, signal)
+      if (next === 'stream') {
+        cut = false
+        await stream(wire)
         const { streamed, away } = await untilStalled(wire, patienceMs)
         stalled = !away
         if (streamed || away) patienceMs = STALLED_MS
       }
-      if (stalled || done === 'failed') patienceMs = Math.min(2 * patienceMs, SELDOM_MS)
+      if (stalled || next === 'failed') patienceMs = Math.min(2 * patienceMs, SELDOM_MS)
     } catch (error) {
       if (signal.aborted) return
+      stalled = false
       wire.say(`${leader} cannot be followed: ${describe(error)}`)
       await clock.sleep(LOOK_MS, signal)
     }
@@ -86,7 +88,7 @@ function sayer({ clock, log }: FollowOptions): (message: string) => void {
 }
 
 /** One look at both logs, and what follows from it. `stalled`: to stream was tried, and nothing came. */
-async function begin(wire: Wire, stalled: boolean): Promise<'streams' | 'copied' | 'failed' | 'refused'> {
+async function look(wire: Wire, stalled: boolean): Promise<'stream' | 'copied' | 'failed' | 'refused'> {
   const { instance, leader, options, say } = wire
   const peer = await call(wire)
   try {
@@ -99,15 +101,15 @@ async function begin(wire: Wire, stalled: boolean): Promise<'streams' | 'copied'
       say(`${leader} is not followed: ${how.because}`)
       return 'refused'
     }
-    if (how.kind === 'copy') {
-      return await copied(wire, peer, how)
-    }
+    return how.kind === 'copy' ? await copied(wire, peer, how) : 'stream'
   } finally {
     peer.close()
   }
+}
+
+async function stream({ instance, leader, options }: Wire): Promise<void> {
   const copy = copyOf(options.node, await diskOf(instance.room, options.node))
   await instance.apply({ source: sourceOf(options.addressOf(leader), instance.tls, copy) })
-  return 'streams'
 }
 
 /** Data of another major version of Postgres is none to the programs here. */
@@ -196,10 +198,11 @@ async function untilStalled(wire: Wire, patienceMs: number): Promise<Stalled> {
   let replayed: unknown
   let since = clock.monotonic()
   while (!signal.aborted && clock.monotonic() - since < patienceMs) {
-    const [now] = await instance.asker.ask(RECEIVER)
+    // Who does not answer says nothing about the log; a Postgres that has ended ends this by the signal.
+    const [now] = await instance.asker.ask(RECEIVER).catch(() => [])
     streamed ||= now?.streams === true
     // It may still be busy with what it holds.
-    if (now?.streams === true || now?.replayed !== replayed) since = clock.monotonic()
+    if (now === undefined || now.streams === true || now.replayed !== replayed) since = clock.monotonic()
     replayed = now?.replayed
     await clock.sleep(LOOK_MS, signal)
   }

@@ -68,7 +68,7 @@ export async function wholeRecordsEnd(instance: Instance, clock: Clock): Promise
   let since = clock.monotonic()
   await until(clock, REPLAYED_WITHIN_MS, 'the replay of what is held', async () => {
     const now = await replayOf(instance)
-    if (now.replayed !== replayed || !now.idle) since = clock.monotonic()
+    if (now.replayed !== replayed) since = clock.monotonic()
     replayed = now.replayed
     if (now.received === null) return now.idle
     return replayed >= now.received || (now.idle && clock.monotonic() - since >= STILL_MS)
