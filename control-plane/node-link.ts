@@ -22,7 +22,7 @@ export type NodeStatus = {
   /** This node is promoted only by hand. */
   readonly dr: boolean
   readonly paused: boolean
-  /** Why nobody is promoted. */
+  /** Why nobody is promoted, or this node stays out of the cluster. */
   readonly blocked: string | null
   /** Why it leads no more. */
   readonly why: string | null

@@ -1,6 +1,7 @@
 // What the supervisor tells the process that answers clients, read from what the machine knows.
 import type { Monotonic } from '#shared/base/time.ts'
 import { nodeOf } from './coordination/keys.ts'
+import { isPaused } from './failover/calendar.ts'
 import { nextOf } from './failover/duty.ts'
 import type { Node } from './failover/types.ts'
 import type { NodeStatus } from './node-link.ts'
@@ -19,8 +20,8 @@ export function statusOf(node: Node, storeHeardAt: Monotonic | undefined): NodeS
     members: config.members.length,
     standbys: others.filter(({ name, dr }) => !dr && !view?.evicted.has(name)).map(({ name }) => name),
     dr: config.members.some(({ name, dr }) => dr && name === config.node),
-    paused: view?.pause !== undefined,
-    blocked: blocked ?? null,
+    paused: isPaused(node),
+    blocked: (role.phase === 'evicted' ? role.waits : blocked) ?? null,
     why: role.phase === 'fenced' ? role.why : null,
     storeHeardAt: storeHeardAt ?? null,
   }

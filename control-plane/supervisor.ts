@@ -1,6 +1,6 @@
 // Process 1 of a control node: owns its Postgres, its leases and the machine, and the two processes beside it (cluster 7).
 import { statfs } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { DomainError } from '#shared/base/errors.ts'
 import { aborted, bootClock, systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
@@ -26,7 +26,8 @@ import type { GivenNodeSettings, NodeAddress, NodeSettings } from './settings.ts
 
 /** Runs until the signal is aborted. Errors: `settings_invalid`. */
 export async function runControlNode(given: GivenNodeSettings, signal: AbortSignal, log: Log): Promise<void> {
-  const settings = await withNodeFiles(given, signal, log)
+  // Postgres has a working directory of its own.
+  const settings = await withNodeFiles({ ...given, data_dir: resolve(given.data_dir) }, signal, log)
   if (settings === undefined) return
   const config = configOf(settings)
   const tls = await identityOf(settings)

@@ -2,7 +2,6 @@
 // cluster, or go on with one when the store is lost. What every node has is compared first, and the comparison printed.
 import { jsonInstant, type Wall } from '#shared/base/time.ts'
 import {
-  type Copy,
   copyOf,
   type Reign,
   type SyncDuty,
@@ -56,6 +55,7 @@ export function promoteByHand(asked: Asked, view: View, positions: readonly Posi
 /** What is still known of a cluster whose store is lost, from the node that is to go on. */
 export type Known = {
   readonly epoch: number
+  /** Undefined: nobody knows. */
   readonly sync: SyncDuty | undefined
   /** The highest timeline that anybody may have begun. */
   readonly above: number
@@ -91,7 +91,10 @@ export function recoverByHand(asked: Asked, known: Known, positions: readonly Po
 
 type Judged = { readonly held: Held; readonly because: string; readonly possibleLoss: boolean }
 
-/** Whether the node has every acknowledged write, as far as can be seen from here. */
+/**
+ * Whether the node has every acknowledged write: only the very copy of a holder proves that. That nobody has more proves
+ * nothing, because disks may have been lost.
+ */
 function judge(
   { node, acceptDataLoss }: Asked,
   sync: SyncDuty | undefined,
@@ -99,31 +102,35 @@ function judge(
 ): Judged | { readonly refused: string } {
   const held = positions.find((position) => position.node === node)?.held
   if (held === undefined) return { refused: `${node} cannot be reached: start it first` }
-  const holders: readonly (Copy | null)[] = sync === undefined ? [] : [sync.leader, sync.standby]
-  const proof = positions.find(
-    (one) =>
-      one.held !== undefined &&
-      holders.includes(copyOf(one.node, one.held.disk)) &&
-      !isFurther(one.held, held),
-  )
-  if (proof !== undefined)
-    return {
-      held,
-      possibleLoss: false,
-      because: `${node} has all that ${proof.node} has, and that is every acknowledged write`,
-    }
-  const ahead = positions.filter((one) => one.held !== undefined && isFurther(one.held, held)).map(nameOf)
-  const unseen = positions.filter((one) => one.held === undefined).map(nameOf)
-  if (ahead.length + unseen.length === 0)
-    return { held, possibleLoss: false, because: `no node has more than ${node}, and all were asked` }
+  const holders = [sync?.leader, sync?.standby].filter((copy) => copy !== undefined && copy !== null)
+  const isHolder = (one: Position): boolean =>
+    one.held !== undefined && holders.includes(copyOf(one.node, one.held.disk))
+  const proof = positions.find((one) => isHolder(one) && !isFurther(one.held!, held))
+  if (proof !== undefined) {
+    const because = `${node} has all that ${proof.node} has, and that is every acknowledged write`
+    return { held, possibleLoss: false, because }
+  }
   const why = [
-    ...(ahead.length === 0 ? [] : [`${ahead.join(', ')} has more than ${node}`]),
-    ...(unseen.length === 0 ? [] : [`${unseen.join(', ')} cannot be reached and may have more`]),
+    ...positions.filter((one) => one.held !== undefined && isFurther(one.held, held)).map(isAhead(node)),
+    ...positions
+      .filter((one) => one.held === undefined)
+      .map(nameOf)
+      .map(isUnseen),
+    holders.length === 0
+      ? 'who has the last acknowledged write is not known'
+      : `the last acknowledged write may be only on ${holders.join(' or ')}`,
   ].join('; ')
   return acceptDataLoss
     ? { held, possibleLoss: true, because: `${why}; the loss was accepted` }
     : { refused: `${why}: promote the one that has most, or give --accept-data-loss` }
 }
+
+const isAhead =
+  (node: string) =>
+  (one: Position): string =>
+    `${nameOf(one)} has more than ${node}`
+
+const isUnseen = (name: string): string => `${name} cannot be reached`
 
 const nameOf = ({ node }: Position): string => node
 

@@ -10,6 +10,10 @@ export const wallAt = ({ calendar }: Node, { at }: Pick<Event, 'at'>): Wall | un
 export const isOver = (until: Wall, node: Node, event: Pick<Event, 'at'>): boolean =>
   (wallAt(node, event) ?? Number.NEGATIVE_INFINITY) >= until
 
+/** As of the last tick. */
+export const isPaused = ({ view, calendar }: Node): boolean =>
+  view?.pause !== undefined && (calendar === undefined || calendar.wall < view.pause.until)
+
 /** Why nobody is to stand, if there is a reason. Who leads goes on. */
 export function heldBack(node: Node, event: Pick<Event, 'at'>): string | undefined {
   const { pause, appointment } = node.view ?? {}

@@ -4,7 +4,7 @@ import { chown, mkdir, rm } from 'node:fs/promises'
 import { Unpack } from 'tar'
 import { DomainError } from '#shared/base/errors.ts'
 import { nameDisk } from './data.ts'
-import { syncTree } from './durable.ts'
+import { giveTree, syncTree } from './durable.ts'
 import { holdsData } from './room.ts'
 import type { RunAs } from './run-as.ts'
 
@@ -21,7 +21,8 @@ export async function takeCopy(
     await unpack(folder, archive)
     if (!(await holdsData(folder))) throw new DomainError('unavailable', 'the copy is not of a Postgres')
     await nameDisk(folder, node, runAs)
-    await syncTree(folder, runAs, durable)
+    await giveTree(folder, runAs)
+    if (durable) await syncTree(folder)
   } catch (error) {
     await rm(folder, { recursive: true, force: true })
     throw error

@@ -1,7 +1,7 @@
 // What stands in the cluster's folder and beside it: which disk it is, how it is made ready for recovery, how a copy takes
 // its place. Every step may be the last one before a power loss.
 import { readdir, readFile, rm, stat, truncate } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { DomainError } from '#shared/base/errors.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import type { Lsn } from '../coordination/keys.ts'
@@ -26,6 +26,8 @@ const beside = (cluster: string) => ({
   replaced: `${cluster}.replaced`,
   /** What had records that the Leader has not, kept for the operator until the next such case. */
   diverged: `${cluster}.diverged`,
+  /** What nobody needs: moved away at once, and removed in its own time. */
+  removed: `${cluster}.removed-`,
   /** The disk while it holds nothing, and whether it was to hold the first data of the cluster. */
   empty: `${cluster}.empty`,
 })
@@ -34,26 +36,50 @@ export const copyingFolder = ({ cluster }: Room): string => beside(cluster).copy
 
 /** An interrupted copy is thrown away, and what it was to replace is put back. */
 export async function clearLeftovers({ cluster }: Room): Promise<void> {
-  const { copying, replaced, diverged } = beside(cluster)
-  await rm(copying, { recursive: true, force: true })
-  if (!(await holdsData(replaced))) return rm(replaced, { recursive: true, force: true })
-  if (await holdsData(cluster)) {
-    // Nobody knows any more whether the Leader had all of it.
-    await rm(diverged, { recursive: true, force: true })
-    await renameDurably(replaced, diverged)
-  } else await renameDurably(replaced, cluster)
+  await throwAway(cluster, beside(cluster).copying)
+  await settleReplaced(cluster)
+}
+
+async function settleReplaced(cluster: string): Promise<void> {
+  const { replaced } = beside(cluster)
+  if (!(await holdsData(replaced))) await throwAway(cluster, replaced)
+  // Nobody knows any more whether the Leader had all of it.
+  else if (await holdsData(cluster)) await keepDiverged(cluster)
+  else await renameDurably(replaced, cluster)
+}
+
+async function throwAway(cluster: string, folder: string): Promise<void> {
+  const found = await stat(folder).catch(() => undefined)
+  if (found !== undefined) await renameDurably(folder, `${beside(cluster).removed}${newDisk()}`)
+}
+
+async function keepDiverged(cluster: string): Promise<void> {
+  const { replaced, diverged } = beside(cluster)
+  await throwAway(cluster, diverged)
+  await renameDurably(replaced, diverged)
 }
 
 /** The copy takes the place of what is there. Nothing runs in either. `diverged`: what was there is kept. */
 export async function putInPlace({ cluster }: Room, diverged: boolean): Promise<void> {
-  const names = beside(cluster)
-  if (await holdsData(cluster)) await renameDurably(cluster, names.replaced)
-  await renameDurably(names.copying, cluster)
-  await rm(names.empty, { force: true })
-  if (!(await holdsData(names.replaced))) return
-  if (!diverged) return rm(names.replaced, { recursive: true, force: true })
-  await rm(names.diverged, { recursive: true, force: true })
-  await renameDurably(names.replaced, names.diverged)
+  const { copying, replaced, empty } = beside(cluster)
+  await settleReplaced(cluster)
+  const held = await holdsData(cluster)
+  if (held) await renameDurably(cluster, replaced)
+  try {
+    await renameDurably(copying, cluster)
+  } catch (error) {
+    if (held) await renameDurably(replaced, cluster)
+    throw error
+  }
+  await rm(empty, { force: true })
+  if (held) await (diverged ? keepDiverged(cluster) : throwAway(cluster, replaced))
+}
+
+/** Takes as long as there is data; nothing waits for it. */
+export async function removeThrownAway({ cluster }: Room): Promise<void> {
+  const prefix = basename(beside(cluster).removed)
+  for (const name of await readdir(dirname(cluster)))
+    if (name.startsWith(prefix)) await rm(join(dirname(cluster), name), { recursive: true, force: true })
 }
 
 /** Inside the data, so that it is of this data and no other, however it is moved. */

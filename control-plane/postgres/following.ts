@@ -4,7 +4,7 @@ import { DomainError } from '#shared/base/errors.ts'
 import type { Clock } from '#shared/base/time.ts'
 import { copyOf } from '../coordination/keys.ts'
 import { takeCopy } from './copy.ts'
-import { copyingFolder, diskOf, putInPlace } from './data.ts'
+import { copyingFolder, diskOf, putInPlace, removeThrownAway } from './data.ts'
 import { describe, type Instance } from './instance.ts'
 import { callPeer, type NodeTls, type Peer } from './peer.ts'
 import { cutOff, systemIdOf, timelineOf, wholeRecordsEnd } from './recovery.ts'
@@ -94,7 +94,7 @@ async function begin(wire: Wire, stalled: boolean): Promise<'streams' | 'copied'
     if (theirs.inRecovery) throw new DomainError('unavailable', 'it leads nobody')
     const history = await peer.history(theirs.timeline)
     const own = await ownEnd(instance, options.clock)
-    const how = whenStalled(howToFollow(own, theirs, history), stalled)
+    const how = await possible(wire, whenStalled(howToFollow(own, theirs, history), stalled), theirs.version)
     if (how.kind === 'refuse') {
       say(`${leader} is not followed: ${how.because}`)
       return 'refused'
@@ -108,6 +108,16 @@ async function begin(wire: Wire, stalled: boolean): Promise<'streams' | 'copied'
   const copy = copyOf(options.node, await diskOf(instance.room, options.node))
   await instance.apply({ source: sourceOf(options.addressOf(leader), instance.tls, copy) })
   return 'streams'
+}
+
+/** Data of another major version of Postgres is none to the programs here. */
+async function possible({ instance }: Wire, how: HowToFollow, version: number): Promise<HowToFollow> {
+  const own = how.kind === 'copy' ? await instance.room.version() : version
+  if (own === version) return how
+  return {
+    kind: 'refuse',
+    because: `it runs Postgres ${version}, and this node ${own}: give this node the programs of ${version} (postgres_bin)`,
+  }
 }
 
 const whenStalled = (how: HowToFollow, stalled: boolean): HowToFollow =>
@@ -166,6 +176,9 @@ async function copyAnew(
   } finally {
     await instance.launch()
   }
+  removeThrownAway(room).catch((error: unknown) =>
+    log(`what was here before could not be removed: ${describe(error)}`),
+  )
   const kept = diverged ? `; what was here before is kept in ${room.cluster}.diverged` : ''
   log(`all data was copied from ${leader}${kept}`)
 }

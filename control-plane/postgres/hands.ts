@@ -8,7 +8,15 @@ import type { Hands, Held } from '../failover/hands.ts'
 import { connect } from '../ledger/connection.ts'
 import { raiseEpoch } from '../ledger/epoch-guard.ts'
 import { waitingForNobody } from './asking.ts'
-import { clearLeftovers, diskOf, emptyDisk, forgetEmpty, markFirst, nameDisk } from './data.ts'
+import {
+  clearLeftovers,
+  diskOf,
+  emptyDisk,
+  forgetEmpty,
+  markFirst,
+  nameDisk,
+  removeThrownAway,
+} from './data.ts'
 import { type FollowOptions, followLeader } from './following.ts'
 import { createInstance, describe, type Instance, type InstanceOptions } from './instance.ts'
 import { lookHere, type OwnLog } from './looking.ts'
@@ -103,6 +111,7 @@ export function createHands(given: HandsOptions): Hands & {
         started = { room, instance, sync, probing: createProbing(url, instance.holds, clock) }
         await instance.launch()
         if (instance.holds()) await forgetEmpty(room)
+        removeThrownAway(room).catch((error: unknown) => log(`leftovers stay: ${describe(error)}`))
       } catch (error) {
         await started?.probing.close()
         await started?.instance.stop()

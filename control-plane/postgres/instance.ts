@@ -43,7 +43,7 @@ export type Instance = {
   /** At once, and nobody is told that it ended. */
   end(): Promise<void>
   stop(): Promise<void>
-  /** Files as Postgres finds them: its user must be able to read them. */
+  /** The same as files where Postgres finds them. */
   readonly tls: TlsFiles | undefined
 }
 
@@ -54,14 +54,15 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
   const { clock, log } = options
   const files = settingsFolder(options.dataDirectory)
   const tls = options.tls === undefined ? undefined : files.tls
-  const asker = createAsker(room.url('postgres', options.address.port), clock)
+  const url = room.url('postgres', options.address.port)
+  const asker = createAsker(url, clock)
   let running: Running | undefined
   let ready = false
   let holds = false
   let changing = alone
   let revision = 0
 
-  /** What never changes while it runs. */
+  /** Who may connect, and by what this node is known. */
   async function writeFolder(): Promise<void> {
     await mkdir(files.folder, { recursive: true, mode: 0o700 })
     const { owner } = room.runAs
@@ -73,18 +74,23 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
     await writeWhole(files.map, nodeMap(room.runAs), room.runAs)
   }
 
-  async function writeSettings(): Promise<void> {
-    revision++
-    const settings = {
-      ...commonSettings(room.sockets, options.durable !== false),
-      ...nodeSettings(
-        changing,
-        options.address,
-        tls && (options.tls?.crl === undefined ? tls : { ...tls, crl: files.crl }),
-      ),
-      'holdfast.revision': String(revision),
-    }
-    await writeWhole(files.settings, asFile(settings), room.runAs)
+  let writing: Promise<unknown> = Promise.resolve()
+
+  /** One after the other: a certificate may be renewed while something else changes. Answers the number of what is written. */
+  function writeSettings(): Promise<number> {
+    const written = writing.then(async () => {
+      const number = ++revision
+      const crl = options.tls?.crl === undefined ? {} : { crl: files.crl }
+      const settings = {
+        ...commonSettings(room.sockets, options.durable !== false),
+        ...nodeSettings(changing, options.address, tls && { ...tls, ...crl }),
+        'holdfast.revision': String(number),
+      }
+      await writeWhole(files.settings, asFile(settings), room.runAs)
+      return number
+    })
+    writing = written.catch(() => undefined)
+    return written
   }
 
   async function launchOnce(): Promise<void> {
@@ -101,6 +107,17 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
       running = undefined
       ended()
     })
+  }
+
+  /** Postgres forks only when it has read the file and told all its processes: a new connection shows that. */
+  async function isApplied(expected: number): Promise<boolean> {
+    const fresh = createAsker(url, clock)
+    try {
+      const [row] = await fresh.ask("SELECT current_setting('holdfast.revision') AS revision")
+      return Number(row?.revision) >= expected
+    } finally {
+      await fresh.close()
+    }
   }
 
   /** Whoever ends it is not told that it ended. */
@@ -147,14 +164,9 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
   async function apply(change: Partial<Changing>): Promise<void> {
     if (running === undefined) throw new DomainError('unavailable', 'Postgres does not run')
     changing = { ...changing, ...change }
-    await writeSettings()
-    const expected = String(revision)
+    const expected = await writeSettings()
     running.signal('SIGHUP')
-    // It tells its processes after it has read the file itself, so whoever is forked from now on has it too.
-    await until(clock, APPLIED_WITHIN_MS, 'new settings', async () => {
-      const [row] = await asker.ask("SELECT current_setting('holdfast.revision') AS revision")
-      return row?.revision === expected
-    })
+    await until(clock, APPLIED_WITHIN_MS, 'new settings', () => isApplied(expected))
   }
 }
 

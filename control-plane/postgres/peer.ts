@@ -17,8 +17,8 @@ export type NodeTls = {
 }
 
 export type Peer = {
-  /** `inRecovery`: it leads nobody (any more). */
-  identify(): Promise<LogEnd & { readonly inRecovery: boolean }>
+  /** `inRecovery`: it leads nobody (any more). `version`: the major one. */
+  identify(): Promise<LogEnd & { readonly inRecovery: boolean; readonly version: number }>
   history(timeline: number): Promise<History>
   /** Its data as a tar, with all of the log that it needs; an error when it ends before it is whole. */
   baseCopy(label: string): AsyncIterable<Uint8Array>
@@ -74,11 +74,13 @@ export async function callPeer(
     async identify() {
       const { systemid, timeline, xlogpos } = await one('IDENTIFY_SYSTEM')
       const { in_hot_standby } = await one('SHOW in_hot_standby')
+      const { server_version_num } = await one('SHOW server_version_num')
       return {
         systemId: systemid!,
         timeline: Number(timeline),
         end: parseLsn(xlogpos!),
         inRecovery: in_hot_standby !== 'off',
+        version: Math.floor(Number(server_version_num) / 10_000),
       }
     },
     async history(timeline) {

@@ -59,8 +59,8 @@ export async function receivedHere(instance: Instance, clock: Clock): Promise<Ls
   return end
 }
 
-/** How long the replay must stand still before what is left is taken for a part of a record. */
-const STILL_MS = 1_000
+/** Before what is left is taken for a part of a record: by then the replay has looked for more at least twice. */
+const STILL_MS = 2_500
 
 /** The end of the last whole record. After `cutOff`. */
 export async function wholeRecordsEnd(instance: Instance, clock: Clock): Promise<Lsn> {

@@ -1,10 +1,10 @@
 // A folder in which one process of ours runs Postgres: claimed, with the user that owns the data, the sockets and the log.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmod,
   chown,
-  type FileHandle,
+  copyFile,
   mkdir,
   mkdtemp,
   open,
@@ -12,9 +12,11 @@ import {
   rename,
   rm,
   stat,
+  truncate,
 } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { DomainError } from '#shared/base/errors.ts'
 import type { Clock } from '#shared/base/time.ts'
 import { claim, endOrphan } from './ownership.ts'
@@ -39,6 +41,8 @@ export type Room = {
   readonly runAs: RunAs
   /** Connection URL of one of its databases; `port` is part of the socket's name. */
   url(database: string, port?: number): string
+  /** The major one of the programs. */
+  version(): Promise<number>
   /** Makes the cluster if it is not there. `complete` may add to it before it is one. */
   initialise(complete?: (folder: string) => Promise<void>): Promise<void>
   /** Starts the server as our child, and ends one that an earlier process left. */
@@ -93,6 +97,7 @@ export async function enterRoom(options: RoomOptions): Promise<Room> {
     runAs,
     url: (database, port) =>
       `postgresql://${USER}@localhost${port === undefined ? '' : `:${port}`}/${database}?host=${encodeURIComponent(sockets)}`,
+    version: () => versionOf(join(options.binaries, 'postgres')),
     initialise: (complete) => initialise(cluster, runAs, options, complete),
     spawn: (settings) => start(cluster, runAs, settings, options),
     async leave() {
@@ -100,6 +105,12 @@ export async function enterRoom(options: RoomOptions): Promise<Room> {
       await release()
     },
   }
+}
+
+/** `postgres (PostgreSQL) 18.4`, with a word of its packager after it. */
+async function versionOf(program: string): Promise<number> {
+  const { stdout } = await promisify(execFile)(program, ['--version'])
+  return Number(/PostgreSQL\) (\d+)/.exec(stdout)?.[1])
 }
 
 /** A user without privileges reaches its folders through ours, and sees nothing else in it. */
@@ -117,7 +128,9 @@ async function start(
   options: RoomOptions,
 ): Promise<Running> {
   await endOrphan(cluster, options)
-  const log = await openLog(join(options.dataDirectory, 'postgres.log'))
+  const file = join(options.dataDirectory, 'postgres.log')
+  await shortenLog(file)
+  const log = await open(file, 'a', 0o600)
   const command = [...runAs.prefix, join(options.binaries, 'postgres'), '-D', cluster, ...settings]
   const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', log.fd, log.fd] })
   const ended = new Promise<void>((resolve) => {
@@ -125,6 +138,9 @@ async function start(
     child.once('error', () => resolve())
   })
   await log.close()
+  const shortening = setInterval(() => void shortenLog(file).catch(() => undefined), SHORTENED_EVERY_MS)
+  shortening.unref()
+  void ended.then(() => clearInterval(shortening))
   return {
     pid: () => child.pid,
     ready: () => untilReady(cluster, child, options),
@@ -156,15 +172,17 @@ async function end(
 }
 
 const LOG_BYTES = 16 * 1024 * 1024
+const SHORTENED_EVERY_MS = 60_000
 
-/** The log of earlier starts is kept once, when it has become long. */
-async function openLog(file: string): Promise<FileHandle> {
+/** What has become long is kept once. Postgres writes at the end of what there is, also when that was emptied under it. */
+async function shortenLog(file: string): Promise<void> {
   const size = await stat(file).then(
     (found) => found.size,
     () => 0,
   )
-  if (size > LOG_BYTES) await rename(file, `${file}.1`)
-  return open(file, 'a', 0o600)
+  if (size <= LOG_BYTES) return
+  await copyFile(file, `${file}.1`)
+  await truncate(file)
 }
 
 /** initdb into a folder beside, then renamed: an interrupted first start leaves nothing half made. */
@@ -200,7 +218,8 @@ export const holdsData = (folder: string): Promise<boolean> =>
     () => false,
   )
 
-const READY_WITHIN_MS = 120_000
+/** After a crash all log since the last checkpoint is read: to end it earlier would be to begin again. */
+const READY_WITHIN_MS = 600_000
 const POLL_MS = 20
 
 /** The eighth line of postmaster.pid says `ready`, once recovery is over or reads are let in during it. */

@@ -96,6 +96,8 @@ export function nodeSettings(
     hot_standby: 'on',
     // It would be a Leader again by itself (I4), with commits that nobody was waited for.
     restart_after_crash: 'off',
+    // After a crash and at the first start of a copy every file is flushed: one by one that takes seconds.
+    recovery_init_sync_method: 'syncfs',
     recovery_target_timeline: onto === undefined ? 'latest' : String(onto),
     primary_conninfo: source,
     synchronous_standby_names: syncNames,
@@ -104,8 +106,8 @@ export function nodeSettings(
     max_wal_senders: '16',
     // A Standby that was away for longer is copied anew.
     wal_keep_size: '1GB',
-    // Who was cut off, because for whom commits wait has changed, is back after this long.
-    wal_retrieve_retry_interval: '100ms',
+    // Who was cut off, because for whom commits wait has changed, is back soon; who follows nobody only looks, and logs it.
+    wal_retrieve_retry_interval: source === '' ? '1s' : '100ms',
     wal_receiver_status_interval: '1s',
     wal_receiver_timeout: SILENT,
     wal_sender_timeout: SILENT,

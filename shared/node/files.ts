@@ -8,9 +8,13 @@ export async function writePrivateFile(file: string, text: string): Promise<void
   await mkdir(dirname(file), { recursive: true, mode: 0o700 })
   const unfinished = `${file}.${process.pid}.new`
   const handle = await open(unfinished, 'w', 0o600)
-  await handle.writeFile(text)
-  await handle.sync()
-  await handle.close()
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } finally {
+    // One that is left open ends the process when it is collected.
+    await handle.close()
+  }
   await rename(unfinished, file)
 }
 

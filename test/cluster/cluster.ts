@@ -71,6 +71,8 @@ export type ClusterOptions = {
   readonly dr?: readonly string[]
   readonly followers?: number
   readonly env?: Env
+  /** Called with the data folder of each node before it is used. */
+  readonly furnish?: (node: string, folder: string) => void
 }
 
 /** Undefined, with the reason, where a program that it needs is not there. */
@@ -112,7 +114,12 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   const postgresPorts = await freePorts(names.length)
   const nodes: ControlNode[] = []
   for (const [i, name] of names.entries())
-    nodes.push(await controlNode({ name, i, names, postgresPorts, etcd, directory, authority, common, file }))
+    nodes.push(
+      await controlNode({
+        ...{ name, i, names, postgresPorts, etcd, directory, authority, common, file },
+        furnish: options.furnish ?? (() => undefined),
+      }),
+    )
   const balancer = await startBalancer(directory, nodes)
   const followers = await Promise.all(
     followerNames.map((name, i) => follower(name, bearers[i]!, balancer.url, directory, common)),
@@ -178,12 +185,14 @@ type NodeParts = {
   readonly authority: TestAuthority
   readonly common: Env
   readonly file: (name: string, text: string) => string
+  readonly furnish: (node: string, folder: string) => void
 }
 
 async function controlNode(parts: NodeParts): Promise<ControlNode> {
   const { name, i, names, postgresPorts, file } = parts
   const own = join(parts.directory, name)
   mkdirSync(own, { mode: 0o700 })
+  parts.furnish(name, own)
   const toNodes = new Map<string, Link>()
   for (const [j, other] of names.entries())
     if (other !== name) toNodes.set(other, await openLink(postgresPorts[j]!))

@@ -44,7 +44,10 @@ export async function settled(cluster: Cluster): Promise<{ leader: ControlNode; 
       return found
     },
     (found) => found.every(isWhole) && found.some((health) => health!.ok),
-  )
+  ).catch((error: Error) => {
+    error.message += `\n${cluster.logs()}`
+    throw error
+  })
   const leader = cluster.nodes[all.findIndex((health) => health!.ok)]!
   return { leader, sync: cluster.node(all.find((health) => health!.ok)!.cluster.sync_standby!) }
 }

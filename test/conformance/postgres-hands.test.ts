@@ -5,9 +5,10 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { nodeOf } from '#control-plane/coordination/keys.ts'
 import { callPeer } from '#control-plane/postgres/peer.ts'
+import { findRunAs } from '#control-plane/postgres/run-as.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import {
   allBinaries,
@@ -39,6 +40,9 @@ async function killPostgres(node: HandsNode): Promise<void> {
 }
 
 const disk = async (node: HandsNode): Promise<string> => (await node.hands.freeze()).disk
+
+// Copies and starts take their time where other tests run too.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 })
 
 describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   let open: HandsCluster | undefined
@@ -149,22 +153,55 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
     await three.done
   })
 
-  test('after a time of waiting for nobody, a commit that is answered is with the one that was named since', async () => {
+  test('new names are not in force before what goes by the old ones is gone', async () => {
+    const { leader, copies } = await ledBy('a', 'b', 'c')
+    await leader.hands.setSync([copies[0]!])
+    const [row] = await leader.ask(
+      `SELECT pid FROM pg_stat_replication WHERE application_name = '${copies[0]}'`,
+    )
+    const slow = row!.pid as number
+    process.kill(slow, 'SIGSTOP')
+    let moved = false
+    const moving = leader.hands.setSync([...copies]).then(() => {
+      moved = true
+    })
+    await until(async () => {
+      const rows = await leader.ask(
+        "SELECT 1 WHERE current_setting('synchronous_standby_names') LIKE 'FIRST 2%'",
+      )
+      return rows.length > 0
+    })
+    await leader.hands.probe()
+    expect(moved).toBe(false)
+    process.kill(slow, 'SIGCONT')
+    await moving
+    const left = await leader.ask(`SELECT 1 FROM pg_stat_activity WHERE pid = ${slow}`)
+    expect(left).toEqual([])
+  })
+
+  test('after a time of waiting for nobody, nobody is named before commits are seen to wait', async () => {
     const { leader, standbys, copies } = await ledBy('a', 'b')
-    const [b] = standbys as [HandsNode]
-    for (let round = 0; round < 5; round++) {
-      await leader.hands.setSync([])
-      await write(leader, round).done
-      const receiver = await processOf(b, 'walreceiver')
-      process.kill(receiver, 'SIGSTOP')
-      const naming = leader.hands.setSync(copies)
-      await naming
-      const late = write(leader, 100 + round)
-      await untilWaiting(leader, 1)
-      expect(late.isDone()).toBe(false)
-      process.kill(receiver, 'SIGCONT')
-      await late.done
-    }
+    const receiver = await processOf(standbys[0]!, 'walreceiver')
+    // It is the one that tells all others that commits wait.
+    const slow = await processOf(leader, 'checkpointer')
+    process.kill(slow, 'SIGSTOP')
+    let named = false
+    const naming = leader.hands.setSync(copies).then(() => {
+      named = true
+    })
+    await until(
+      async () => (await leader.ask('SHOW synchronous_standby_names'))[0]?.synchronous_standby_names !== '',
+    )
+    process.kill(receiver, 'SIGSTOP')
+    await write(leader, 1).done
+    expect(named).toBe(false)
+    process.kill(slow, 'SIGCONT')
+    await naming
+    const two = write(leader, 2)
+    await untilWaiting(leader, 2)
+    expect(two.isDone()).toBe(false)
+    process.kill(receiver, 'SIGCONT')
+    await two.done
   })
 
   test('a freeze counts all that has come, takes nothing more, and lasts over a crash', async () => {
@@ -323,8 +360,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
     // One of its processes alone is enough: it does not mend itself.
     await leader.hands.promote(2)
     const stops = leader.stops()
-    const [row] = await leader.ask("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
-    process.kill(row!.pid as number, 'SIGKILL')
+    process.kill(await processOf(leader, 'walwriter'), 'SIGKILL')
     await until(async () => leader.stops() > stops)
     expect(await isReadOnly(leader)).toBe(true)
     // Also by another owner, and after a demotion.
@@ -338,23 +374,42 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('killed at any moment of a promotion it comes back in recovery, and can be promoted (I4)', async () => {
-    const { leader: a } = await ledBy('a')
+    let { leader: a } = await ledBy('a')
     await a.hands.demote()
     let above = 2
     for (const afterMs of [0, 5, 10, 20, 40, 80]) {
-      const stops = a.stops()
       const promoting = a.hands.promote(++above).catch(() => undefined)
       await systemClock.sleep(afterMs)
-      const killed = a.hands.pid()
-      if (killed !== undefined) process.kill(killed, 'SIGKILL')
-      const promoted = await promoting
-      // It may have been on its way into recovery, and was started once more.
-      await until(async () => a.stops() > stops || (promoted !== undefined && a.hands.pid() !== killed))
-      if (a.stops() === stops) await a.hands.demote()
+      const pid = a.hands.pid()
+      if (pid !== undefined) process.kill(pid, 'SIGKILL')
+      // Killed on its way into recovery it was started once more, and promoted.
+      if ((await promoting) === undefined) await until(async () => a.stops() > 0)
+      else await a.hands.demote()
+      expect(await isReadOnly(a)).toBe(true)
+      a = await a.again()
       expect(await isReadOnly(a)).toBe(true)
     }
     expect(await a.hands.promote(++above)).toMatchObject({ timeline: above + 1 })
     expect(await written(a)).toEqual([])
+  })
+
+  test('a certificate that was renewed is used for what is connected from then on', async () => {
+    const { leader, standbys, nodes } = await ledBy('a', 'b')
+    const [b] = standbys as [HandsNode]
+    const serial = async (): Promise<unknown> =>
+      (
+        await leader.ask(
+          'SELECT client_serial::text AS serial FROM pg_stat_ssl JOIN pg_stat_replication USING (pid)',
+        )
+      )[0]?.serial
+    const before = await serial()
+    await b.hands.renew(await nodes.certificate('CN=b,O=control'))
+    await leader.hands.renew(await nodes.certificate('CN=a,O=control'))
+    expect(await serial()).toBe(before)
+    await follows(b, leader)
+    expect(await serial()).not.toBe(before)
+    const again = await b.again()
+    await follows(again, leader)
   })
 
   test('only control nodes come in, and only for the log', async () => {
@@ -413,3 +468,45 @@ async function serialSeen(port: number): Promise<string> {
   encrypted.destroy()
   return serialNumber
 }
+
+test.skipIf(process.getuid?.() !== 0 || !exists('/usr/lib/postgresql/15/bin'))(
+  'root without namespaces: another user owns what is made, copied and promoted',
+  async () => {
+    const nodes = await startHandsCluster('/usr/lib/postgresql/15/bin', await findRunAs(false))
+    try {
+      const a = await leads(await nodes.add('a'), 1, 0)
+      await makeTable(a)
+      const b = await nodes.add('b')
+      await follows(b, a)
+      await b.hands.freeze()
+      await writeAlone(a, 1)
+      await leads(b, 2, 5)
+      await a.hands.demote()
+      await follows(a, b)
+      expect(await written(a)).toEqual([])
+      const { uid } = statSync(join(a.folder, 'postgres'))
+      expect(uid).not.toBe(0)
+      expect(statSync(join(a.folder, 'postgres', 'holdfast.disk')).uid).toBe(uid)
+    } finally {
+      await nodes.close()
+    }
+  },
+)
+
+const [packaged, system] = await allBinaries()
+
+test.skipIf(system === undefined)('a copy is not taken from a Postgres of another version', async () => {
+  const nodes = await startHandsCluster(packaged!.binaries)
+  try {
+    const a = await leads(await nodes.add('a'), 1, 0)
+    const b = await nodes.add('b', system!.binaries)
+    await b.hands.follow('a')
+    await until(async () =>
+      b.said.some((line) => /a is not followed: it runs Postgres \d+, and this node 15/.test(line)),
+    )
+    expect(await b.hands.freeze()).toMatchObject({ received: 0 })
+    expect((await a.hands.probe()).replicas.size).toBe(0)
+  } finally {
+    await nodes.close()
+  }
+})

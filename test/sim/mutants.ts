@@ -190,11 +190,21 @@ export const mutants: Readonly<Record<string, Broken>> = {
         : event,
     ),
     orders: 0.6,
+    whenAppointed: (world, { node }) => {
+      world.loseDisk(node)
+      world.restart(node)
+    },
   },
   'a Leader takes back what it gave, taken or not': {
-    step: withoutConditions(['reclaim'], 'appointment', 'leader'),
+    // That it was taken it hears late.
+    step: (node, event) => {
+      const { role } = node
+      const waits = role.phase === 'leading' && role.handing?.at === 'given'
+      return waits && event.kind === 'viewed'
+        ? [node, []]
+        : withoutConditions(['reclaim'], 'appointment', 'leader')(node, event)
+    },
     orders: 0.6,
-    rough: { ...ROUGH, slowHands: 0.1 },
   },
   'a leadership is given back before it has closed': {
     step: (node, event) => {
@@ -249,6 +259,17 @@ export const mutants: Readonly<Record<string, Broken>> = {
       const blind = event.kind === 'viewed' ? { ...event, view: { ...event.view, pause: undefined } } : event
       return withoutConditions(['lock', 'take'], 'pause')(node, blind)
     },
+  },
+  'a lock is used although a pause was ordered since': {
+    step: (node, event) => {
+      const isLocked = event.kind === 'transacted' && event.transaction.name === 'lock' && event.ok === true
+      if (!isLocked || node.view === undefined) return step(node, asAsked(event))
+      const blind = { ...node, view: { ...node.view, pause: undefined } }
+      const [next, asked] = withoutConditions(['take'], 'pause')(blind, event)
+      return [{ ...next, view: node.view }, asked]
+    },
+    orders: 0.6,
+    rough: { ...ROUGH, slowHands: 0 },
   },
   'Postgres starts as what it was when it ended': { startsInRecovery: false },
   'a Follower is told of a change before the sync Standby has it': { followersHeedRelease: false },

@@ -1,5 +1,7 @@
 // A whole cluster in one process: the machine of every node, with modelled clocks, network, store and Postgres, and a
 // client that writes wherever a node says that it leads.
+
+import type { Appointment } from '#control-plane/coordination/orders.ts'
 import { begin, step as realStep } from '#control-plane/failover/step.ts'
 import type { Config, Effect, Event, Node, Own, Step } from '#control-plane/failover/types.ts'
 import { unreachable } from '#shared/base/assert.ts'
@@ -45,6 +47,8 @@ export type Shape = {
   readonly followersHeedEpoch?: boolean
   readonly followersHeedRelease?: boolean
   readonly storeNeedsMajority?: boolean
+  /** What befalls a cluster as soon as somebody is appointed. */
+  readonly whenAppointed?: (world: World, appointment: Appointment) => void
   /** Sees every step. */
   readonly seen?: (
     machine: Machine,
@@ -397,8 +401,15 @@ export class World {
     this.#soon(machine, this.network.delay(STORE_TIMEOUT), () => ({ kind: 'viewed', view }))
   }
 
+  /** By which order somebody is. */
+  #appointed: string | undefined
+
   #storeChanged(): void {
     this.checks.storeChanged()
+    const { appointment } = this.store.view()
+    if (appointment !== undefined && appointment.order.id !== this.#appointed)
+      this.schedule.plan(1, () => this.#shape.whenAppointed?.(this, appointment))
+    this.#appointed = appointment?.order.id
     for (const machine of this.machines.values()) if (machine.up) this.#sendView(machine)
   }
 

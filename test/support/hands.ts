@@ -7,6 +7,7 @@ import { connect } from '#control-plane/ledger/connection.ts'
 import { findBinaries } from '#control-plane/postgres/binaries.ts'
 import { createHands } from '#control-plane/postgres/hands.ts'
 import type { NodeTls } from '#control-plane/postgres/peer.ts'
+import type { RunAs } from '#control-plane/postgres/run-as.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { type TestAuthority, testAuthority } from './certificates.ts'
 import { freePorts } from './nodes.ts'
@@ -29,7 +30,8 @@ export type HandsNode = {
 
 export type HandsCluster = {
   readonly authority: TestAuthority
-  add(name: string): Promise<HandsNode>
+  /** `programs`: of another Postgres than the others have. */
+  add(name: string, programs?: string): Promise<HandsNode>
   certificate(subject: string): Promise<NodeTls>
   close(): Promise<void>
 }
@@ -52,7 +54,7 @@ export async function until<T>(look: () => Promise<T | undefined | false>): Prom
   }
 }
 
-export async function startHandsCluster(binaries: string): Promise<HandsCluster> {
+export async function startHandsCluster(binaries: string, runAs?: RunAs): Promise<HandsCluster> {
   const authority = await testAuthority()
   const [ports, folders, nodes] = [new Map<string, number>(), [] as string[], new Set<HandsNode>()]
   const certificate = async (subject: string): Promise<NodeTls> => ({
@@ -61,19 +63,20 @@ export async function startHandsCluster(binaries: string): Promise<HandsCluster>
   })
   const addressOf = (name: string) => ({ host: 'localhost', port: ports.get(name)! })
 
-  async function open(name: string, folder: string, tls: NodeTls): Promise<HandsNode> {
+  async function open(name: string, folder: string, tls: NodeTls, programs: string): Promise<HandsNode> {
     const said: string[] = []
     let stops = 0
     const hands = createHands({
       node: name,
       dataDirectory: folder,
-      binaries,
+      binaries: programs,
       address: addressOf(name),
       addressOf,
       tls,
       clock: systemClock,
       log: (message) => said.push(message),
       durable: false,
+      ...(runAs === undefined ? {} : { runAs }),
     })
     hands.onStopped(() => stops++)
     await hands.start()
@@ -95,7 +98,7 @@ export async function startHandsCluster(binaries: string): Promise<HandsCluster>
       async again() {
         nodes.delete(node)
         await hands.stop()
-        return open(name, folder, tls)
+        return open(name, folder, tls, programs)
       },
     }
     nodes.add(node)
@@ -105,11 +108,11 @@ export async function startHandsCluster(binaries: string): Promise<HandsCluster>
   return {
     authority,
     certificate,
-    async add(name) {
+    async add(name, programs = binaries) {
       const folder = mkdtempSync(join(tmpdir(), 'holdfast-hands-'))
       folders.push(folder)
       ports.set(name, (await freePorts(1))[0]!)
-      return open(name, folder, await certificate(`CN=${name},O=control`))
+      return open(name, folder, await certificate(`CN=${name},O=control`), programs)
     },
     async close() {
       await Promise.all([...nodes].map(({ hands }) => hands.stop()))
@@ -141,7 +144,10 @@ export async function follows(standby: HandsNode, leader: HandsNode): Promise<st
 }
 
 /** A process of its Postgres, by what it is. */
-export async function processOf(node: HandsNode, kind: 'walreceiver' | 'walsender'): Promise<number> {
+export async function processOf(
+  node: HandsNode,
+  kind: 'walreceiver' | 'walsender' | 'walwriter' | 'checkpointer',
+): Promise<number> {
   return until(async () => {
     const [row] = await node.ask(`SELECT pid FROM pg_stat_activity WHERE backend_type = '${kind}'`)
     return row?.pid as number | undefined

@@ -1,5 +1,5 @@
 // What stands beside the data, and that an interruption at any step leaves one whole.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
@@ -11,6 +11,7 @@ import {
   markFirst,
   prepareRecovery,
   putInPlace,
+  removeThrownAway,
 } from '#control-plane/postgres/data.ts'
 import type { Room } from '#control-plane/postgres/room.ts'
 
@@ -43,12 +44,20 @@ test('a copy takes the place of what was there, which is kept when it has what n
   const clean = roomWith({ postgres: 'old', 'postgres.copying': 'new', 'postgres.diverged': 'kept' })
   await putInPlace(clean.room, false)
   expect(clean.found()).toEqual({ postgres: 'new', 'postgres.diverged': 'kept' })
+  await removeThrownAway(clean.room)
+  expect(readdirSync(clean.folder).sort()).toEqual(['postgres', 'postgres.diverged'])
   const diverged = roomWith({ postgres: 'old', 'postgres.copying': 'new', 'postgres.diverged': 'older' })
   await putInPlace(diverged.room, true)
   expect(diverged.found()).toEqual({ postgres: 'new', 'postgres.diverged': 'old' })
   const first = roomWith({ 'postgres.copying': 'new' })
   await putInPlace(first.room, false)
   expect(first.found()).toEqual({ postgres: 'new' })
+})
+
+test('what cannot take its place leaves what is there', async () => {
+  const { room, found } = roomWith({ postgres: 'old' })
+  await expect(putInPlace(room, false)).rejects.toThrow('ENOENT')
+  expect(found()).toEqual({ postgres: 'old' })
 })
 
 test.each([
