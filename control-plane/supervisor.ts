@@ -74,7 +74,7 @@ export async function runControlNode(given: GivenNodeSettings, signal: AbortSign
   const node = (): Node | undefined => known
   const looking = {
     here: hands.look,
-    there: (host: string, until: AbortSignal) =>
+    there: async (host: string, until: AbortSignal) =>
       lookThere(placeOf(settings, host), tls, settings.name, until),
   }
   const { remembered, unbelieved } = store

@@ -17,8 +17,14 @@ export function withDoor(command: Command): Command {
     .option('--json', 'answer as JSON')
 }
 
-/** Who gives the order, as the operating system knows him. */
-export const operator = (): string => userInfo().username
+/** Who gives the order, as the operating system knows him; a container may know nothing but a number. */
+export function operator(): string {
+  try {
+    return userInfo().username
+  } catch {
+    return `user ${process.getuid?.() ?? 'unknown'}`
+  }
+}
 
 function socketOf({ socket, dataDir }: DoorFlags): string {
   if (socket !== undefined) return socket

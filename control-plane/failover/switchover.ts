@@ -49,9 +49,13 @@ export function isDutyKept({ handing }: Leading): boolean {
   return handing.at !== 'abandoning' || handing.api !== 'open'
 }
 
-/** Nothing is written any more: what one Standby got and the target did not would part their logs. */
+/**
+ * Nothing is written any more: what one Standby got and the target did not would part their logs. Nor by who does not lead:
+ * one that has handed over is not in recovery at once, and the other Standbys still hear it.
+ */
 export function isSilent({ role }: Node): boolean {
-  const at = role.phase === 'leading' ? role.handing?.at : undefined
+  if (role.phase !== 'leading') return true
+  const at = role.handing?.at
   return at === 'closing' || at === 'levelling' || at === 'giving' || at === 'given'
 }
 

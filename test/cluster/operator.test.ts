@@ -81,6 +81,9 @@ describe.skipIf(without !== undefined)(
       expect(await refused('unreachable', 'replication', 'rebase', '--dry-run', '127.0.0.1:1')).toContain(
         'host:port',
       )
+      expect(await refused('unreachable', 'replication', 'rebase', '--dry-run', 'x')).toContain(
+        'give a member',
+      )
       // What is so already is done.
       const same = await operate(leader, 'cluster', 'switchover', '--to', leader.name)
       expect({ exit: same.exit, value: same.value }).toEqual({
