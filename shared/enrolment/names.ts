@@ -22,7 +22,7 @@ export const links = {
   audit: { from: ['follower'], does: 'the audit stream' },
   renewal: { from: ['control', 'dr', 'follower'], does: 'the renewal of certificates' },
   replication: { from: ['control', 'dr'], does: 'physical replication' },
-  coordination: { from: ['control'], does: 'the coordination store' },
+  coordination: { from: ['control', 'dr'], does: 'the coordination store' },
 } as const satisfies Readonly<Record<string, { from: readonly RoleClass[]; does: string }>>
 export type LinkName = keyof typeof links
 
@@ -46,6 +46,18 @@ export type NodeName = {
 
 export const uriOf = ({ clusterId, roleClass, node }: NodeName): string =>
   `spiffe://${clusterId}/${roleClass}/${node}`
+
+/** Names that end so are the authority's alone to give. */
+const reserved = (clusterId: string): string => `.${clusterId}.internal`
+
+/** In the certificates of those that may use the coordination store: etcd knows whom to let in by a host name only. */
+export const storeUserOf = (clusterId: string): string => `coordination${reserved(clusterId)}`
+
+/** The host names of a certificate, of those that were asked for: nobody may ask for a reserved one. */
+export const hostsFor = ({ clusterId, roleClass }: NodeName, asked: readonly string[]): string[] => {
+  const given = asked.filter((host) => !host.toLowerCase().endsWith(reserved(clusterId)))
+  return [...new Set([...given, ...(mayUse('coordination', roleClass) ? [storeUserOf(clusterId)] : [])])]
+}
 
 const URI = new RegExp(
   `^URI:spiffe://([0-9a-f]{32})/(${roleClasses.join('|')})/(${NODE_NAME.source.slice(1, -1)})$`,

@@ -105,7 +105,7 @@ describe('a connection', () => {
     )
     expect(table).toEqual({
       control: ['renewal', 'replication', 'coordination'],
-      dr: ['renewal', 'replication'],
+      dr: ['renewal', 'replication', 'coordination'],
       follower: ['changes', 'audit', 'renewal'],
     })
   })
