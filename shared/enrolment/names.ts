@@ -47,14 +47,17 @@ export type NodeName = {
 export const uriOf = ({ clusterId, roleClass, node }: NodeName): string =>
   `spiffe://${clusterId}/${roleClass}/${node}`
 
-/**
- * Host names that stand for a class: etcd tells its clients and peers apart by nothing else (its settings
- * `client-cert-allowed-hostname`, `peer-cert-allowed-hostname`).
- */
-export const classHosts = ({ clusterId, roleClass }: NodeName): string[] => [
-  ...(mayUse('coordination', roleClass) ? [`members.${clusterId}`] : []),
-  ...(roleClass === 'control' ? [`control.${clusterId}`] : []),
-]
+/** Names that end so are the authority's alone to give. */
+const reserved = (clusterId: string): string => `.${clusterId}.internal`
+
+/** In the certificates of those that may use the coordination store: etcd knows whom to let in by a host name only. */
+export const storeUserOf = (clusterId: string): string => `coordination${reserved(clusterId)}`
+
+/** The host names of a certificate, of those that were asked for: nobody may ask for a reserved one. */
+export const hostsFor = ({ clusterId, roleClass }: NodeName, asked: readonly string[]): string[] => {
+  const given = asked.filter((host) => !host.toLowerCase().endsWith(reserved(clusterId)))
+  return [...new Set([...given, ...(mayUse('coordination', roleClass) ? [storeUserOf(clusterId)] : [])])]
+}
 
 const URI = new RegExp(
   `^URI:spiffe://([0-9a-f]{32})/(${roleClasses.join('|')})/(${NODE_NAME.source.slice(1, -1)})$`,

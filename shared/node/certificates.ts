@@ -2,7 +2,7 @@
 import { X509Certificate as Certificate, createHash, createPrivateKey, webcrypto } from 'node:crypto'
 import { isIP } from 'node:net'
 import { limits } from '../base/limits.ts'
-import { classHosts, type NodeName, nameIn, uriOf, type Validity } from '../enrolment/names.ts'
+import { hostsFor, type NodeName, nameIn, uriOf, type Validity } from '../enrolment/names.ts'
 import { verifiedRequest } from './certificate-authority.ts'
 import { drawSerial, KEY_ALGORITHM, loadX509, type X509 } from './x509.ts'
 
@@ -119,7 +119,7 @@ export async function signForNode(
       ]),
       new x509.SubjectAlternativeNameExtension([
         { type: 'url', value: uriOf(order.name) },
-        ...[...new Set([...order.hosts, ...classHosts(order.name)])].map((value) => ({
+        ...hostsFor(order.name, order.hosts).map((value) => ({
           type: isIP(value) === 0 ? ('dns' as const) : ('ip' as const),
           value,
         })),

@@ -8,6 +8,7 @@ import { createEtcdStore } from '#control-plane/coordination/etcd.ts'
 import { callPeer } from '#control-plane/postgres/peer.ts'
 import { toBase64 } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
+import { storeUserOf } from '#shared/enrolment/names.ts'
 import { bootClock, systemClock } from '#shared/node/clock.ts'
 import { type Identity, identityFiles, readIdentity } from '#shared/node/identity.ts'
 import { obtainIdentity, unpackSeed } from '#shared/node/join.ts'
@@ -71,7 +72,7 @@ describe.skipIf(binary === undefined)('control nodes (skipped where there is no 
     const made = (await readIdentity(folderOf('node-1')))!
     const tls = { ca: made.authorities, cert: made.certificate, key: made.key }
     const { clusterId } = made.membership
-    ;[etcd] = await startMembers(binary!, 1, tls, { 'client-cert-allowed-hostname': `members.${clusterId}` })
+    ;[etcd] = await startMembers(binary!, 1, tls, { 'client-cert-allowed-hostname': storeUserOf(clusterId) })
 
     const first = nodeOf(0, etcd!.port)
     first.start()

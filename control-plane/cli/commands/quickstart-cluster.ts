@@ -94,6 +94,7 @@ async function raise(site: Site): Promise<void> {
   crew.run({ name: BALANCER, command: programs.haproxy, words, log: layout.balancerLog }, false)
   await startNodes(site)
   await joinFollower(site)
+  await leads(site)
   if (!again) await fill(layout)
   await readAtFollower(layout)
   await showStatus(nodes[0])
@@ -108,9 +109,9 @@ const session = ({ leaderUrl, adminKeyFile }: Layout): NodeJS.ProcessEnv => ({
 
 const isJoined = async (folder: string): Promise<boolean> => (await readIdentity(folder)) !== undefined
 
-const startEtcd = ({ crew, programs }: Site, node: NodePlace, members: readonly NodePlace[]): void => {
-  const words = etcdFlags(node, members)
-  crew.run({ name: etcdOf(node), command: programs.etcd, words, log: node.etcdLog }, false)
+async function startEtcd(site: Site, node: NodePlace, members: readonly NodePlace[]): Promise<void> {
+  const words = await etcdFlags(node, members)
+  site.crew.run({ name: etcdOf(node), command: site.programs.etcd, words, log: node.etcdLog }, false)
 }
 
 const hasEtcd = ({ etcdFolder }: NodePlace): boolean => existsSync(join(etcdFolder, 'member'))
@@ -130,13 +131,13 @@ async function startNodes(site: Site): Promise<void> {
     await shown('Make the cluster, its authority and the identity of its first node', ...init, ...names)
   }
   for (const node of layout.nodes)
-    if (node === first || hasEtcd(node)) startEtcd(site, node, node === first ? [first] : layout.nodes)
+    if (node === first || hasEtcd(node)) await startEtcd(site, node, node === first ? [first] : layout.nodes)
   const joined = await Promise.all(others.map(({ folder }) => isJoined(folder)))
   const isAlone = joined.includes(false)
   // Writes of the first node can wait for no Standby as long as there is none.
   startNode(site, first, ...(isAlone ? ['--sync-required', 'false'] : []))
   for (const [i, node] of others.entries()) if (joined[i]) startNode(site, node)
-  await leads(site, first)
+  await leads(site)
   for (const [i, node] of others.entries()) {
     if (!joined[i]) await joinStandby(site, node)
     await joinEtcd(site, node, layout.nodes.slice(0, i + 2))
@@ -145,9 +146,9 @@ async function startNodes(site: Site): Promise<void> {
 }
 
 /** Resolves when somebody answers at the cluster's address. */
-async function leads({ layout, crew }: Site, first: NodePlace): Promise<void> {
+async function leads({ layout, crew }: Site): Promise<void> {
   for (;;) {
-    crew.mustRun(first.name)
+    crew.mustRun(layout.nodes[0].name)
     const answered = await send(`${layout.leaderUrl}/health`).catch(() => undefined)
     if (answered?.status === 200) return
     await moment()
@@ -173,7 +174,7 @@ async function joinStandby(site: Site, node: NodePlace): Promise<void> {
     step('Tell the policy which nodes may join', `holdfast policy load -b root -f ${policy}`)
   }
   // It may have been written and not loaded.
-  await holdfast(['policy', 'load', '-b', 'root', '-f', policy], session(layout))
+  await atLeader(layout, 'policy', 'load', '-b', 'root', '-f', policy)
   await admit(layout, node, ['seed', 'standby', node.name, '--altnames', ALTNAMES])
   startNode(site, node)
   while (!(await isJoined(node.folder).catch(() => false))) {
@@ -195,7 +196,7 @@ async function admit(
     `holdfast ${words.join(' ')} > ${file}`,
     `holdfast ${unpack.join(' ')}`,
   )
-  await writeFile(file, await holdfast(words, session(layout)), { mode: 0o600 })
+  await writeFile(file, await atLeader(layout, ...words), { mode: 0o600 })
   await holdfast(unpack)
 }
 
@@ -215,7 +216,7 @@ async function joinEtcd(site: Site, node: NodePlace, members: readonly NodePlace
   if (!hasEtcd(node)) {
     if (member.length === 0)
       await etcdctl('member', 'add', node.name, '--learner', `--peer-urls=${peerUrl(node.etcdPeerPort)}`)
-    startEtcd(site, node, members)
+    await startEtcd(site, node, members)
   } else if (member.at(-1) === 'false') return
   const id = (await memberOf())![0]!
   for (;;) {
@@ -230,19 +231,16 @@ async function joinEtcd(site: Site, node: NodePlace, members: readonly NodePlace
 async function restartFirst(site: Site): Promise<void> {
   const { layout, crew } = site
   const [first] = layout.nodes
-  for (;;) {
+  await patiently(async () => {
     const { leader, sync } = await statusAt(first)
-    if (leader !== null && leader.node !== first.name) break
-    if (sync !== null) {
-      const words = ['cluster', 'switchover', '--data-dir', first.folder, '--why', 'node-1 starts anew']
-      await shown('Hand over, so that the first node can be started again with sync_required', ...words)
-      break
-    }
-    await moment()
-  }
+    if (leader !== null && leader.node !== first.name) return
+    if (sync === null) throw new CommandError('no_standby', `no Standby takes the log: see ${first.log}`)
+    const words = ['cluster', 'switchover', '--data-dir', first.folder, '--why', 'node-1 starts anew']
+    await shown('Hand over, so that the first node can be started again with sync_required', ...words)
+  })
   await crew.stop(first.name)
   startNode(site, first)
-  await leads(site, first)
+  await leads(site)
 }
 
 async function joinFollower({ layout, crew }: Site): Promise<void> {
@@ -273,13 +271,14 @@ const statusAt = ({ folder }: NodePlace): Promise<ClusterStatus> =>
 const showStatus = ({ folder }: NodePlace): Promise<void> =>
   shown('Who leads', 'cluster', 'status', '--data-dir', folder)
 
-/** Who leads, and somebody who does not. */
+/** Who leads, with a Standby that has every write, and somebody who does not. */
 async function leaderAndWitness({ layout }: Site): Promise<readonly [NodePlace, NodePlace]> {
   for (;;) {
     for (const asked of layout.nodes) {
       const status = await statusAt(asked).catch(() => undefined)
       const leader = layout.nodes.find(({ name }) => name === status?.leader?.node)
-      if (leader !== undefined) return [leader, layout.nodes.find((node) => node !== leader)!]
+      if (leader !== undefined && status?.sync != null)
+        return [leader, layout.nodes.find((node) => node !== leader)!]
     }
     await moment()
   }
@@ -344,16 +343,24 @@ function readUntil(layout: Layout): (value: string) => Promise<{ reads: number; 
   }
 }
 
-const GIVE_UP_MS = 120_000
-
 /** Tries until somebody says that it is done. */
 async function acknowledged(layout: Layout, value: string): Promise<void> {
   const admin = await adminOf(layout)
+  await patiently(() => ask(admin, 'POST', secretPath(PASSWORD), value))
+}
+
+/** A command that whoever leads carries out; it may be done twice. */
+const atLeader = (layout: Layout, ...words: readonly string[]): Promise<string> =>
+  patiently(() => holdfast(words, session(layout)))
+
+const GIVE_UP_MS = 120_000
+
+/** For what may be asked again: the Leader may change meanwhile. */
+async function patiently<T>(asked: () => Promise<T>): Promise<T> {
   const giveUpAt = performance.now() + GIVE_UP_MS
   for (;;) {
     try {
-      await ask(admin, 'POST', secretPath(PASSWORD), value)
-      return
+      return await asked()
     } catch (error) {
       if (performance.now() > giveUpAt) throw error
       await moment()

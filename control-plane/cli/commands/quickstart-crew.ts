@@ -51,7 +51,8 @@ export type Job = {
   readonly log: string
 }
 
-const RESTART_MS = 10_000
+const RESTART_MS = 20_000
+const END_WITHIN_MS = 30_000
 
 /** Rejects `failed` when a program ends that nobody starts again. */
 export function createCrew() {
@@ -92,7 +93,9 @@ export function createCrew() {
     const member = running.get(name)
     if (member === undefined) return
     expected.add(member.child)
+    const late = setTimeout(() => signal(name, 'SIGKILL'), END_WITHIN_MS)
     await end(member.child)
+    clearTimeout(late)
   }
 
   return {

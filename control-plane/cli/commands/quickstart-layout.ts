@@ -6,8 +6,9 @@ import { balancerConfig } from '#control-plane/deploy/balancer.ts'
 import { toBase64 } from '#shared/base/bytes.ts'
 import { parseJson } from '#shared/base/json.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
+import { storeUserOf } from '#shared/enrolment/names.ts'
 import { writePrivateFile } from '#shared/node/files.ts'
-import { identityFiles } from '#shared/node/identity.ts'
+import { identityFiles, readIdentity } from '#shared/node/identity.ts'
 import { CommandError } from '../output.ts'
 import { account, isFree, keepFile, type Site, type Wanted } from './quickstart-steps.ts'
 
@@ -126,8 +127,8 @@ async function writeSettings(layout: Layout, followerPort: string): Promise<void
       node_addresses: nodeAddresses(layout),
       remote_health: each(({ name, healthPort }) => `${name}=http://127.0.0.1:${healthPort}`),
       data_dir: node.folder,
-      // A Leader that is lost is to be seen losing its place while somebody looks.
-      ttl: 5,
+      // Short, because somebody looks on; not as short as it can be, because all of this shares one machine.
+      ttl: 10,
     }
     await writePrivateFile(node.settingsFile, stringify(settings))
   }
@@ -141,9 +142,15 @@ async function writeSettings(layout: Layout, followerPort: string): Promise<void
   )
 }
 
-/** Flags of a node's etcd, under the node's own identity. `members`: those that there are, and this one. */
-export function etcdFlags(node: NodePlace, members: readonly NodePlace[]): string[] {
+/**
+ * Flags of a node's etcd, under the node's own identity; only control nodes are let in. `members`: those that there are, and
+ * this one. Throws when the node has not joined.
+ */
+export async function etcdFlags(node: NodePlace, members: readonly NodePlace[]): Promise<string[]> {
   const files = identityFiles(node.folder)
+  const identity = await readIdentity(node.folder)
+  if (identity === undefined) throw new CommandError('not_joined', `${node.name} has no identity yet`)
+  const controlNodes = storeUserOf(identity.membership.clusterId)
   const flags = {
     name: node.name,
     'data-dir': node.etcdFolder,
@@ -157,10 +164,12 @@ export function etcdFlags(node: NodePlace, members: readonly NodePlace[]): strin
     'key-file': files.key,
     'trusted-ca-file': files.authorities,
     'client-cert-auth': 'true',
+    'client-cert-allowed-hostname': controlNodes,
     'peer-cert-file': files.certificate,
     'peer-key-file': files.key,
     'peer-trusted-ca-file': files.authorities,
     'peer-client-cert-auth': 'true',
+    'peer-cert-allowed-hostname': controlNodes,
     logger: 'zap',
   }
   return Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`)

@@ -43,12 +43,22 @@ test('a certificate has the names that the authority gives, whatever the request
   expect(certificate.verify(new X509Certificate(authority.certificate).publicKey)).toBe(true)
   expect(certificate.subject).toBe('CN=node-1\nO=control')
   expect(certificate.subjectAltName).toBe(
-    `URI:spiffe://${clusterId}/control/node-1, DNS:node-1, DNS:balancer.example, IP Address:10.0.0.1, ` +
-      `DNS:members.${clusterId}, DNS:control.${clusterId}`,
+    `URI:spiffe://${clusterId}/control/node-1, DNS:node-1, DNS:balancer.example, IP Address:10.0.0.1, DNS:coordination.${clusterId}.internal`,
   )
   expect(certificate.ca).toBe(false)
   expect(presentedIn(certificate)).toMatchObject({ serial: issued.serial, notAfter: issued.notAfter })
   expect(Math.abs(issued.notAfter - now - limits.certificateLifeMs)).toBeLessThan(1_000)
+})
+
+test('a Follower does not get the host name by which etcd lets control nodes in', async () => {
+  const { csr } = await requestCertificate('edge-1')
+  const hosts = ['edge-1', `Coordination.${clusterId}.internal`]
+  const name = { clusterId, roleClass: 'follower', node: 'edge-1' } as const
+  const lifeMs = limits.certificateLifeMs
+  const issued = await signForNode(await makeAuthority(clusterId, now), { csr, name, hosts, lifeMs }, now)
+  expect(new X509Certificate(issued.certificate).subjectAltName).toBe(
+    `URI:spiffe://${clusterId}/follower/edge-1, DNS:edge-1`,
+  )
 })
 
 test('a request is known by its key, and made again with the same one', async () => {
