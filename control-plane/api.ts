@@ -20,6 +20,8 @@ import type { NodeSettings } from './settings.ts'
 import { answerOfStandby, answerTooLate, healthOnly, isOfNode, type StandbyIo } from './standby.ts'
 
 const WELL_EVERY_MS = 250
+/** A leadership that cannot be opened in this time is left to somebody else. */
+const OPEN_WITHIN_MS = 20_000
 
 let status: NodeStatus | undefined
 let deadline: Monotonic | undefined
@@ -29,6 +31,7 @@ let deed: Deed | undefined
 let report: Log['warn'] | undefined
 /** Of the leadership that the supervisor has told; one that is started while it leads is told before it listens. */
 let leadership: number | undefined
+let openBy = Number.POSITIVE_INFINITY
 let lead: ((epoch: number) => Promise<void>) | undefined
 
 const send = linkToParent<ToApi, FromApi>((message) => {
@@ -40,6 +43,7 @@ const send = linkToParent<ToApi, FromApi>((message) => {
     case 'lead':
       deadline = message.deadline
       leadership = message.epoch
+      openBy = bootClock.monotonic() + OPEN_WITHIN_MS
       void lead?.(message.epoch)
       break
     case 'deadline':
@@ -70,6 +74,8 @@ async function account(): Promise<void> {
 
 /** Looked at when the answer is there: what was done may not be said any more (I3). */
 const inTime = (): boolean => deadline !== undefined && bootClock.monotonic() < deadline
+
+const isWell = (): boolean => (leader === undefined ? bootClock.monotonic() < openBy : leader.health().ok)
 
 const handler =
   (io: StandbyIo) =>
@@ -152,7 +158,7 @@ async function open(settings: NodeSettings, databaseUrl: string, log: Log): Prom
       process.exit(1)
     }
   }
-  setInterval(() => send({ kind: 'well', ok: leader?.health().ok ?? true }), WELL_EVERY_MS)
+  setInterval(() => send({ kind: 'well', ok: isWell() }), WELL_EVERY_MS)
   send({ kind: 'listening' })
   if (leadership !== undefined) await lead(leadership)
 }
