@@ -4,6 +4,8 @@ const report = process.env.VITEST_JSON
 const root = new URL('..', import.meta.url).pathname
 /** Looks at what all the others have seen. */
 const last = 'test/tidy/openapi.test.ts'
+/** Whole clusters, one at a time: with others beside it on two cores a well one loses its lease. */
+const clusters = 'test/cluster/*.test.ts'
 const common = { root, testTimeout: 60_000, hookTimeout: 60_000 }
 
 export default defineConfig({
@@ -18,12 +20,23 @@ export default defineConfig({
           ...common,
           name: 'cases',
           include: ['test/**/*.test.ts'],
-          exclude: [last],
+          exclude: [last, clusters],
           setupFiles: ['test/support/seen.ts'],
           sequence: { groupOrder: 1 },
         },
       },
-      { test: { ...common, name: 'last', include: [last], sequence: { groupOrder: 2 } } },
+      {
+        test: {
+          ...common,
+          name: 'clusters',
+          include: [clusters],
+          setupFiles: ['test/support/seen.ts'],
+          maxWorkers: 1,
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      { test: { ...common, name: 'last', include: [last], sequence: { groupOrder: 3 } } },
     ],
   },
 })
