@@ -13,6 +13,7 @@ identity=$data/identity
 only=coordination.$(sed -n 's/.*"clusterId": *"\([0-9a-f]*\)".*/\1/p' "$identity/cluster.json").internal
 # etcd listens at addresses; IPv4, as one of them can stand in a URL as it is.
 address=$(getent ahostsv4 "$name" | awk 'NR == 1 { print $1 }')
+[ -n "$address" ] || { echo "etcd.sh: $name has no IPv4 address: put it into /etc/hosts or DNS" >&2; exit 1; }
 state=new
 members=$name=https://$name:2380
 
@@ -42,7 +43,7 @@ if [ $# -gt 2 ]; then
   promote &
 fi
 
-exec etcd --name "$name" --data-dir "$data/etcd" --initial-cluster-state "$state" --initial-cluster "$members" \
+exec etcd --logger zap --name "$name" --data-dir "$data/etcd" --initial-cluster-state "$state" --initial-cluster "$members" \
   --listen-client-urls "https://$address:2379" --advertise-client-urls "https://$name:2379" \
   --listen-peer-urls "https://$address:2380" --initial-advertise-peer-urls "https://$name:2380" \
   --cert-file "$identity/node.pem" --key-file "$identity/node.key" --trusted-ca-file "$identity/ca.pem" \
