@@ -37,7 +37,8 @@ if [ $# -gt 2 ]; then
   member=$3
   if [ ! -d "$data/etcd/member" ]; then
     state=existing
-    mine >/dev/null || ctl member add "$name" --learner --peer-urls "https://$name:2380"
+    # Refused while the members that there are have only just found each other.
+    until mine >/dev/null || ctl member add "$name" --learner --peer-urls "https://$name:2380"; do sleep 1; done
     members=$(ctl member list | awk -F', ' '{ sub(/^https:\/\//, "", $4); host = $4; sub(/:2380$/, "", host); print host "=https://" $4 }' | paste -sd, -)
   fi
   promote &
