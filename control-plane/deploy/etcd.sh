@@ -13,6 +13,7 @@ identity=$data/identity
 only=coordination.$(sed -n 's/.*"clusterId": *"\([0-9a-f]*\)".*/\1/p' "$identity/cluster.json").internal
 # etcd listens at addresses; IPv4, as one of them can stand in a URL as it is.
 address=$(getent ahostsv4 "$name" | awk 'NR == 1 { print $1 }')
+[ -n "$address" ] || { echo "etcd.sh: $name has no IPv4 address: put it into /etc/hosts or DNS" >&2; exit 1; }
 state=new
 members=$name=https://$name:2380
 
@@ -36,13 +37,14 @@ if [ $# -gt 2 ]; then
   member=$3
   if [ ! -d "$data/etcd/member" ]; then
     state=existing
-    mine >/dev/null || ctl member add "$name" --learner --peer-urls "https://$name:2380"
+    # Refused while the members that there are have only just found each other.
+    until mine >/dev/null || ctl member add "$name" --learner --peer-urls "https://$name:2380"; do sleep 1; done
     members=$(ctl member list | awk -F', ' '{ sub(/^https:\/\//, "", $4); host = $4; sub(/:2380$/, "", host); print host "=https://" $4 }' | paste -sd, -)
   fi
   promote &
 fi
 
-exec etcd --name "$name" --data-dir "$data/etcd" --initial-cluster-state "$state" --initial-cluster "$members" \
+exec etcd --logger zap --name "$name" --data-dir "$data/etcd" --initial-cluster-state "$state" --initial-cluster "$members" \
   --listen-client-urls "https://$address:2379" --advertise-client-urls "https://$name:2379" \
   --listen-peer-urls "https://$address:2380" --initial-advertise-peer-urls "https://$name:2380" \
   --cert-file "$identity/node.pem" --key-file "$identity/node.key" --trusted-ca-file "$identity/ca.pem" \

@@ -212,16 +212,17 @@ async function joinEtcd(site: Site, node: NodePlace, members: readonly NodePlace
       .split('\n')
       .map((line) => line.split(', '))
       .find((fields) => fields[3] === peerUrl(node.etcdPeerPort))
-  const member = (await memberOf()) ?? []
-  if (!hasEtcd(node)) {
-    if (member.length === 0)
-      await etcdctl('member', 'add', node.name, '--learner', `--peer-urls=${peerUrl(node.etcdPeerPort)}`)
-    await startEtcd(site, node, members)
-  } else if (member.at(-1) === 'false') return
-  const id = (await memberOf())![0]!
+  const add = ['member', 'add', node.name, '--learner', `--peer-urls=${peerUrl(node.etcdPeerPort)}`]
+  // It is refused while the members that there are have only just found each other.
+  const [id, ...known] = await patiently(async () => {
+    if ((await memberOf()) === undefined) await etcdctl(...add)
+    return (await memberOf())!
+  })
+  if (!hasEtcd(node)) await startEtcd(site, node, members)
+  else if (known.at(-1) === 'false') return
   for (;;) {
     crew.mustRun(etcdOf(node))
-    const promoted = await etcdctl('member', 'promote', id).catch(() => undefined)
+    const promoted = await etcdctl('member', 'promote', id!).catch(() => undefined)
     if (promoted !== undefined) return
     await moment()
   }
