@@ -1,6 +1,7 @@
 // Bodies whose type is odd, or that say none, are read as the route reads its own (http-api 2).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { allRoutes } from '#shared/api/routes/index.ts'
+import { freePorts } from '../../support/nodes.ts'
 import { basic, startWorld, V2, type World } from './world.ts'
 
 const policy = `
@@ -18,7 +19,11 @@ let world: World
 let root: string
 let factoryToken: string
 beforeAll(async () => {
-  world = await startWorld({ env: { CONJUR_FEATURE_DYNAMIC_SECRETS_ENABLED: 'true' } })
+  const [nodePort] = await freePorts(1)
+  world = await startWorld({
+    env: { CONJUR_FEATURE_DYNAMIC_SECRETS_ENABLED: 'true' },
+    leaderEnv: { HOLDFAST_NODE_PORT: String(nodePort) },
+  })
   const { leader, accountsKey } = world.machine
   expect((await world.admin.loadPolicy('root', policy)).status).toBe(201)
   const login = `${leader.url}/authn/!/!%2Froot/authenticate`
@@ -77,6 +82,11 @@ const rows: Readonly<Record<string, Row>> = {
   },
   // Nothing is signed without a key, but what was asked for has been read.
   signCertificate: { path: '/ca/acme/pki/sign', body: () => 'csr=x&ttl=soon', status: 422 },
+  makeSeed: {
+    path: '/configuration/acme/seed/follower',
+    body: (n) => `follower_hostname=edge-${n + 10}`,
+    status: 200,
+  },
   createIssuer: { path: '/issuers/acme', body: (n) => `id=issuer-${n}&${AWS}`, status: 201 },
   updateIssuer: { path: '/issuers/acme/held', body: (n) => `max_ttl=${1_000 + n}`, status: 200 },
   enableAuthenticator: { path: '/authn-gcp/acme', body: () => 'enabled=true', status: 204 },
