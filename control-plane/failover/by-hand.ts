@@ -67,7 +67,7 @@ const EPOCHS_AHEAD = 10
 /** For `cluster recover`: into a store that is new. All others are out, and are let in one by one. */
 export function recoverByHand(asked: Asked, known: Known, positions: readonly Position[]): ByHand {
   const comparison = compared(asked, positions)
-  const judged = judge(asked, known.sync, positions)
+  const judged = allCompared(asked, positions) ?? judge(asked, known.sync, positions)
   if ('refused' in judged) return { comparison, because: judged.refused, transaction: undefined }
   const { node } = asked
   const epoch = known.epoch + EPOCHS_AHEAD
@@ -123,6 +123,19 @@ function judge(
   return acceptDataLoss
     ? { held, possibleLoss: true, because: `${why}; the loss was accepted` }
     : { refused: `${why}: promote the one that has most, or give --accept-data-loss` }
+}
+
+/**
+ * Of a lost store nobody knows who had the duty last: it is enough that every member was looked at, and none has more
+ * (cluster 8). What was only on a disk that is gone since cannot be seen, as after any loss of a disk.
+ */
+function allCompared({ node }: Asked, positions: readonly Position[]): Judged | undefined {
+  const held = positions.find((position) => position.node === node)?.held
+  if (held === undefined || held.timeline === 0) return undefined
+  const most = positions.every((one) => one.held !== undefined && !isFurther(one.held, held))
+  return most
+    ? { held, possibleLoss: false, because: `every member was looked at, and none has more than ${node}` }
+    : undefined
 }
 
 const isAhead =

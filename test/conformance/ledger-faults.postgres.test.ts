@@ -242,12 +242,13 @@ test('a commit whose wait for the Standby was cut off is told to nobody before t
   const untilItWaits = async (): Promise<void> => {
     for (let pid: number | undefined; pid === undefined; ) {
       let done = false
-      const probe = real.query("SELECT pg_logical_emit_message(true, 'probe', '')").finally(() => {
+      const end = (): void => {
         done = true
-      })
+      }
+      const probe = real.query("SELECT pg_logical_emit_message(true, 'probe', '')").then(end, end)
       pid = await backendThatWaits(() => done)
       if (pid !== undefined) await real.query('SELECT pg_terminate_backend($1)', [pid])
-      await Promise.allSettled([probe])
+      await probe
     }
   }
   await write(writer, [role('a:user:first')])

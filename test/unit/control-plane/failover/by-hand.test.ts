@@ -110,3 +110,12 @@ test('a lost store: one goes on in a new one, ten epochs later, and all others a
   })
   expect(recoverByHand(asked('c'), known, positions).because).toContain('b has more than c')
 })
+
+test('a lost store of which nobody knows who had the duty: every member is to be looked at, and none has more', () => {
+  const known = { epoch: 4, sync: undefined, above: 5 }
+  const recovered = (c: number | undefined) =>
+    recoverByHand(asked('b'), known, [at('a', 690), at('b', 700), at('c', c)])
+  expect(recovered(700).transaction?.name).toBe('recover')
+  expect(recovered(701).because).toContain('c has more than b')
+  expect(recovered(undefined).because).toContain('c cannot be reached')
+})
