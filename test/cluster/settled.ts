@@ -49,6 +49,7 @@ export async function settled(cluster: Cluster): Promise<{ leader: ControlNode; 
     throw error
   })
   const leader = cluster.nodes[all.findIndex((health) => health!.ok)]!
+  await balanced(cluster)
   return { leader, sync: cluster.node(all.find((health) => health!.ok)!.cluster.sync_standby!) }
 }
 
