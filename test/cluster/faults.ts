@@ -5,6 +5,7 @@ import type { Random } from '../support/random.ts'
 import { type Cluster, type ControlNode, type Part, send, TTL_SECONDS } from './cluster.ts'
 import type { Load } from './load.ts'
 import type { LinkState } from './network.ts'
+import { balanced } from './settled.ts'
 
 export type Scene = {
   readonly cluster: Cluster
@@ -135,8 +136,10 @@ export const faults: readonly Fault[] = [
     name: 'the store alone is cut off from the Leader',
     moves: 'always',
     async run(scene) {
-      const took = await outage(scene, () => {
+      // It goes on until its deadline.
+      const took = await outage(scene, async () => {
         for (const link of scene.leader.toStore) link.set('hole')
+        await scene.cluster.leader([scene.leader.name])
       })
       for (const link of scene.leader.toStore) link.set('open')
       return took
@@ -230,6 +233,7 @@ export const faults: readonly Fault[] = [
       await leader.process.kill()
       restart(leader)
       const status = await loading
+      await balanced(cluster)
       const after = await new Client(cluster.url, cluster.account).login('admin', adminKey)
       const last = `/resources/${cluster.account}/variable/${branch}%2Fv19999`
       const first = `/resources/${cluster.account}/variable/${branch}%2Fv0`
