@@ -37,7 +37,7 @@ import { openEnrolment } from './enrolment/open.ts'
 import { startHealth } from './health.ts'
 import { connect, type Database } from './ledger/connection.ts'
 import { currentEpoch } from './ledger/epoch-guard.ts'
-import { createChangeLog, createOutbox } from './ledger/log.ts'
+import { certainly, createChangeLog, createOutbox } from './ledger/log.ts'
 import { createReader } from './ledger/reader.ts'
 import { createReceipts } from './ledger/receipt.ts'
 import { createWriter, type Writer } from './ledger/writer.ts'
@@ -200,7 +200,8 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
   )
   const node: ApiNode = {
     role: 'leader',
-    store: certainly(reader, writer),
+    // Shows nothing that the next Leader may not have (cluster 6.1).
+    store: { read: (batch) => certainly(reader.read(batch), writer) },
     ledger: writer,
     audit,
     keyring,
@@ -272,15 +273,6 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
 /** It leads itself. */
 const namesOf = (cluster: (() => ClusterFacts) | undefined, { name }: LeaderSettings) =>
   cluster && { name: cluster().cluster, leader: name }
-/** Shows nothing that the next Leader may not have (cluster 6.1). */
-const certainly = (reader: ReadStore, writer: Writer): ReadStore => ({
-  async read(batch) {
-    const snapshot = await reader.read(batch)
-    const certain = writer.certain()
-    if (certain !== undefined) await certain
-    return snapshot
-  },
-})
 
 /** Told to Followers. */
 const urlOf = ({ url, host, port, tls_cert_file }: LeaderSettings): string =>

@@ -20,7 +20,7 @@ export async function createChangeLog(
   return {
     head: () => writer.head(),
     floor: () => floor,
-    read: (after, maxBytes) => readCommits(database, after, maxBytes),
+    read: (after, maxBytes) => certainly(readCommits(database, after, maxBytes), writer),
     async hashAt(position) {
       const { rows } = await database.query(
         'SELECT content_hash FROM change_log WHERE seq = $1 AND epoch = $2 AND part = 0',
@@ -29,12 +29,23 @@ export async function createChangeLog(
       return rows[0]?.content_hash as string | undefined
     },
     subscribe: (listener) => writer.onCommit(listener),
-    snapshot: (body) => readSnapshot(database, body),
+    snapshot: (body) => certainly(readSnapshot(database, body), writer),
     async trim() {
       await trim()
       floor = await readFloor(database, writer)
     },
   }
+}
+
+/** What was read is given away only when the next Leader has it too (I6). */
+export async function certainly<T>(
+  reading: T | Promise<T>,
+  { certain }: Pick<Writer, 'certain'>,
+): Promise<T> {
+  const read = await reading
+  const soon = certain()
+  if (soon !== undefined) await soon
+  return read
 }
 
 async function readFloor(session: Session, writer: Writer): Promise<Position> {

@@ -6,7 +6,7 @@ import { afterEach, expect, test } from 'vitest'
 import type { LoggedCommit } from '#control-plane/ledger/change-log.ts'
 import { connect, type Database, type HeldSession } from '#control-plane/ledger/connection.ts'
 import { currentEpoch } from '#control-plane/ledger/epoch-guard.ts'
-import { createOutbox } from '#control-plane/ledger/log.ts'
+import { createChangeLog, createOutbox } from '#control-plane/ledger/log.ts'
 import { createDatabases, ledgerMigrations, migrate } from '#control-plane/ledger/migrate.ts'
 import { createPlannedLedger } from '#control-plane/ledger/planned.ts'
 import { createWriter } from '#control-plane/ledger/writer.ts'
@@ -257,20 +257,22 @@ test('a commit whose wait for the Standby was cut off is told to nobody before t
   const cutOff = expect(write(writer, [role('a:user:second')])).rejects.toThrow('outcome unknown')
   await real.query('SELECT pg_terminate_backend($1)', [await backendThatWaits()])
   await cutOff
-  let shown = false
+  const log = await createChangeLog(real, writer)
+  const given: string[] = []
   const next = Promise.all([
-    writer.certain()!.then(() => {
-      shown = true
-    }),
+    writer.certain()!.then(() => given.push('to who reads')),
+    log.read({ epoch: 1, seq: 1 }, 1_000).then(() => given.push('to a Follower that catches up')),
+    log.snapshot(async () => undefined).then(() => given.push('to a new Follower')),
     write(writer, [role('a:user:third')]),
   ])
   await backendThatWaits()
-  // The second can be read, and is told and shown to nobody.
-  expect(shown).toBe(false)
+  // The second can be read, and is told and given to nobody.
+  expect(given).toEqual([])
   expect((await real.query('SELECT seq FROM ledger_state')).rows).toEqual([{ seq: 2 }])
   expect(heard).toEqual([1])
   await waitsFor('')
   await next
   expect(heard).toEqual([1, 2, 3])
-  expect([shown, writer.certain()]).toEqual([true, undefined])
+  expect(given.sort()).toEqual(['to a Follower that catches up', 'to a new Follower', 'to who reads'])
+  expect(writer.certain()).toBeUndefined()
 })
