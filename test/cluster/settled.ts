@@ -45,7 +45,7 @@ export async function settled(cluster: Cluster): Promise<{ leader: ControlNode; 
     },
     (found) => found.every(isWhole) && found.some((health) => health!.ok),
   ).catch((error: Error) => {
-    error.message += `\n${cluster.logs()}`
+    error.message = `${cluster.logs()}\n${error.message}`
     throw error
   })
   const leader = cluster.nodes[all.findIndex((health) => health!.ok)]!

@@ -8,3 +8,6 @@ export default function make(): () => void {
   process.env.HOLDFAST_SEEN = folder
   return () => rmSync(folder, { recursive: true, force: true })
 }
+
+/** The file there of a test file: two of one name in two folders have two. */
+export const seenName = (testFile: string): string => testFile.replaceAll('/', '__')

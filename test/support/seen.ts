@@ -1,8 +1,9 @@
 // Notes what requests of the cases were answered, for the test that holds the OpenAPI document against it. Loaded
 // before every test file; the folder is made by seen-folder.ts.
 import { writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { join, relative } from 'node:path'
 import { afterAll, expect } from 'vitest'
+import { seenName } from './seen-folder.ts'
 
 const lines = new Set<string>()
 const fetchAsIs = globalThis.fetch
@@ -17,5 +18,5 @@ globalThis.fetch = async (input, init) => {
 
 afterAll(() => {
   const { testPath } = expect.getState()
-  writeFileSync(join(process.env.HOLDFAST_SEEN!, basename(testPath!)), [...lines].join('\n'))
+  writeFileSync(join(process.env.HOLDFAST_SEEN!, seenName(relative('', testPath!))), [...lines].join('\n'))
 })

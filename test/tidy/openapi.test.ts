@@ -1,15 +1,16 @@
 // The OpenAPI document says what the cases have seen: every status of every route, and no other. Runs after them all.
 import { globSync, readdirSync, readFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { createMatcher } from '#shared/api/match.ts'
 import { answersOf } from '#shared/api/openapi.ts'
 import { parseQuery } from '#shared/api/request.ts'
 import { allRoutes } from '#shared/api/routes/index.ts'
+import { seenName } from '../support/seen-folder.ts'
 
 const folder = process.env.HOLDFAST_SEEN!
 const ran = new Set(readdirSync(folder))
-const cases = globSync('test/conformance/**/*.test.ts').map((file) => basename(file))
+const cases = globSync('test/conformance/**/*.test.ts').map(seenName)
 const partOnly = cases.some((file) => !ran.has(file))
 
 /** What any request may be answered, whatever its route. */
