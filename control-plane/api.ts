@@ -1,6 +1,5 @@
 // Process 2 of a control node: answers clients, as a Leader when the supervisor says so and until its deadline, and
 // otherwise with what this node is. The supervisor takes a leadership away by killing it.
-
 import type { Answer, RawRequest } from '#shared/api/request.ts'
 import { parseRanges } from '#shared/authz/address.ts'
 import { limits } from '#shared/base/limits.ts'
@@ -80,9 +79,10 @@ const isWell = (): boolean => (leader === undefined ? bootClock.monotonic() < op
 const handler =
   (io: StandbyIo) =>
   async (request: RawRequest): Promise<Answer> => {
-    if (leader === undefined || (!inTime() && isOfNode(request))) return answerOfStandby(request, io)
+    if (leader === undefined) return answerOfStandby(request, io)
     const answer = await leader.handle(request)
-    return inTime() ? answer : answerTooLate(request)
+    if (inTime()) return answer
+    return isOfNode(request) ? answerOfStandby(request, io) : answerTooLate(request)
   }
 
 /** The supervisor says that it leads before it can be asked, and until it has heard that it does no more. */

@@ -37,15 +37,21 @@ export function startProcesses(
 ): Processes {
   let api: LinkedProcess<ToApi>
   let watchdog: LinkedProcess<ToWatchdog>
-  let leading: { readonly epoch: number; deadline: Monotonic } | undefined
+  /** Of what it leads and serves; undefined: nothing. */
+  let epoch: number | undefined
   let deadline: Monotonic | undefined
   let wellAt: Monotonic | undefined
   let status: NodeStatus | undefined
   let closed = false
+  let closing: LinkedProcess<ToApi> | undefined
   let drain: { readonly asked: Monotonic; readonly done: () => void } | undefined
   let accounting:
     | { readonly id: string; readonly done: (signature: Signature | undefined) => void }
     | undefined
+
+  const lead = (): void => {
+    if (epoch !== undefined && deadline !== undefined) api.send({ kind: 'lead', epoch, deadline })
+  }
 
   const watch = (): void => {
     const pids = [api.pid, hands.pid()].filter((pid) => pid !== undefined)
@@ -63,9 +69,9 @@ export function startProcesses(
     api = started
     started.send({ kind: 'start', settings, databaseUrl: hands.url('DATABASE') })
     if (status !== undefined) started.send({ kind: 'status', status })
-    if (leading !== undefined) started.send({ kind: 'lead', ...leading })
+    lead()
     void started.ended.then(async () => {
-      if (closed || started !== api) return
+      if (closed || closing === started || started !== api) return
       log.warn('the process that answers clients has ended; starting it again')
       await clock.sleep(RESTART_MS)
       if (!closed && started === api) startApi()
@@ -93,13 +99,12 @@ export function startProcesses(
     doors: {
       setDeadline(at) {
         deadline = at
-        if (leading !== undefined) leading.deadline = at
         api.send({ kind: 'deadline', deadline: at })
         watchdog.send({ kind: 'deadline', deadline: at })
       },
-      open(epoch) {
-        leading = { epoch, deadline: deadline! }
-        api.send({ kind: 'lead', ...leading })
+      open(opened) {
+        epoch = opened
+        lead()
       },
       drain(asked) {
         const { promise, resolve } = Promise.withResolvers<void>()
@@ -109,17 +114,17 @@ export function startProcesses(
       },
       async close(why) {
         log.warn('closing', { why })
-        leading = undefined
+        epoch = undefined
         deadline = undefined
         watchdog.send({ kind: 'deadline', deadline })
         const old = api
-        const gone = old.kill()
-        await gone
+        closing = old
+        await old.kill()
         if (!closed && old === api) startApi()
       },
       well(probe: PostgresProbe) {
         const answers = wellAt !== undefined && clock.monotonic() - wellAt < WELL_WITHIN_MS
-        return probe.answers && answers && (leading === undefined || probe.writes)
+        return probe.answers && answers && (epoch === undefined || probe.writes)
       },
     },
     tell(next) {

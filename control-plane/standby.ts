@@ -1,5 +1,4 @@
 // What a control node answers while it does not lead (cluster 1, 9): what it is, and nothing of what it holds.
-
 import { createMatcher } from '#shared/api/match.ts'
 import type { NodeIo } from '#shared/api/node.ts'
 import { answer, json, type Outcome } from '#shared/api/outcome.ts'

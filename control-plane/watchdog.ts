@@ -1,6 +1,5 @@
 // Process 3 of a control node: kills what could still answer when the Leader's deadline has passed, or when its supervisor
 // is gone (cluster 7.3, 3). It does nothing else, so that nothing else can hold it up.
-
 import type { Monotonic } from '#shared/base/time.ts'
 import { bootClock } from '#shared/node/clock.ts'
 import { linkToParent, type ToWatchdog } from './node-link.ts'

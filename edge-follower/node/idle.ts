@@ -1,4 +1,5 @@
 // A Follower whose service role this program does not know: it holds no data and serves nothing (cluster 3).
+import { aborted } from '#shared/node/clock.ts'
 import { loadTls } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import type { Log } from '#shared/node/log.ts'
@@ -25,9 +26,6 @@ export async function idle(
       body: path === '/health' ? health : undefined,
     }),
   })
-  await new Promise<void>((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
+  await aborted(signal)
   await listening.close()
 }

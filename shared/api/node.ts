@@ -77,6 +77,7 @@ export type EnrolmentDesk = {
   /** `unknown`: no such node is known, and no seed for it. `leads`: it is this node. */
   readonly evict: (node: string, asker: Caller) => Promise<'done' | 'unknown' | 'leads'>
 }
+
 /** How a node is: `ok` decides the status, `body` says why (cluster 9). */
 export type Health = { readonly ok: boolean; readonly body: Json }
 
@@ -97,7 +98,7 @@ export type NodeIo = {
   readonly askEngine: ((order: SecretOrder) => Promise<SecretAnswer>) | undefined
   /** Undefined where this node has no audit database. */
   readonly auditRows: ((filter: AuditFilter) => Promise<readonly Json[]>) | undefined
-  /** Undefined where no nodes are taken in: at a Follower, and at a Leader without a node port. */
+  /** Undefined at a Follower, where nothing that is asked of it is done. */
   readonly enrolment: EnrolmentDesk | undefined
 }
 

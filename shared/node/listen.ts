@@ -93,11 +93,15 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   }
 }
 
-/** Clients with certificates are nodes of ours, of this version. Whoever shows no certificate, or a wrong one, is told why by what he asks for, not by a broken handshake. */
+/**
+ * Clients with certificates are nodes of ours, of this version. Whoever shows no certificate, or a wrong one, is told why by
+ * what he asks for, not by a broken handshake.
+ */
 const tlsOptions = ({ cert, key, clients }: TlsFiles): TlsOptions =>
   clients === undefined
     ? { cert, key }
     : { cert, key, ca: clients, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.3' }
+
 /** Every connection passes the gate first, before TLS and HTTP. */
 function putBefore(server: Server, gate: ProxyGate): void {
   const listeners = server.listeners('connection') as ((socket: Socket) => void)[]
