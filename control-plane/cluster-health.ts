@@ -2,9 +2,10 @@
 // what its own Postgres says.
 import type { Health } from '#shared/api/node.ts'
 import type { Json } from '#shared/base/json.ts'
+import { hasRoom } from '#shared/base/space.ts'
 import type { Monotonic } from '#shared/base/time.ts'
 import { nodeOf } from './coordination/keys.ts'
-import type { LocalFacts, Space } from './local-facts.ts'
+import type { LocalFacts } from './local-facts.ts'
 import type { NodeStatus } from './node-link.ts'
 import type { Replica, ReplicationFacts } from './postgres/replication.ts'
 
@@ -133,14 +134,11 @@ export function replicationStatus(
   }
 }
 
-const hasRoom = (space: Space | undefined): boolean =>
-  space !== undefined && space.kbytes > 0 && space.inodes > 0
-
 /** Of a node that does not lead: `ok` when it is a Standby that could take over, or a DR Standby that follows. */
 export function standbyHealth(facts: ClusterFacts): Health {
   const { status, replication, space } = facts
   const cluster = clusterHealth(facts, false)
-  const databaseOk = replication !== undefined && hasRoom(space)
+  const databaseOk = replication !== undefined && space !== undefined && hasRoom(space)
   const ok = cluster.ok === true && databaseOk && replication.recovering
   const body = {
     ok,

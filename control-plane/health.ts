@@ -1,6 +1,7 @@
 // Health of a Leader (cluster 9), in a cluster or alone. Measured in the background, never while asked.
 import type { Health } from '#shared/api/node.ts'
 import type { Json } from '#shared/base/json.ts'
+import { hasRoom, type Space } from '#shared/base/space.ts'
 import type { Clock } from '#shared/base/time.ts'
 import { type ClusterFacts, clusterHealth, replicationStatus, shortcomings } from './cluster-health.ts'
 import type { Database } from './ledger/connection.ts'
@@ -12,8 +13,7 @@ import type { FollowerStatus } from './publish/publisher.ts'
 export type LeaderMeasured = {
   readonly main: string
   readonly audit: string
-  readonly freeKbytes: number
-  readonly freeInodes: number
+  readonly space: Space
   /** Audit lines of writes that are not in the audit database yet. */
   readonly outbox: { readonly lines: number; readonly oldestAt: number | undefined }
 }
@@ -101,12 +101,10 @@ async function measure(
     Promise.race([answers.audit(), late]),
   ])
   over.abort()
-  const space = await spaceOf(dataDirectory)
   return {
     main: mainAnswers,
     audit: auditAnswers,
-    freeKbytes: space.kbytes,
-    freeInodes: space.inodes,
+    space: await spaceOf(dataDirectory),
     // What a database that is away holds is not known.
     outbox: mainAnswers === 'ok' ? await outboxWaiting(main) : { lines: 0, oldestAt: undefined },
   }
@@ -121,10 +119,9 @@ export type LeaderFacts = LeaderMeasured & {
 }
 
 export function leaderHealth(m: LeaderFacts): Health {
-  const hasSpace = m.freeKbytes > 0 && m.freeInodes > 0
+  const hasSpace = hasRoom(m.space)
   const ok = m.main === 'ok' && m.audit === 'ok' && hasSpace
   const { position, contentHash } = m.head
-  const space = { kbytes: m.freeKbytes, inodes: m.freeInodes }
   const body = {
     ok,
     degraded: m.cluster !== undefined && shortcomings(m.cluster).length > 0,
@@ -138,7 +135,7 @@ export function leaderHealth(m: LeaderFacts): Health {
     database: {
       ok,
       connect: { main: m.main, audit: m.audit },
-      free_space: { main: space, audit: space },
+      free_space: { main: m.space, audit: m.space },
       replication_status: replicationStatus(m.cluster?.replication, m.cluster?.status?.next ?? null),
       logical_replication_status: { subscriptions: 'followers only', initial_replication_in_progress: false },
     },

@@ -1,11 +1,10 @@
 // What the process that answers clients knows of its own node, whatever the node is: its Postgres and its disk. Asked in
 // the background, so that `/health` waits for neither.
 import { statfs } from 'node:fs/promises'
+import { type Space, spaceFrom } from '#shared/base/space.ts'
 import type { Clock } from '#shared/base/time.ts'
 import type { Session } from './ledger/connection.ts'
 import { type ReplicationFacts, readReplication } from './postgres/replication.ts'
-
-export type Space = { readonly kbytes: number; readonly inodes: number }
 
 /** Undefined: it does not answer. */
 export type LocalFacts = {
@@ -19,10 +18,7 @@ const REFRESH_MS = 500
 /** What takes longer is no answer: nothing that is shown is older than a second. */
 const PATIENCE_MS = 500
 
-export async function spaceOf(folder: string): Promise<Space> {
-  const { bavail, bsize, ffree } = await statfs(folder)
-  return { kbytes: Math.floor((bavail * bsize) / 1024), inodes: ffree }
-}
+export const spaceOf = async (folder: string): Promise<Space> => spaceFrom(await statfs(folder))
 
 /** Keeps asking until the signal is aborted; the result tells the newest answers at once. */
 export function watchLocal(
@@ -45,6 +41,7 @@ function newest<T>(ask: () => Promise<T>, clock: Clock, signal: AbortSignal): ()
       void clock.sleep(PATIENCE_MS, answered.signal).then(() => {
         if (!answered.signal.aborted) known = undefined
       })
+      // Whoever shows it says that it does not answer; why is in the log of Postgres, or of the kernel.
       known = await ask().catch(() => undefined)
       answered.abort()
       await clock.sleep(REFRESH_MS, signal)

@@ -1,7 +1,7 @@
 // Process 1 of a control node: owns its Postgres, its leases and the machine, and the two processes beside it (cluster 7).
-import { statfs } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { DomainError } from '#shared/base/errors.ts'
+import { hasRoom } from '#shared/base/space.ts'
 import { aborted, bootClock, systemClock } from '#shared/node/clock.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
@@ -13,6 +13,7 @@ import { renewNodeFiles, usesIdentity, withNodeFiles } from './enrolment/node-fi
 import { heedRevocations } from './enrolment/revoked.ts'
 import { startDriver } from './failover/driver.ts'
 import type { Config, Node } from './failover/types.ts'
+import { spaceOf } from './local-facts.ts'
 import { statusOf } from './node-status.ts'
 import { actsOf } from './operator/acts.ts'
 import { openDoor } from './operator/door.ts'
@@ -194,16 +195,16 @@ const identityOf = async (settings: NodeSettings) => ({
   key: await readSettingFile('node_key_file', settings.node_key_file),
 })
 
-const ROOM_BYTES = 64 * 1024 * 1024
+const ROOM_KBYTES = 64 * 1024
 const DISK_EVERY_MS = 2_000
 
 /** A disk that is full, or does not answer, is no place for a Leader. */
 function watchDisk(folder: string, log: Log): { hasRoom(): boolean; close(): void } {
   let room = true
   const look = (): void => {
-    statfs(folder).then(
-      ({ bavail, bsize, ffree, files }) => {
-        room = bavail * bsize > ROOM_BYTES && (files === 0 || ffree > 0)
+    spaceOf(folder).then(
+      (space) => {
+        room = hasRoom(space, ROOM_KBYTES)
       },
       (error: unknown) => {
         room = false

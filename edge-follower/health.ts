@@ -1,5 +1,6 @@
 // Health of a Follower, from what its thread knows (cluster 9). Nothing here waits for anyone.
 import type { Json } from '#shared/base/json.ts'
+import { hasRoom, type Space } from '#shared/base/space.ts'
 import { format } from '#shared/ledger/position.ts'
 import type { LinkStatus } from './link/link.ts'
 import type { AuditBudget, AuditQueue } from './store/audit-queue.ts'
@@ -14,8 +15,7 @@ export type FollowerMeasured = {
   readonly maxOfflineAgeMs: number
   /** When the whole copy was last compared with its digests; undefined when not since the start. */
   readonly verifiedAt: number | undefined
-  /** Of the disk, in the words of statfs. */
-  readonly space: { readonly bavail: number; readonly bsize: number; readonly ffree: number }
+  readonly space: Space
   readonly link: LinkStatus
   readonly audit: ReturnType<AuditQueue['pending']>
   readonly auditForwarder: string
@@ -27,8 +27,7 @@ export function followerHealth(m: FollowerMeasured): { ok: boolean; body: Json }
   // The queue is full when either is reached.
   const auditPart = Math.max(m.audit.records / m.auditBudget.records, m.audit.bytes / m.auditBudget.bytes)
   const tooOld = m.maxOfflineAgeMs > 0 && m.ageMs > m.maxOfflineAgeMs
-  const kbytes = Math.floor((m.space.bavail * m.space.bsize) / 1024)
-  const hasSpace = kbytes > 0 && m.space.ffree > 0
+  const hasSpace = hasRoom(m.space)
   // Commits that the Leader has lost are still what it once said: they are served until its snapshot is here. Other
   // content than the Leader's is not to be relied on, so balancers are told to go elsewhere.
   const differs = m.link.distrust === 'HASH_MISMATCH'
@@ -49,7 +48,7 @@ export function followerHealth(m: FollowerMeasured): { ok: boolean; body: Json }
     database: {
       ok: m.state !== undefined,
       connect: { main: m.state === undefined ? 'empty' : 'ok' },
-      free_space: { main: { kbytes, inodes: m.space.ffree } },
+      free_space: { main: m.space },
       logical_replication_status: {
         subscriptions: [
           {

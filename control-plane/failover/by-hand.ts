@@ -12,8 +12,13 @@ import {
 import type { Appointment, Order } from '../coordination/orders.ts'
 import type { Held } from './hands.ts'
 
-/** Of every member that is known; `held` undefined: it cannot be reached. Looked at after the view was read. */
-export type Position = { readonly node: string; readonly dr: boolean; readonly held: Held | undefined }
+/** Of every member that is known; `held` undefined: it cannot be reached, and `why`. Looked at after the view was read. */
+export type Position = {
+  readonly node: string
+  readonly dr: boolean
+  readonly held: Held | undefined
+  readonly why?: string
+}
 
 export type Asked = {
   readonly node: string
@@ -174,9 +179,9 @@ function compared({ node, now }: Asked, positions: readonly Position[]): readonl
   const own = positions.find((position) => position.node === node)?.held
   return [
     `positions at ${jsonInstant(now)}, compared with ${node}:`,
-    ...positions.map(({ node: name, dr, held }) => {
+    ...positions.map(({ node: name, dr, held, why }) => {
       const who = `${name}${dr ? ' (DR)' : ''}:`
-      if (held === undefined) return `${who} cannot be reached`
+      if (held === undefined) return `${who} cannot be reached${why === undefined ? '' : `: ${why}`}`
       return `${who} timeline ${held.timeline}, ${held.received} bytes${name === node ? '' : differenceTo(own, held)}`
     }),
   ]

@@ -140,14 +140,23 @@ async function carriedOut(
 async function positionsOf({ config, looking }: ByHandOptions, signal: AbortSignal): Promise<Position[]> {
   return Promise.all(
     config.members.map(async ({ name, dr }): Promise<Position> => {
-      const held = name === config.node ? await looking.here().catch(() => undefined) : await peerOf(name)
-      return { node: name, dr, held }
+      try {
+        const held = name === config.node ? await looking.here() : await peerOf(name)
+        return { node: name, dr, held, ...(held === undefined ? { why: 'it holds no data' } : {}) }
+      } catch (error) {
+        return {
+          node: name,
+          dr,
+          held: undefined,
+          why: error instanceof Error ? error.message : String(error),
+        }
+      }
     }),
   )
 
   async function peerOf(name: string) {
-    const found = await looking.there(name, signal).catch(() => undefined)
-    return found && { disk: '', timeline: found.timeline, received: found.end }
+    const { timeline, end } = await looking.there(name, signal)
+    return { disk: '', timeline, received: end }
   }
 }
 

@@ -24,6 +24,7 @@ export function createAsker(url: string, clock: Clock): Asker {
       const giveUpAt = clock.monotonic() + withinMs
       const pending = database.session()
       const session = await within(clock, withinMs, 'a connection to Postgres', pending).catch((error) => {
+        // Nobody waits for it any more, and why there was none has been said.
         pending.then((late) => late.release(true)).catch(() => undefined)
         throw error
       })

@@ -42,6 +42,7 @@ async function unpack(folder: string, archive: AsyncIterable<Uint8Array>): Promi
     },
   })
   const closed = once(unpacking, 'close')
+  // Whoever waits for it below is told; until then nobody does.
   closed.catch(() => undefined)
   for await (const bytes of archive) {
     // An error rejects `closed`: nothing drains any more.

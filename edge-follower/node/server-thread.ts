@@ -10,6 +10,7 @@ import { formatEvent } from '#shared/audit/rfc5424.ts'
 import { clientAddressThrough, parseRanges } from '#shared/authz/address.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
+import { spaceFrom } from '#shared/base/space.ts'
 import { keepCompiled } from '#shared/node/after-start.ts'
 import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
@@ -116,7 +117,7 @@ function health() {
     degradedAgeMs: settings.degraded_age * 1000,
     maxOfflineAgeMs: settings.max_offline_age * 1000,
     verifiedAt,
-    space: statfsSync(settings.data_dir),
+    space: spaceFrom(statfsSync(settings.data_dir)),
     link,
     audit: queue.pending(),
     auditForwarder: forwarder,

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { ClusterStatus } from '#control-plane/operator/status.ts'
 import { aborted } from '#shared/node/clock.ts'
 import { readIdentity } from '#shared/node/identity.ts'
-import { ask, send } from '../client.ts'
+import { ask } from '../client.ts'
 import { order } from '../operator.ts'
 import { CommandError } from '../output.ts'
 import {
@@ -32,11 +32,14 @@ import {
   account,
   adminOf,
   fill,
+  healthy,
   hostOf,
+  isGone,
   main,
   moment,
   mustBeFree,
   PASSWORD,
+  patiently,
   readAtFollower,
   readLines,
   say,
@@ -146,14 +149,8 @@ async function startNodes(site: Site): Promise<void> {
 }
 
 /** Resolves when somebody answers at the cluster's address. */
-async function leads({ layout, crew }: Site): Promise<void> {
-  for (;;) {
-    crew.mustRun(layout.nodes[0].name)
-    const answered = await send(`${layout.leaderUrl}/health`).catch(() => undefined)
-    if (answered?.status === 200) return
-    await moment()
-  }
-}
+const leads = ({ layout, crew }: Site): Promise<void> =>
+  healthy(layout.leaderUrl, () => crew.mustRun(layout.nodes[0].name))
 
 const POLICY = `- !policy
   id: conjur/cluster/main
@@ -177,10 +174,12 @@ async function joinStandby(site: Site, node: NodePlace): Promise<void> {
   await atLeader(layout, 'policy', 'load', '-b', 'root', '-f', policy)
   await admit(layout, node, ['seed', 'standby', node.name, '--altnames', ALTNAMES])
   startNode(site, node)
-  while (!(await isJoined(node.folder).catch(() => false))) {
+  await patiently(async () => {
     crew.mustRun(node.name)
-    await moment()
-  }
+    // It may be read while it is written.
+    if (!(await isJoined(node.folder)))
+      throw new CommandError('not_joined', `${node.name} has not joined: see ${node.log}`)
+  }, isGone)
 }
 
 /** Makes a seed at the Leader and lays it where its node looks for it. */
@@ -220,12 +219,11 @@ async function joinEtcd(site: Site, node: NodePlace, members: readonly NodePlace
   })
   if (!hasEtcd(node)) await startEtcd(site, node, members)
   else if (known.at(-1) === 'false') return
-  for (;;) {
+  // Refused as long as it is not level with the others.
+  await patiently(() => {
     crew.mustRun(etcdOf(node))
-    const promoted = await etcdctl('member', 'promote', id!).catch(() => undefined)
-    if (promoted !== undefined) return
-    await moment()
-  }
+    return etcdctl('member', 'promote', id!)
+  }, isGone)
 }
 
 /** It leads and does not insist on a Standby; from here on nobody leads without one. */
@@ -250,12 +248,7 @@ async function joinFollower({ layout, crew }: Site): Promise<void> {
   const words = [main, 'follower', '--config', settingsFile]
   const job: Job = { name, command: process.execPath, words, log }
   crew.run(job, false)
-  for (;;) {
-    crew.mustRun(name)
-    const answered = await send(`${layout.followerUrl}/health`).catch(() => undefined)
-    if (answered?.status === 200) return
-    await moment()
-  }
+  await healthy(layout.followerUrl, () => crew.mustRun(name))
 }
 
 /** Shows a command, carries it out and shows what it said. */
@@ -273,17 +266,14 @@ const showStatus = ({ folder }: NodePlace): Promise<void> =>
   shown('Who leads', 'cluster', 'status', '--data-dir', folder)
 
 /** Who leads, with a Standby that has every write, and somebody who does not. */
-async function leaderAndWitness({ layout }: Site): Promise<readonly [NodePlace, NodePlace]> {
-  for (;;) {
-    for (const asked of layout.nodes) {
-      const status = await statusAt(asked).catch(() => undefined)
-      const leader = layout.nodes.find(({ name }) => name === status?.leader?.node)
-      if (leader !== undefined && status?.sync != null)
-        return [leader, layout.nodes.find((node) => node !== leader)!]
-    }
-    await moment()
-  }
-}
+const leaderAndWitness = ({ layout }: Site): Promise<readonly [NodePlace, NodePlace]> =>
+  patiently(async () => {
+    const { leader, sync } = await statusAt(layout.nodes[0])
+    const found = layout.nodes.find(({ name }) => name === leader?.node)
+    if (found === undefined || sync === null)
+      throw new CommandError('no_leader', `nobody leads with a Standby: see ${layout.nodes[0].log}`)
+    return [found, layout.nodes.find((node) => node !== found)!]
+  })
 
 async function invite(site: Site): Promise<void> {
   const { layout, crew } = site
@@ -330,6 +320,7 @@ function readUntil(layout: Layout): (value: string) => Promise<{ reads: number; 
   const done = (async () => {
     const session = await hostOf(layout)
     for (;;) {
+      // How often it was refused is what this is for; the total is shown.
       const read = await ask(session, 'GET', secretPath(PASSWORD)).catch(() => undefined)
       if (read === undefined) refused++
       else reads++
@@ -353,18 +344,3 @@ async function acknowledged(layout: Layout, value: string): Promise<void> {
 /** A command that whoever leads carries out; it may be done twice. */
 const atLeader = (layout: Layout, ...words: readonly string[]): Promise<string> =>
   patiently(() => holdfast(words, session(layout)))
-
-const GIVE_UP_MS = 120_000
-
-/** For what may be asked again: the Leader may change meanwhile. */
-async function patiently<T>(asked: () => Promise<T>): Promise<T> {
-  const giveUpAt = performance.now() + GIVE_UP_MS
-  for (;;) {
-    try {
-      return await asked()
-    } catch (error) {
-      if (performance.now() > giveUpAt) throw error
-      await moment()
-    }
-  }
-}

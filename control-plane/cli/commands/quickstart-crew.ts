@@ -58,6 +58,7 @@ const END_WITHIN_MS = 30_000
 export function createCrew() {
   const running = new Map<string, { readonly child: ChildProcess; readonly job: Job }>()
   const failed = Promise.withResolvers<never>()
+  // It may come while nobody waits for it; whoever waits next hears of it all the same.
   failed.promise.catch(() => undefined)
   const expected = new WeakSet<ChildProcess>()
   let closing = false

@@ -55,16 +55,37 @@ export function start(
 export const hasEnded = ({ exitCode, signalCode }: ChildProcess): boolean =>
   exitCode !== null || signalCode !== null
 
-/** Resolves when it is well. Throws `node_ended` with the last lines of its log when it ends before. */
-export async function healthy(url: string, node: ChildProcess, log: string): Promise<void> {
+/** Resolves when somebody answers there and is well. Throws what `mustRun` does, and after two minutes what was answered last. */
+export const healthy = (url: string, mustRun: () => void): Promise<void> =>
+  patiently(async () => {
+    mustRun()
+    const { status } = await send(`${url}/health`)
+    if (status !== 200) throw new CommandError('unhealthy', `${url}/health answers ${status}`)
+  }, isGone)
+
+/** To ask again is of no use. */
+export const isGone = (error: unknown): boolean =>
+  error instanceof CommandError && error.code === 'node_ended'
+
+const GIVE_UP_MS = 120_000
+
+/** For what may be asked again. Throws the last error after two minutes, and at once where that is the `end` of it. */
+export async function patiently<T>(
+  asked: () => Promise<T>,
+  end: (error: unknown) => boolean = () => false,
+): Promise<T> {
+  const giveUpAt = performance.now() + GIVE_UP_MS
   for (;;) {
-    mustRun(node, url, log)
-    const answered = await send(`${url}/health`).catch(() => undefined)
-    if (answered?.status === 200) return
-    await moment()
+    try {
+      return await asked()
+    } catch (error) {
+      if (end(error) || performance.now() > giveUpAt) throw error
+      await moment()
+    }
   }
 }
 
+/** Throws `node_ended` with the last lines of its log. */
 export function mustRun(node: ChildProcess, what: string, log: string): void {
   if (!hasEnded(node)) return
   const last = readFileSync(log, 'utf8').trim().split('\n').slice(-3).join('\n')

@@ -20,6 +20,7 @@ import {
   keepFile,
   main,
   mustBeFree,
+  mustRun,
   readAtFollower,
   say,
   start,
@@ -60,10 +61,10 @@ async function quickstart(flags: Wanted): Promise<void> {
   const leader = startNode('leader', place)
   const nodes = [leader]
   try {
-    await healthy(place.leaderUrl, leader, place.leaderLog)
+    await healthy(place.leaderUrl, () => mustRun(leader, place.leaderUrl, place.leaderLog))
     const follower = startNode('follower', place)
     nodes.push(follower)
-    await healthy(place.followerUrl, follower, place.followerLog)
+    await healthy(place.followerUrl, () => mustRun(follower, place.followerUrl, place.followerLog))
     if (!again) await fill(place)
     await readAtFollower(place)
     if (flags.once) return

@@ -139,8 +139,7 @@ describe('a Leader', () => {
 const alone: LeaderFacts = {
   main: 'ok',
   audit: 'ok',
-  freeKbytes: 1,
-  freeInodes: 1,
+  space: { kbytes: 1, inodes: 1 },
   outbox: { lines: 0, oldestAt: undefined },
   head: { position: { epoch: 7, seq: 1 }, contentHash: 'ab'.repeat(32) },
   followers: [],

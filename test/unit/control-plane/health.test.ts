@@ -8,8 +8,7 @@ import { manualClock } from '../../support/manual-clock.ts'
 const well: LeaderFacts = {
   main: 'ok',
   audit: 'ok',
-  freeKbytes: 31_024_512,
-  freeInodes: 2_437_636,
+  space: { kbytes: 31_024_512, inodes: 2_437_636 },
   outbox: { lines: 2, oldestAt: 400 },
   head: { position: { epoch: 7, seq: 10422 }, contentHash: 'ab'.repeat(32) },
   followers: [
@@ -30,7 +29,6 @@ const well: LeaderFacts = {
 }
 
 test('has the names of the reference', () => {
-  const space = { kbytes: 31_024_512, inodes: 2_437_636 }
   expect(leaderHealth(well)).toEqual({
     ok: true,
     body: {
@@ -41,7 +39,7 @@ test('has the names of the reference', () => {
       database: {
         ok: true,
         connect: { main: 'ok', audit: 'ok' },
-        free_space: { main: space, audit: space },
+        free_space: { main: well.space, audit: well.space },
         replication_status: { pg_stat_replication: [] },
         logical_replication_status: {
           subscriptions: 'followers only',
@@ -59,8 +57,8 @@ test('has the names of the reference', () => {
 test.each<[string, Partial<LeaderFacts>, string]>([
   ['without its database', { main: 'no connection' }, 'database unavailable'],
   ['without its audit database', { audit: 'no connection' }, 'database unavailable'],
-  ['on a full disk', { freeKbytes: 0 }, 'the disk is full'],
-  ['without inodes', { freeInodes: 0 }, 'the disk is full'],
+  ['on a full disk', { space: { kbytes: 0, inodes: 5 } }, 'the disk is full'],
+  ['without inodes', { space: { kbytes: 36, inodes: 0 } }, 'the disk is full'],
 ])('a Leader %s is not well, and says why', (_name, change, why) => {
   const { ok, body } = leaderHealth({ ...well, ...change })
   expect(ok).toBe(false)

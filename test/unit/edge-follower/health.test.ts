@@ -24,7 +24,7 @@ const well: FollowerMeasured = {
   degradedAgeMs: 30_000,
   maxOfflineAgeMs: 0,
   verifiedAt: Date.UTC(2026, 0, 5),
-  space: { bavail: 1_000, bsize: 4_096, ffree: 77 },
+  space: { kbytes: 4_000, inodes: 77 },
   link: live,
   audit: { records: 12, bytes: 3_000, oldestAt: 100 },
   auditForwarder: 'connected',
@@ -94,8 +94,8 @@ describe.each<[string, Partial<FollowerMeasured>, { ok: boolean; degraded: boole
   ['superseded', link({ state: 'superseded' }), { ok: false, degraded: false }],
   ['with other content than the Leader', link({ distrust: 'HASH_MISMATCH' }), { ok: false, degraded: true }],
   ['ahead of the Leader', link({ distrust: 'POSITION_AHEAD' }), { ok: true, degraded: true }],
-  ['on a full disk', { space: { bavail: 0, bsize: 4_096, ffree: 5 } }, { ok: false, degraded: false }],
-  ['without inodes', { space: { bavail: 9, bsize: 4_096, ffree: 0 } }, { ok: false, degraded: false }],
+  ['on a full disk', { space: { kbytes: 0, inodes: 5 } }, { ok: false, degraded: false }],
+  ['without inodes', { space: { kbytes: 36, inodes: 0 } }, { ok: false, degraded: false }],
 ])('a Follower that is %s', (_name, change, expected) => {
   test(`ok: ${expected.ok}, degraded: ${expected.degraded}`, () => {
     const { ok, body } = followerHealth({ ...well, ...change })

@@ -31,7 +31,7 @@ const at = (node: string, received: number | undefined, timeline = 3): Position 
 
 test('a paused cluster without a Leader: who has all that a holder has leads without loss', () => {
   const decided = promoteByHand(asked('c'), view({}), [
-    at('a', undefined),
+    { ...at('a', undefined), why: 'connect ECONNREFUSED' },
     at('b', 700),
     at('c', 700),
     at('z', 650),
@@ -40,7 +40,7 @@ test('a paused cluster without a Leader: who has all that a holder has leads wit
   expect(decided.because).toBe('c has all that b has, and that is every acknowledged write')
   expect(decided.comparison).toEqual([
     'positions at 2026-01-05T10:00:00.000+00:00, compared with c:',
-    'a: cannot be reached',
+    'a: cannot be reached: connect ECONNREFUSED',
     'b: timeline 3, 700 bytes, equal',
     'c: timeline 3, 700 bytes',
     'z (DR): timeline 3, 650 bytes, 50 bytes behind',
