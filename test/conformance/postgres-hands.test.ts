@@ -1,13 +1,7 @@
-// What the failover machine is promised by the hands of its node's Postgres (control-plane/failover/hands.ts), on real ones.
-import { X509Certificate } from 'node:crypto'
-import { once } from 'node:events'
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
 import { join } from 'node:path'
-import { connect as connectTls } from 'node:tls'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { nodeOf } from '#control-plane/coordination/keys.ts'
-import { callPeer } from '#control-plane/postgres/peer.ts'
 import { findRunAs } from '#control-plane/postgres/run-as.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import {
@@ -16,6 +10,7 @@ import {
   type HandsCluster,
   type HandsNode,
   leads,
+  ledBy,
   level,
   makeTable,
   processOf,
@@ -53,17 +48,6 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   const cluster = async (): Promise<HandsCluster> => {
     open = await startHandsCluster(binaries)
     return open
-  }
-
-  /** One that leads with a table, and Standbys that have all of it. */
-  async function ledBy(leader: string, ...standbys: readonly string[]) {
-    const nodes = await cluster()
-    const first = await leads(await nodes.add(leader), 1, 0)
-    await makeTable(first)
-    const others: HandsNode[] = []
-    for (const name of standbys) others.push(await nodes.add(name))
-    const copies = await Promise.all(others.map((standby) => follows(standby, first)))
-    return { nodes, leader: first, standbys: others, copies }
   }
 
   test('an empty node holds nothing, makes the first data, and lets no commit go before somebody is named', async () => {
@@ -106,7 +90,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('a Standby is copied, streams, and is shown by its copy; what is behind waits for it alone', async () => {
-    const { leader, standbys, copies } = await ledBy('a', 'b', 'c')
+    const { leader, standbys, copies } = await ledBy(await cluster(), 'a', 'b', 'c')
     const [b, c] = standbys as [HandsNode, HandsNode]
     expect(copies.map(nodeOf)).toEqual(['b', 'c'])
     expect(await b.hands.probe()).toMatchObject({ answers: true, writes: false, receiving: true })
@@ -126,7 +110,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('the duty moves from a Standby that has stopped to another one, and no commit goes without the new one', async () => {
-    const { leader, standbys, copies } = await ledBy('a', 'b', 'c')
+    const { leader, standbys, copies } = await ledBy(await cluster(), 'a', 'b', 'c')
     const [b, c] = standbys as [HandsNode, HandsNode]
     const [toB, toC] = copies as [string, string]
     await leader.hands.setSync([toB])
@@ -154,7 +138,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('new names are not in force before what goes by the old ones is gone', async () => {
-    const { leader, copies } = await ledBy('a', 'b', 'c')
+    const { leader, copies } = await ledBy(await cluster(), 'a', 'b', 'c')
     await leader.hands.setSync([copies[0]!])
     const [row] = await leader.ask(
       `SELECT pid FROM pg_stat_replication WHERE application_name = '${copies[0]}'`,
@@ -180,7 +164,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('after a time of waiting for nobody, nobody is named before commits are seen to wait', async () => {
-    const { leader, standbys, copies } = await ledBy('a', 'b')
+    const { leader, standbys, copies } = await ledBy(await cluster(), 'a', 'b')
     const receiver = await processOf(standbys[0]!, 'walreceiver')
     // It is the one that tells all others that commits wait.
     const slow = await processOf(leader, 'checkpointer')
@@ -205,7 +189,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('a freeze counts all that has come, takes nothing more, and lasts over a crash', async () => {
-    const { leader, standbys } = await ledBy('a', 'b')
+    const { leader, standbys } = await ledBy(await cluster(), 'a', 'b')
     const [b] = standbys as [HandsNode]
     await writeAlone(leader, 1)
     await level(leader, b)
@@ -221,7 +205,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('a promotion goes onto exactly the timeline after the one it is told, and others follow across the gap', async () => {
-    const { leader, standbys } = await ledBy('a', 'b', 'c')
+    const { leader, standbys } = await ledBy(await cluster(), 'a', 'b', 'c')
     const [b, c] = standbys as [HandsNode, HandsNode]
     await writeAlone(leader, 1)
     await level(leader, b)
@@ -244,7 +228,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('numbers that were taken for a promotion that never was do not keep Postgres from starting', async () => {
-    const { standbys } = await ledBy('a', 'b')
+    const { standbys } = await ledBy(await cluster(), 'a', 'b')
     const [b] = standbys as [HandsNode]
     const frozen = await b.hands.freeze()
     for (const name of ['00000003.history', '00000004.history'])
@@ -255,7 +239,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('who has begun to follow a Leader and has nothing of him begins beside him, not after him', async () => {
-    const { leader, standbys } = await ledBy('a', 'b', 'c')
+    const { leader, standbys } = await ledBy(await cluster(), 'a', 'b', 'c')
     const [b, c] = standbys as [HandsNode, HandsNode]
     const frozen = await b.hands.freeze()
     await writeAlone(leader, 1)
@@ -273,7 +257,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('a Leader that goes on alone is copied anew from the next one, as another disk, and what it had is kept', async () => {
-    const { leader, standbys } = await ledBy('a', 'b')
+    const { leader, standbys } = await ledBy(await cluster(), 'a', 'b')
     const [b] = standbys as [HandsNode]
     await b.hands.freeze()
     await writeAlone(leader, 1)
@@ -289,7 +273,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('a Standby that has more than the next Leader is copied anew', async () => {
-    const { leader, standbys } = await ledBy('a', 'b', 'c')
+    const { leader, standbys } = await ledBy(await cluster(), 'a', 'b', 'c')
     const [b, c] = standbys as [HandsNode, HandsNode]
     await b.hands.freeze()
     await writeAlone(leader, 1)
@@ -302,7 +286,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('a part of a record that nobody else has is no reason to copy anew', async () => {
-    const { leader, standbys } = await ledBy('a', 'b', 'c')
+    const { leader, standbys } = await ledBy(await cluster(), 'a', 'b', 'c')
     const [b, c] = standbys as [HandsNode, HandsNode]
     const { received: end } = await c.hands.freeze()
     const [row] = await leader.ask("SELECT pid FROM pg_stat_replication WHERE application_name LIKE 'b#%'")
@@ -328,7 +312,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('a Standby whose log the Leader has not any more is copied anew, and nothing is kept', async () => {
-    const { leader, standbys } = await ledBy('a', 'b')
+    const { leader, standbys } = await ledBy(await cluster(), 'a', 'b')
     const [b] = standbys as [HandsNode]
     const before = await disk(b)
     await leader.ask("ALTER SYSTEM SET wal_keep_size = '0'")
@@ -342,7 +326,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('a copy that is interrupted leaves what was there', async () => {
-    const { leader, standbys } = await ledBy('a', 'b')
+    const { leader, standbys } = await ledBy(await cluster(), 'a', 'b')
     const [b] = standbys as [HandsNode]
     await b.hands.freeze()
     await writeAlone(leader, 1)
@@ -359,7 +343,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('data of another cluster is left alone, and the operator is told', async () => {
-    const { leader, nodes } = await ledBy('a')
+    const { leader, nodes } = await ledBy(await cluster(), 'a')
     const stranger = await leads(await nodes.add('x'), 1, 0)
     await makeTable(stranger)
     await stranger.hands.demote()
@@ -371,7 +355,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('a killed Leader comes back in recovery, following nobody, and is told (I4)', async () => {
-    const { leader, standbys, copies } = await ledBy('a', 'b')
+    const { leader, standbys, copies } = await ledBy(await cluster(), 'a', 'b')
     await leader.hands.setSync(copies)
     const receiver = await processOf(standbys[0]!, 'walreceiver')
     process.kill(receiver, 'SIGSTOP')
@@ -400,7 +384,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
   })
 
   test('killed at any moment of a promotion it comes back in recovery, and can be promoted (I4)', async () => {
-    let { leader: a } = await ledBy('a')
+    let { leader: a } = await ledBy(await cluster(), 'a')
     await a.hands.demote()
     let above = 2
     for (const afterMs of [0, 5, 10, 20, 40, 80]) {
@@ -418,82 +402,7 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
     expect(await a.hands.promote(++above)).toMatchObject({ timeline: above + 1 })
     expect(await written(a)).toEqual([])
   })
-
-  test('a certificate that was renewed is used for what is connected from then on', async () => {
-    const { leader, standbys, nodes } = await ledBy('a', 'b')
-    const [b] = standbys as [HandsNode]
-    const serial = async (): Promise<unknown> =>
-      (
-        await leader.ask(
-          'SELECT client_serial::text AS serial FROM pg_stat_ssl JOIN pg_stat_replication USING (pid)',
-        )
-      )[0]?.serial
-    const before = await serial()
-    await b.hands.renew(await nodes.certificate('CN=b,O=control'))
-    await leader.hands.renew(await nodes.certificate('CN=a,O=control'))
-    expect(await serial()).toBe(before)
-    await follows(b, leader)
-    expect(await serial()).not.toBe(before)
-    const again = await b.again()
-    await follows(again, leader)
-  })
-
-  test('only control nodes come in, and only for the log', async () => {
-    const { leader, nodes } = await ledBy('a')
-    const call = async (subject: string, address = 'localhost') => {
-      const tls = await nodes.certificate(subject)
-      const peer = await callPeer(
-        { host: address, port: leader.port },
-        tls,
-        'x',
-        new AbortController().signal,
-      )
-      const { timeline } = await peer.identify()
-      peer.close()
-      return timeline
-    }
-    expect(await call('CN=b,O=control')).toBe(2)
-    expect(await call('O=dr,CN=b')).toBe(2)
-    for (const subject of [
-      'CN=b,O=follower',
-      'CN=b',
-      'CN=replicator',
-      'CN=b,O=control,OU=x',
-      'CN="b,O=control",O=follower',
-      'CN=b,O=controls',
-    ])
-      await expect(call(subject), subject).rejects.toThrow('certificate authentication failed')
-    const nobody = { ca: nodes.authority.ca } as unknown as Parameters<typeof callPeer>[1]
-    await expect(
-      callPeer({ host: 'localhost', port: leader.port }, nobody, 'x', new AbortController().signal),
-    ).rejects.toThrow()
-    await expect(
-      callPeer({ host: 'localhost', port: leader.port }, undefined, 'x', new AbortController().signal),
-    ).rejects.toThrow('no encryption')
-  })
-
-  test('a renewed certificate is what others see from then on, and what this node shows', async () => {
-    const { leader, nodes } = await ledBy('a')
-    const old = await serialSeen(leader.port)
-    const renewed = await nodes.certificate('CN=a,O=control')
-    await leader.hands.renew(renewed)
-    expect(await serialSeen(leader.port)).not.toBe(old)
-    expect(await serialSeen(leader.port)).toBe(new X509Certificate(renewed.cert).serialNumber)
-  })
 })
-
-/** Of the certificate that a Postgres shows who asks it for encryption. */
-async function serialSeen(port: number): Promise<string> {
-  const socket = connect(port, 'localhost')
-  // SSLRequest (PostgreSQL protocol 3.0).
-  socket.write(Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]))
-  await once(socket, 'data')
-  const encrypted = connectTls({ socket, rejectUnauthorized: false })
-  await once(encrypted, 'secureConnect')
-  const { serialNumber } = encrypted.getPeerCertificate()
-  encrypted.destroy()
-  return serialNumber
-}
 
 test.skipIf(process.getuid?.() !== 0 || !exists('/usr/lib/postgresql/15/bin'))(
   'root without namespaces: another user owns what is made, copied and promoted',

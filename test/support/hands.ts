@@ -183,3 +183,13 @@ export const makeTable = (node: HandsNode): Promise<unknown> =>
 
 export const written = async (node: HandsNode): Promise<number[]> =>
   (await node.ask('SELECT n FROM written ORDER BY n')).map(({ n }) => n as number)
+
+/** One that leads with a table, and Standbys that have all of it. */
+export async function ledBy(nodes: HandsCluster, leader: string, ...standbys: readonly string[]) {
+  const first = await leads(await nodes.add(leader), 1, 0)
+  await makeTable(first)
+  const others: HandsNode[] = []
+  for (const name of standbys) others.push(await nodes.add(name))
+  const copies = await Promise.all(others.map((standby) => follows(standby, first)))
+  return { nodes, leader: first, standbys: others, copies }
+}
