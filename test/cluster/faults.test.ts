@@ -7,7 +7,7 @@ import { Client } from '../support/nodes.ts'
 import { type Random, runSeed, seeded } from '../support/random.ts'
 import { type Cluster, missing, startCluster, TTL_SECONDS } from './cluster.ts'
 import { type Fault, faults } from './faults.ts'
-import { type Load, lost, overlaps, prepareLoad, startLoad } from './load.ts'
+import { type Load, longestGap, lost, overlaps, prepareLoad, startLoad } from './load.ts'
 import { eventually, settled } from './settled.ts'
 
 const ROUNDS = Number(process.env.HOLDFAST_ROUNDS ?? 0)
@@ -94,7 +94,8 @@ describe.skipIf(without !== undefined)(
       const { leader, sync } = await settled(cluster)
       await sleep(random.int(0, 1_000))
       const others = cluster.nodes.filter((node) => node !== leader && node !== sync)
-      const outage = await fault.run({
+      const from = performance.now()
+      await fault.run({
         cluster,
         load,
         random,
@@ -106,7 +107,7 @@ describe.skipIf(without !== undefined)(
       const { leader: now } = await settled(cluster)
       if (fault.moves === 'always') expect(now.name).not.toBe(leader.name)
       if (fault.moves === 'never') expect(now.name).toBe(leader.name)
-      return outage
+      return longestGap(load.journal, from)
     }
   },
 )

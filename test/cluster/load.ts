@@ -170,6 +170,12 @@ async function ask(
   }
 }
 
+/** Milliseconds, since `from`, in which nothing was acknowledged. */
+export function longestGap({ answered }: Journal, from: number): number {
+  const ends = answered.filter(({ write, endedAt }) => write && endedAt > from).map(({ endedAt }) => endedAt)
+  return Math.max(...ends.sort((a, b) => a - b).map((end, i) => end - (ends[i - 1] ?? from)))
+}
+
 /** Answers of an earlier epoch that were asked for when a later one had already acknowledged: two Leaders at once. */
 export function overlaps({ answered }: Journal): string[] {
   const opened = new Map<number, Answered>()
