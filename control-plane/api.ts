@@ -10,7 +10,7 @@ import { createLog, errorFields, type Log } from '#shared/node/log.ts'
 import { aboutClusterNode } from './about.ts'
 import { type ClusterFacts, standbyHealth } from './cluster-health.ts'
 import { usesIdentity } from './enrolment/node-files.ts'
-import { type Leader, loadLeaderKeys, openLeader } from './leader.ts'
+import { type Leader, loadLeaderKeys, prepareLeader } from './leader.ts'
 import { connect } from './ledger/connection.ts'
 import { watchLocal } from './local-facts.ts'
 import { type FromApi, linkToParent, type NodeStatus, type ToApi } from './node-link.ts'
@@ -32,12 +32,17 @@ let report: Log['warn'] | undefined
 let leadership: number | undefined
 let openBy = Number.POSITIVE_INFINITY
 let lead: ((epoch: number) => Promise<void>) | undefined
+/** One that is told too early is done when it leads. */
+let prepare: ((epoch: number) => void) | undefined
 
 const send = linkToParent<ToApi, FromApi>((message) => {
   switch (message.kind) {
     case 'start':
       void start?.(message)
       start = undefined
+      break
+    case 'prepare':
+      prepare?.(message.epoch)
       break
     case 'lead':
       deadline = message.deadline
@@ -136,20 +141,20 @@ async function open(settings: NodeSettings, databaseUrl: string, log: Log): Prom
     const connections = limits.healthConnections
     await listen({ host, port: health_port, handle: healthOnly(handle), connections })
   }
+  const renewsIdentity = !usesIdentity(settings)
+  const made = { settings, keys, databaseUrl: urlOf, about, renewsIdentity, cluster, log }
+  let prepared: { readonly epoch: number; readonly open: Promise<() => Promise<Leader>> } | undefined
+  prepare = (epoch) => {
+    if (prepared?.epoch === epoch) return
+    prepared = { epoch, open: prepareLeader({ ...made, epoch }) }
+    // Who leads hears of it; who does not lead after all has lost nothing.
+    prepared.open.catch(() => undefined)
+  }
   lead = async (epoch) => {
     lead = undefined
     try {
-      const renewsIdentity = !usesIdentity(settings)
-      leader = await openLeader({
-        settings,
-        keys,
-        databaseUrl: urlOf,
-        epoch,
-        about,
-        renewsIdentity,
-        cluster,
-        log,
-      })
+      prepare?.(epoch)
+      leader = await (await prepared!.open)()
       log.info('leading', { host, port, epoch })
       send({ kind: 'opened', epoch })
       void account()

@@ -16,12 +16,14 @@ export async function prepareDatabases(url: (database: string) => string): Promi
   } finally {
     await server.close()
   }
-  for (const [name, migrations] of Object.entries(databases)) {
-    const database = connect(url(name), 1)
-    try {
-      await migrate(database, migrations)
-    } finally {
-      await database.close()
-    }
-  }
+  await Promise.all(
+    Object.entries(databases).map(async ([name, migrations]) => {
+      const database = connect(url(name), 1)
+      try {
+        await migrate(database, migrations)
+      } finally {
+        await database.close()
+      }
+    }),
+  )
 }

@@ -91,7 +91,10 @@ export async function loadLeaderKeys(settings: LeaderSettings) {
 
 export type LeaderKeys = Awaited<ReturnType<typeof loadLeaderKeys>>
 
-export async function openLeader(options: LeaderOptions): Promise<Leader> {
+export const openLeader = async (options: LeaderOptions): Promise<Leader> => (await prepareLeader(options))()
+
+/** All of a Leader that nobody else sees. What it answers opens it, once: to nodes, Followers and clients. */
+export async function prepareLeader(options: LeaderOptions): Promise<() => Promise<Leader>> {
   const { settings, databaseUrl, about, cluster, log } = options
   const { apiSettings, keyring, followers, signingKey } = options.keys
   const clock = systemClock
@@ -123,15 +126,12 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
     clock,
     report: (message) => log.error(message),
   })
-  audit.onStored(soon(() => void sinks.follow()))
   const drain = soon(() => {
     audit.drain().catch((error: unknown) => {
       log.warn('the audit outbox waits', errorFields(error))
       setTimeout(drain, limits.auditRetryMs).unref()
     })
   })
-  outbox.subscribe(drain)
-  drain()
 
   const { account } = settings
   const firstRoles: readonly FirstRole[] = [
@@ -236,37 +236,54 @@ export async function openLeader(options: LeaderOptions): Promise<Leader> {
     onStream: (identity, wire) => publisher.attach(identity, wire),
     onAudit: (identity, wire) => received.receive(identity.name, wire),
   }
-  const nodes = await enrolment.serve(streams)
-  const tokenSocket = await tokenSocketOf(settings, tokens, clock)
-  const beating = beat(writer, background.signal, () => changeLog.trim(), log)
-  return {
-    epoch,
-    handle: createApi(node).handle,
-    onUpgrade: createEntrance({
-      ...streams,
-      identify: byBearer(followers),
-      report: (message) => log.warn(message),
-    }),
-    health: health.report,
-    account: await createAccounts(audit, signingKey, settings.name, cluster?.().cluster ?? settings.name),
-    drain() {
-      writer.refuse('this node is handing over its leadership: try again')
-      return writer.idle()
-    },
-    async endStreams() {
-      publisher.close()
-      await Promise.all([nodes.close(), tokenSocket?.close()])
-    },
-    async close() {
-      await loader.close()
-      background.abort()
-      await beating
-      stopKeys()
-      await writer.idle()
-      await audit.drain()
-      await sinks.close()
-      await Promise.all([main, auditDatabase, probes.main, probes.audit].map((database) => database.close()))
-    },
+  const entrance = createEntrance({
+    ...streams,
+    identify: byBearer(followers),
+    report: (message) => log.warn(message),
+  })
+  const ofCluster = await createAccounts(
+    audit,
+    signingKey,
+    settings.name,
+    cluster?.().cluster ?? settings.name,
+  )
+  const { handle } = createApi(node)
+
+  return async () => {
+    void sinks.follow()
+    audit.onStored(soon(() => void sinks.follow()))
+    outbox.subscribe(drain)
+    drain()
+    const nodes = await enrolment.serve(streams)
+    const tokenSocket = await tokenSocketOf(settings, tokens, clock)
+    const beating = beat(writer, background.signal, () => changeLog.trim(), log)
+    return {
+      epoch,
+      handle,
+      onUpgrade: entrance,
+      health: health.report,
+      account: ofCluster,
+      drain() {
+        writer.refuse('this node is handing over its leadership: try again')
+        return writer.idle()
+      },
+      async endStreams() {
+        publisher.close()
+        await Promise.all([nodes.close(), tokenSocket?.close()])
+      },
+      async close() {
+        await loader.close()
+        background.abort()
+        await beating
+        stopKeys()
+        await writer.idle()
+        await audit.drain()
+        await sinks.close()
+        await Promise.all(
+          [main, auditDatabase, probes.main, probes.audit].map((database) => database.close()),
+        )
+      },
+    }
   }
 }
 

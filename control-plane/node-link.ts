@@ -33,6 +33,8 @@ export type NodeStatus = {
 /** From the supervisor to who answers clients. Deadlines are of `bootClock`. */
 export type ToApi =
   | { readonly kind: 'start'; readonly settings: NodeSettings; readonly databaseUrl: string }
+  /** It will lead, and nobody may hear of it yet. */
+  | { readonly kind: 'prepare'; readonly epoch: number }
   | { readonly kind: 'lead'; readonly epoch: number; readonly deadline: Monotonic }
   | { readonly kind: 'deadline'; readonly deadline: Monotonic }
   /** Refuse new writes, and say when none is in flight. */

@@ -102,6 +102,7 @@ export function startProcesses(
         api.send({ kind: 'deadline', deadline: at })
         watchdog.send({ kind: 'deadline', deadline: at })
       },
+      prepare: (next) => api.send({ kind: 'prepare', epoch: next }),
       open(opened) {
         epoch = opened
         lead()

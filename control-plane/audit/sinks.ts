@@ -31,7 +31,7 @@ export type SinkOptions = {
   readonly report: (message: string) => void
 }
 
-/** Opens the files and begins to write what they lack. */
+/** Opens the files; what they lack is written when they follow. */
 export async function openSinks({ database, files, clock, report }: SinkOptions): Promise<Sinks> {
   const cursors = await readCursors(database)
   const sinks = [
@@ -63,7 +63,6 @@ export async function openSinks({ database, files, clock, report }: SinkOptions)
     await clock.sleep(limits.auditBatchWaitMs, closing.signal)
   })
 
-  void nextWrite()
   return {
     follow: () => (closed ? Promise.resolve() : nextWrite()),
     async close() {

@@ -11,6 +11,8 @@ import type { Config, Event, Node } from './types.ts'
 export type Doors = {
   /** Told to whoever answers clients, and to the watchdog. */
   setDeadline(deadline: Monotonic): void
+  /** Makes ready what `open` opens; a hint. */
+  prepare(epoch: number): void
   open(epoch: number): void
   /** No new writes. Resolves when none is in flight. */
   drain(asked: Monotonic): Promise<void>
@@ -35,6 +37,8 @@ export type DriverOptions = {
 export type Driver = { close(): Promise<void> }
 
 const TICK_MS = 100
+/** While writes wait for the next step. */
+const HURRIED_TICK_MS = 25
 /** A watch tells early; a read says what is so. */
 const READ_MS = 1_000
 
@@ -60,7 +64,13 @@ export function startDriver(options: DriverOptions): Driver {
 
   hands.onStopped(() => hear({ kind: 'stopped' }))
   const watch = store.watch((view) => hear({ kind: 'viewed', view }))
-  const ticks = setInterval(() => hear({ kind: 'tick', wall: options.clock.wall() }), TICK_MS)
+  let ticked = options.clock.monotonic()
+  const ticks = setInterval(() => {
+    const now = options.clock.monotonic()
+    if (!isHurried(node) && now < ticked + TICK_MS - HURRIED_TICK_MS / 2) return
+    ticked = now
+    hear({ kind: 'tick', wall: options.clock.wall() })
+  }, HURRIED_TICK_MS)
   const reads = setInterval(() => performer.once('read', read), READ_MS)
   return {
     async close() {
@@ -72,3 +82,7 @@ export function startDriver(options: DriverOptions): Driver {
     },
   }
 }
+
+/** It is about to lead, or to hand over. */
+const isHurried = ({ role }: Node): boolean =>
+  role.phase === 'leading' && (role.stage !== 'open' || role.handing !== undefined)

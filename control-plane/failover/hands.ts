@@ -4,7 +4,7 @@ import type { Copy, Lsn } from '../coordination/keys.ts'
 import type { Own } from './types.ts'
 
 /** `answers`: Postgres took a question; `writes`: of a Leader, also a write that waits for nobody. */
-export type PostgresProbe = Pick<Own, 'receiving' | 'end' | 'replicas'> & {
+export type PostgresProbe = Pick<Own, 'receiving' | 'end' | 'busy' | 'replicas'> & {
   readonly answers: boolean
   readonly writes: boolean
 }

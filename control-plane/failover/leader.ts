@@ -121,7 +121,8 @@ function extended(node: Node, role: Leading, event: On<'renewed'>): Step {
 /** Everybody knows the timeline and the database refuses the old epoch: a Standby can be named. */
 function ready(node: Node, role: Leading, event: Event): Step {
   const done = role.stage === 'raising' && role.announced && role.raised
-  return duty(node, done ? { ...role, stage: 'naming' } : role, [], event)
+  if (!done) return duty(node, role, [], event)
+  return duty(node, { ...role, stage: 'naming' }, [{ kind: 'prepare', epoch: role.leadership.epoch }], event)
 }
 
 function duty(node: Node, role: Leading, effects: readonly Effect[], event: Event): Step {

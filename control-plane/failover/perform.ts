@@ -168,6 +168,9 @@ export function createPerformer(options: PerformOptions): Performer {
       case 'setDeadline':
         doors.setDeadline(effect.deadline)
         break
+      case 'prepare':
+        doors.prepare(effect.epoch)
+        break
       case 'open':
         doors.open(effect.epoch)
         break

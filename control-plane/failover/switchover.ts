@@ -21,8 +21,6 @@ import type { Effect, Event, Handing, Node } from './types.ts'
 const LEVEL_MS = 5_000
 /** For the writes in flight. */
 const DRAIN_MS = 2_000
-/** So long Postgres writes down what ended connections have left, and then no more. */
-const SILENT_MS = 300
 /** For the target to freeze and to take what it is given. */
 const TAKE_MS = 3_000
 
@@ -168,9 +166,11 @@ function levelled(node: Node, role: Leading, now: At<'levelling'>, event: Event)
   const { order, to, mark } = now
   if (event.kind !== 'probed')
     return inTime(role, now, event, `${nodeOf(to)} was not level when all was written`)
-  const { end } = event.own
+  const { end, busy } = event.own
+  // Twice the same, with nobody left who could write.
+  if (busy) return become(role, { ...now, mark: undefined })
   if (mark?.end !== end) return become(role, { ...now, mark: { end, at: event.at } })
-  if (event.at < after(mark.at, SILENT_MS) || !has(node, to, mark)) return keep(role)
+  if (!has(node, to, mark)) return keep(role)
   const appointment = appointmentOf(role, order, to)
   const asked = transactions.handOver(role.leadership, role.published, order, appointment)
   return become(role, { at: 'giving', order, appointment, asked }, ask(asked))

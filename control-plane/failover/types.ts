@@ -53,6 +53,8 @@ export type Own = {
   readonly receiving: boolean
   /** Of its own log. */
   readonly end: Lsn
+  /** Somebody is at work in Postgres, and what he leaves comes into the log. */
+  readonly busy: boolean
   /** Of a Leader: which copies stream from it, and how far each has flushed. */
   readonly replicas: ReadonlyMap<Copy, Lsn>
 }
@@ -274,6 +276,8 @@ export type Effect =
   | { readonly kind: 'setSync'; readonly names: readonly Copy[] }
   /** Told to the API and the watchdog: later than this nothing is answered. */
   | { readonly kind: 'setDeadline'; readonly deadline: Monotonic }
+  /** The database may be written by this epoch: all is made ready that nobody else sees. */
+  | { readonly kind: 'prepare'; readonly epoch: number }
   | { readonly kind: 'open'; readonly epoch: number }
   /** No writes, no reads, no connection that could write. Of the same epoch it may be followed by `open`. */
   | { readonly kind: 'close'; readonly why: string; readonly asked: Monotonic }

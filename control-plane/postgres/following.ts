@@ -41,17 +41,14 @@ export async function followLeader(
   const wire: Wire = { instance, leader, options, signal, say: sayer(options) }
   let patienceMs = STALLED_MS
   let stalled = false
-  let cut = false
   while (!signal.aborted) {
     try {
-      if (!cut && instance.runs()) await cutOff(instance, clock)
-      cut = true
+      if (instance.runs()) await cutOff(instance, clock)
       const next = await look(wire, stalled)
       stalled = false
       if (next === 'refused') await clock.sleep(REFUSED_MS, signal)
       if (next === 'failed') await clock.sleep(patienceMs, signal)
       if (next === 'stream') {
-        cut = false
         await stream(wire)
         const { streamed, away } = await untilStalled(wire, patienceMs)
         stalled = !away

@@ -31,6 +31,10 @@ export type Instance = {
   readonly asker: Asker
   /** There is data. */
   holds(): boolean
+  /** No log can come any more, whatever it followed before: true from a start on, until a source is named. */
+  isCutOff(): boolean
+  /** It was seen that none comes. */
+  wasCutOff(): void
   /** A server runs on it, and takes questions. */
   runs(): boolean
   pid(): number | undefined
@@ -60,6 +64,7 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
   let ready = false
   let holds = false
   let changing = alone
+  let hears = false
   let revision = 0
 
   /** Who may connect, and by what this node is known. */
@@ -132,10 +137,15 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
     asker,
     tls,
     holds: () => holds,
+    isCutOff: () => !hears,
+    wasCutOff() {
+      hears = false
+    },
     runs: () => running !== undefined && ready,
     pid: () => running?.pid(),
     async launch(change = {}) {
       changing = { ...alone, ...change }
+      hears = changing.source !== ''
       holds = await holdsData(room.cluster)
       if (!holds) return
       for (let attempt = 1; ; attempt++) {
@@ -164,6 +174,7 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
   async function apply(change: Partial<Changing>): Promise<void> {
     if (running === undefined) throw new DomainError('unavailable', 'Postgres does not run')
     changing = { ...changing, ...change }
+    hears ||= changing.source !== ''
     const expected = await writeSettings()
     running.signal('SIGHUP')
     await until(clock, APPLIED_WITHIN_MS, 'new settings', () => isApplied(expected))

@@ -15,6 +15,7 @@ const nothing: PostgresProbe = {
   writes: false,
   receiving: false,
   end: 0,
+  busy: false,
   replicas: new Map(),
 }
 
@@ -25,10 +26,21 @@ const empty: PostgresProbe = { ...nothing, answers: true }
 export const RECEIVING = `EXISTS (SELECT 1 FROM pg_stat_wal_receiver
     WHERE status = 'streaming' AND last_msg_receipt_time > clock_timestamp() - interval '${HEARD_WITHIN}')`
 
+/** Before the first record of a page there is its header, which is flushed with that record. */
+const HEADER_BYTES = 40
+
+/** Somebody is at work, or what he has left is not flushed yet. */
+const BUSY = `(EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND
+    (backend_type = 'client backend' AND state <> 'idle' OR backend_type = 'autovacuum worker'))
+  OR NOT pg_is_in_recovery() AND pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn() >
+    CASE (pg_current_wal_flush_lsn() - '0/0') % current_setting('wal_block_size')::int
+      WHEN 0 THEN ${HEADER_BYTES} ELSE 0 END)`
+
 const LOOK = `SELECT pg_is_in_recovery() AS recovering,
   (CASE WHEN pg_is_in_recovery() THEN GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
     ELSE pg_current_wal_flush_lsn() END - '0/0')::bigint AS end,
   ${RECEIVING} AS receiving,
+  ${BUSY} AS busy,
   ARRAY(SELECT application_name || ' ' || (flush_lsn - '0/0')::text FROM pg_stat_replication
     WHERE state = 'streaming' AND flush_lsn IS NOT NULL) AS replicas`
 
@@ -43,10 +55,11 @@ export function createProbing(url: string, holds: () => boolean, clock: Clock): 
 
   async function look(): Promise<PostgresProbe> {
     const [row] = await asker.ask(LOOK, [], ANSWER_WITHIN_MS)
-    const { recovering, end, receiving, replicas } = row as {
+    const { recovering, end, receiving, busy, replicas } = row as {
       readonly recovering: boolean
       readonly end: Lsn
       readonly receiving: boolean
+      readonly busy: boolean
       readonly replicas: readonly string[]
     }
     return {
@@ -54,6 +67,7 @@ export function createProbing(url: string, holds: () => boolean, clock: Clock): 
       writes: !recovering,
       receiving,
       end,
+      busy,
       replicas: new Map(recovering ? [] : replicas.map(flushedOf)),
     }
   }

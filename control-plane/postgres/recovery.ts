@@ -20,6 +20,7 @@ const PROMOTED_WITHIN_MS = 30_000
  * its own time, and says nothing of it; but it looks for them before it says that it pauses.
  */
 export async function cutOff(instance: Instance, clock: Clock): Promise<void> {
+  if (instance.isCutOff()) return
   const { asker } = instance
   await instance.apply({ source: '' })
   try {
@@ -35,6 +36,7 @@ export async function cutOff(instance: Instance, clock: Clock): Promise<void> {
     const left = await asker.ask("SELECT 1 FROM pg_stat_activity WHERE backend_type = 'walreceiver'")
     return left.length === 0
   })
+  instance.wasCutOff()
 }
 
 // It waits so for log that is not there, when all that is there is replayed; or before it looks once more.

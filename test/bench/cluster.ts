@@ -102,7 +102,9 @@ export const failover = (): Promise<Figure[]> =>
     ]
   })
 
-const SWITCHOVERS = 10
+const SWITCHOVERS = 20
+/** As many as come to 200 writes/s. */
+const WRITERS = 20
 
 /** The longest time without an acknowledged write that an ordered change of the Leader causes. */
 export const switchovers = (): Promise<Figure[]> =>
@@ -112,7 +114,7 @@ export const switchovers = (): Promise<Figure[]> =>
     const rates: number[] = []
     for (let round = 0; round < SWITCHOVERS; round++) {
       const { leader } = await settled(cluster)
-      const load = await startLoad(cluster, key)
+      const load = await startLoad(cluster, key, WRITERS)
       const from = await load.acknowledgedAfter(performance.now() + 1_000)
       const { exit, error } = await operate(leader, 'cluster', 'drill', '--why', 'a bench')
       if (exit !== 0) throw new Error(`the switchover was refused: ${error?.message}`)

@@ -325,7 +325,7 @@ async function startBalancer(
   const [port] = await freePorts(1)
   const servers = nodes.map(({ name, process }) => {
     const api = new URL(process.url).port
-    return `  server ${name} 127.0.0.1:${api} check port ${process.env.HOLDFAST_HEALTH_PORT} inter 500ms fall 1 rise 1`
+    return `  server ${name} 127.0.0.1:${api} check port ${process.env.HOLDFAST_HEALTH_PORT} inter 500ms downinter 100ms fall 1 rise 1`
   })
   const configuration = [
     'defaults',

@@ -33,7 +33,9 @@ let loads = 0
 const THROUGH_BALANCER = 3
 const REQUEST_MS = 3_000
 const PROBE_EVERY_MS = 20
-const VARIABLES = 12
+const MOST_THROUGH_BALANCER = 21
+const NODES = 3
+const VARIABLES = 2 * (NODES + MOST_THROUGH_BALANCER)
 
 export const loadPolicy = `
 - !policy
@@ -61,8 +63,15 @@ export async function prepareLoad(cluster: Cluster): Promise<string> {
   return created_roles[`${cluster.account}:host:load/worker`]!.api_key
 }
 
-/** Writers and readers at every control node and through the balancer, and an open loop of reads at every Follower. */
-export async function startLoad(cluster: Cluster, workerKey: string): Promise<Load> {
+/**
+ * Writers and readers at every control node and through the balancer, and an open loop of reads at every Follower.
+ * `through`: how many go through the balancer, at most 21.
+ */
+export async function startLoad(
+  cluster: Cluster,
+  workerKey: string,
+  through = THROUGH_BALANCER,
+): Promise<Load> {
   const load = ++loads
   const worker = await new Client(cluster.url, cluster.account).login('host/load/worker', workerKey)
   const journal: Journal = {
@@ -76,7 +85,7 @@ export async function startLoad(cluster: Cluster, workerKey: string): Promise<Lo
   let going = true
   const targets = [
     ...cluster.nodes.map((node) => ({ at: node.name, url: node.process.url })),
-    ...Array.from({ length: THROUGH_BALANCER }, () => ({ at: 'balancer', url: cluster.url })),
+    ...Array.from({ length: through }, () => ({ at: 'balancer', url: cluster.url })),
   ]
   const note = (entry: Answered): void => {
     journal.answered.push(entry)

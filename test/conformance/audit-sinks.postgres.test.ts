@@ -50,7 +50,12 @@ afterEach(async () => {
 })
 
 const open = (over: Database = database): Promise<Sinks> =>
-  openSinks({ database: over, files: files(), clock, report: (message) => void reported.push(message) })
+  openSinks({ database: over, files: files(), clock, report: (message) => void reported.push(message) }).then(
+    (sinks) => {
+      void sinks.follow()
+      return sinks
+    },
+  )
 
 /** Until the files have what is in the database now. */
 async function followed(sinks: Sinks): Promise<void> {

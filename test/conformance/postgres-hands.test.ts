@@ -1,5 +1,6 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import pg from 'pg'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { nodeOf } from '#control-plane/coordination/keys.ts'
 import { findRunAs } from '#control-plane/postgres/run-as.ts'
@@ -33,6 +34,10 @@ async function killPostgres(node: HandsNode): Promise<void> {
   process.kill(node.hands.pid()!, 'SIGKILL')
   await until(async () => node.stops() > stops)
 }
+
+const PAGE_BYTES = 8_192
+/** Of a message without content and its commit. */
+const MESSAGE_BYTES = 104
 
 const disk = async (node: HandsNode): Promise<string> => (await node.hands.freeze()).disk
 
@@ -107,6 +112,41 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
     process.kill(receiver, 'SIGCONT')
     await two.done
     expect(await written(leader)).toEqual([1, 2])
+  })
+
+  test('a probe says who is at work in Postgres until all that he leaves is in the log', async () => {
+    const { leader, copies } = await ledBy(await cluster(), 'a', 'b')
+    await leader.hands.setSync(copies)
+    const busy = async (): Promise<boolean> => (await leader.hands.probe(true)).busy
+    const connected = async (): Promise<pg.Client> => {
+      const client = new pg.Client(leader.hands.url('postgres'))
+      client.on('error', () => undefined)
+      await client.connect()
+      return client
+    }
+    await until(async () => !(await busy()))
+    const client = await connected()
+    expect(await busy()).toBe(false)
+    await client.query('BEGIN')
+    await client.query('INSERT INTO written VALUES (77)')
+    expect(await busy()).toBe(true)
+    await leader.ask(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'",
+    )
+    await until(async () => !(await busy()))
+    const { end } = await leader.hands.probe(true)
+    const writer = await connected()
+    // The log ends with a page: the header of the next one is not taken for something that is left.
+    await until(async () => {
+      const left = PAGE_BYTES - ((await leader.hands.probe(true)).end % PAGE_BYTES)
+      if (left === PAGE_BYTES) return true
+      const bytes = left > MESSAGE_BYTES + 8 ? left - MESSAGE_BYTES : 1_000
+      await writer.query("SELECT pg_logical_emit_message(true, 'test', repeat('x', $1))", [bytes])
+      return false
+    })
+    await until(async () => !(await busy()))
+    expect((await leader.hands.probe(true)).end).toBeGreaterThan(end)
+    await Promise.all([client.end(), writer.end()])
   })
 
   test('the duty moves from a Standby that has stopped to another one, and no commit goes without the new one', async () => {

@@ -80,6 +80,25 @@ test('the store refuses what was said of the duty long ago, and knows what it wa
   expect(store.view().sync?.standby).toBe('c#1')
 })
 
+test('nothing is handed over while somebody is at work in Postgres, whose end comes into the log', () => {
+  const order = { id: '1', target: null, epoch: 1, until: wall(9_000), by: 'x', why: 'y', drill: false }
+  const leadership = { node: 'a', disk: '1', epoch: 1, timeline: 1 }
+  const handing = { at: 'levelling', order, to: 'b#1', mark: undefined, until: monotonic(9_000) }
+  const published = { epoch: 1, change: 1, leader: 'a#1', standby: 'b#1' }
+  const role = { phase: 'leading', stage: 'open', leadership, published, handing, deadline: monotonic(9_000) }
+  let node: Node = {
+    ...begin({ node: 'a', members: [] } as unknown as Config),
+    role: role as unknown as Role,
+  }
+  const gives = (busy: boolean): boolean => {
+    const own = { well: true, receiving: false, end: 10, busy, replicas: new Map([['b#1', 10]]) }
+    const [next, effects] = step(node, { kind: 'probed', own, at: monotonic(1) })
+    node = next
+    return effects.some((effect) => effect.kind === 'transact' && effect.transaction.name === 'handOver')
+  }
+  expect([gives(true), gives(true), gives(false), gives(false)]).toEqual([false, false, false, true])
+})
+
 test('a lock is of the disk for which it was given', () => {
   const store = new Store()
   store.grant('b/node/1', 9_000)

@@ -320,6 +320,8 @@ export class World {
       case 'setDeadline':
         machine.deadline = effect.deadline
         break
+      case 'prepare':
+        break
       case 'open':
         this.#door(machine, () => this.#open(machine, effect.epoch))
         break
@@ -391,6 +393,7 @@ export class World {
       well: true,
       receiving: !postgres.primary && postgres.following !== undefined && now - postgres.heardAt < 500,
       end: postgres.end,
+      busy: false,
       replicas: new Map(fresh.map(([copy, { end }]) => [copy, end])),
     }
   }

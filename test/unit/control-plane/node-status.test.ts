@@ -40,6 +40,7 @@ const own = {
   well: true,
   receiving: false,
   end: 10,
+  busy: false,
   replicas: new Map([
     ['b#d2', 10],
     ['c#d3', 8],
