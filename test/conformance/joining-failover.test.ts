@@ -3,8 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { aboutClusterNode } from '#control-plane/about.ts'
+import { loadLeaderKeys, prepareLeader } from '#control-plane/leader.ts'
+import { raiseEpoch } from '#control-plane/ledger/epoch-guard.ts'
 import { readIdentity } from '#shared/node/identity.ts'
 import { unpackSeed } from '#shared/node/join.ts'
+import { createLog } from '#shared/node/log.ts'
 import { type ControlNode, type ControlNodes, startControlNodes } from '../support/control-nodes.ts'
 import { type Ran, runCommand } from '../support/joining.ts'
 import { freePorts, NodeProcess } from '../support/nodes.ts'
@@ -52,6 +56,33 @@ async function follows(epoch: number): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
 }
+
+test('who is about to lead is seen by nobody until it does', async () => {
+  const { nodes, main, url } = cluster
+  const [{ settings, nodePort }] = nodes as [ControlNode]
+  await main.transaction((session) => raiseEpoch(session, 1, settings.name, Date.now()))
+  const keys = await loadLeaderKeys(settings)
+  const open = await prepareLeader({
+    settings,
+    keys,
+    databaseUrl: url,
+    epoch: 1,
+    about: aboutClusterNode(settings, keys.tls),
+    renewsIdentity: true,
+    cluster: undefined,
+    log: createLog(settings.name, 'error'),
+  })
+  const asked = (): Promise<string> =>
+    fetch(`https://127.0.0.1:${nodePort}/`).then(
+      () => 'answered',
+      ({ cause }) => cause.code,
+    )
+  expect(await asked()).toBe('ECONNREFUSED')
+  const leader = await open()
+  expect(await asked()).not.toBe('ECONNREFUSED')
+  await leader.endStreams()
+  await leader.close()
+})
 
 test('a Follower that joined at one Leader goes on at the next one', async () => {
   const [first, second] = cluster.nodes as [ControlNode, ControlNode]

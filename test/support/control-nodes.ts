@@ -13,7 +13,7 @@ import {
   startLinked,
   type ToApi,
 } from '#control-plane/node-link.ts'
-import { nodeTable } from '#control-plane/settings.ts'
+import { type NodeSettings, nodeTable } from '#control-plane/settings.ts'
 import { toBase64, toHex } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { monotonic } from '#shared/base/time.ts'
@@ -33,6 +33,7 @@ export type ControlNode = {
   readonly healthPort: number
   /** Its `admin.key` is there once it has led. */
   readonly folder: string
+  readonly settings: NodeSettings
   tell(status: Partial<NodeStatus>): void
   /** Resolves when it serves. */
   lead(epoch: number): Promise<void>
@@ -49,6 +50,7 @@ export type ControlNodes = {
   readonly bearerFile: string
   /** The Leader's main database. */
   readonly main: Database
+  url(database: string): string
   close(): Promise<void>
 }
 
@@ -119,6 +121,7 @@ export async function startControlNodes(
     dataKeyFile,
     bearerFile,
     main,
+    url: postgres.url,
     async close() {
       await Promise.all(nodes.map((node) => node.kill()))
       await main.close()
@@ -168,6 +171,7 @@ async function startNode(start: Start, others: readonly string[], main: Database
     nodePort: node_port!,
     healthPort,
     folder,
+    settings: start.settings,
     tell,
     async lead(epoch) {
       await main.transaction((session) => raiseEpoch(session, epoch, name, Date.now()))
