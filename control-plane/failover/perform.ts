@@ -29,6 +29,7 @@ export type Performer = {
 }
 
 const RETRY_MS = 200
+const LONG_MS = 10_000
 
 /** Asked at every tick until the store shows it; of the others each question waits for its own answer. */
 const askedAgain: ReadonlySet<Transaction['name']> = new Set(['attend', 'unlock', 'open'])
@@ -51,8 +52,17 @@ export function createPerformer(options: PerformOptions): Performer {
       .finally(() => underWay.delete(name))
   }
 
+  /** What is asked of Postgres waits for what was asked before: what holds it up is said. */
   function inOrder(name: string, work: () => Promise<void>): void {
-    queue = queue.then(work).catch((error: unknown) => failed(name, error))
+    queue = queue.then(async () => {
+      const done = new AbortController()
+      void clock.sleep(LONG_MS, done.signal).then(() => {
+        if (!done.signal.aborted) failed(name, `still under way after ${LONG_MS / 1_000} s`)
+      })
+      await work()
+        .catch((error: unknown) => failed(name, error))
+        .finally(() => done.abort())
+    })
   }
 
   /** Until it is done, or not wanted any more. */

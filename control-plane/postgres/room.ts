@@ -221,16 +221,20 @@ export const holdsData = (folder: string): Promise<boolean> =>
 /** After a crash all log since the last checkpoint is read: to end it earlier would be to begin again. */
 const READY_WITHIN_MS = 600_000
 const POLL_MS = 20
+const SAID_AFTER_MS = 10_000
 
 /** The eighth line of postmaster.pid says `ready`, once recovery is over or reads are let in during it. */
 async function untilReady(cluster: string, child: ChildProcess, options: RoomOptions): Promise<void> {
-  const giveUpAt = options.clock.monotonic() + READY_WITHIN_MS
-  while (options.clock.monotonic() < giveUpAt) {
+  const since = options.clock.monotonic()
+  const log = join(options.dataDirectory, 'postgres.log')
+  let said = false
+  while (options.clock.monotonic() < since + READY_WITHIN_MS) {
+    if (!said && options.clock.monotonic() > since + SAID_AFTER_MS) {
+      options.log(`Postgres is still starting after ${SAID_AFTER_MS / 1_000} s: ${log} says what it does`)
+      said = true
+    }
     if (hasEnded(child)) {
-      throw new DomainError(
-        'unavailable',
-        `Postgres ended while starting: see ${options.dataDirectory}/postgres.log`,
-      )
+      throw new DomainError('unavailable', `Postgres ended while starting: see ${log}`)
     }
     const lines = (await readFile(join(cluster, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n')
     if (Number(lines[0]) === child.pid && lines[7]?.trim() === 'ready') return

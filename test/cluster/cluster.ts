@@ -173,7 +173,13 @@ export async function holdfast(...words: readonly string[]): Promise<string> {
 }
 
 const logsOf = (nodes: readonly ControlNode[]): string =>
-  nodes.map(({ name, process }) => `--- ${name}\n${process.log.slice(-6_000)}`).join('\n')
+  nodes
+    .map(({ name, process, directory }) => {
+      const file = join(directory, 'postgres.log')
+      const postgres = existsSync(file) ? readFileSync(file, 'utf8').slice(-2_000) : ''
+      return `--- ${name}\n${process.log.slice(-4_000)}\n--- Postgres of ${name}\n${postgres}`
+    })
+    .join('\n')
 
 type NodeParts = {
   readonly name: string

@@ -129,6 +129,15 @@ describe.skipIf(without !== undefined)(
       expect(await audited(after.leader, record.epoch)).toEqual(expected)
     })
 
+    test('practises a failover there and back', async () => {
+      const { leader } = await settled(cluster)
+      const { exit, value } = await operate(leader, 'cluster', 'drill', '--back', '--why', 'practice')
+      expect(exit).toBe(0)
+      expect(value.there.leader).not.toBe(leader.name)
+      expect(value.back).toMatchObject({ leader: leader.name, record: { order: { drill: true } } })
+      expect((await settled(cluster)).leader.name).toBe(leader.name)
+    })
+
     test('pauses: nobody is promoted until he resumes', async () => {
       const { leader, sync } = await settled(cluster)
       const paused = await operate(

@@ -1,6 +1,7 @@
 // The coordination store is lost for ever: an operator begins a new one with the data that is left.
+import { cpSync, renameSync, rmSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { findEtcd, startMembers } from '../support/etcd.ts'
+import { type Etcd, findEtcd, startMembers } from '../support/etcd.ts'
 import { Client } from '../support/nodes.ts'
 import { type Cluster, type ControlNode, missing, startCluster } from './cluster.ts'
 import { operate } from './operator.ts'
@@ -10,7 +11,7 @@ const without = missing()
 
 describe.skipIf(without !== undefined)(`a lost store${without ? ` (${without})` : ''}`, () => {
   let cluster: Cluster
-  let close: () => Promise<void> = async () => undefined
+  let store: Etcd | undefined
 
   beforeAll(async () => {
     cluster = await startCluster({ followers: 0 })
@@ -20,7 +21,7 @@ describe.skipIf(without !== undefined)(`a lost store${without ? ` (${without})` 
   }, 120_000)
   afterAll(async () => {
     await cluster?.close()
-    await close()
+    await store?.close()
   }, 60_000)
 
   const admin = () => new Client(cluster.url, cluster.account).login('admin', cluster.adminKey())
@@ -41,8 +42,7 @@ describe.skipIf(without !== undefined)(`a lost store${without ? ` (${without})` 
     expect(blind).toMatchObject({ exit: 1, value: { quorum: false }, error: { code: 'store_unknown' } })
     expect((await operate(leader, 'cluster', 'recover')).error?.code).toBe('store_unknown')
 
-    const [store] = await startMembers(findEtcd()!, 1, cluster.etcd[0]!.tls)
-    close = () => store!.close()
+    ;[store] = await startMembers(findEtcd()!, 1, cluster.etcd[0]!.tls)
     const restart = async (node: ControlNode): Promise<void> => {
       await node.kill()
       Object.assign(node.process.env, { HOLDFAST_ETCD: `https://localhost:${store!.port}` })
@@ -78,5 +78,42 @@ describe.skipIf(without !== undefined)(`a lost store${without ? ` (${without})` 
     expect(await response.text()).toBe('before')
     const { value } = await operate(leader, 'cluster', 'status', '--verify')
     expect(value.records[0].record.order).toMatchObject({ why: 'the store is lost' })
+  })
+
+  test('that comes back from an old backup is not believed', { timeout: 180_000 }, async () => {
+    const [copy, right] = ['old', 'right'].map((name) => `${store!.dataFolder}.${name}`) as [string, string]
+    await store!.kill()
+    cpSync(store!.dataFolder, copy, { recursive: true })
+    await store!.start()
+    const { leader } = await settled(cluster)
+    expect((await operate(leader, 'cluster', 'switchover')).exit).toBe(0)
+    const { leader: next } = await settled(cluster)
+    expect((await (await admin()).setSecret('kept', 'after the backup')).status).toBe(201)
+
+    await store!.kill()
+    renameSync(store!.dataFolder, right)
+    renameSync(copy, store!.dataFolder)
+    await store!.start()
+    await eventually(
+      'nobody leads',
+      async () => Promise.all(cluster.nodes.map((node) => cluster.healthOf(node))),
+      (found) => found.every((health) => health?.ok === false),
+    )
+    for (const node of cluster.nodes) {
+      expect((await operate(node, 'cluster', 'status')).value).toMatchObject({ quorum: false })
+      expect(node.process.log).toContain('restored from an old backup, and is not believed')
+    }
+    expect((await operate(next, 'cluster', 'recover', '--why', 'x')).error).toMatchObject({
+      code: 'old_store',
+      message: expect.stringContaining('Bring the right one back'),
+    })
+
+    await store!.kill()
+    rmSync(store!.dataFolder, { recursive: true })
+    renameSync(right, store!.dataFolder)
+    await store!.start()
+    await settled(cluster)
+    await balanced(cluster)
+    expect(await (await (await admin()).getSecret('kept')).text()).toBe('after the backup')
   })
 })

@@ -10,6 +10,8 @@ import { findProgram, listens } from './programs.ts'
 
 export type Etcd = {
   readonly port: number
+  /** What it holds. */
+  readonly dataFolder: string
   readonly tls: Pick<Certificates, 'ca' | 'cert' | 'key'>
   start(): Promise<void>
   kill(): Promise<void>
@@ -97,6 +99,7 @@ function memberOf(binary: string, args: readonly string[], port: number, folder:
   }
   return {
     port,
+    dataFolder: join(folder, 'data'),
     start,
     kill,
     pause: () => void child?.kill('SIGSTOP'),
