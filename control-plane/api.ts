@@ -2,6 +2,7 @@
 // otherwise with what this node is. The supervisor takes a leadership away by killing it.
 import type { Answer, RawRequest } from '#shared/api/request.ts'
 import { parseRanges } from '#shared/authz/address.ts'
+import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import type { Monotonic } from '#shared/base/time.ts'
 import { bootClock, systemClock } from '#shared/node/clock.ts'
@@ -154,7 +155,10 @@ async function open(settings: NodeSettings, databaseUrl: string, log: Log): Prom
     lead = undefined
     try {
       prepare?.(epoch)
-      leader = await (await prepared!.open)()
+      const opened = await prepared!.open
+      // Who stood still between being told and doing it opens nothing any more (I3).
+      if (!inTime()) throw new DomainError('unavailable', 'its lease was not renewed in time')
+      leader = await opened()
       log.info('leading', { host, port, epoch })
       send({ kind: 'opened', epoch })
       void account()

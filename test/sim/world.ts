@@ -345,7 +345,9 @@ export class World {
     }
   }
 
+  /** Who stood still between being told and doing it opens nothing any more. */
   #open(machine: Machine, epoch: number): undefined {
+    if (!this.#isInTime(machine)) return
     machine.openEpoch = epoch
     machine.openings++
     machine.drains = false
@@ -442,16 +444,20 @@ export class World {
     }
   }
 
+  /** As its API sees it. */
+  #isInTime(machine: Machine): boolean {
+    return this.#shape.heedsDeadline === false || machine.clock(this.schedule.now) < machine.deadline
+  }
+
   #write(): void {
     for (const machine of this.machines.values()) {
       const { openEpoch: epoch, life, openings, postgres } = machine
       if (epoch === undefined || !isUp(machine) || machine.drains || this.random.next() < 0.5) continue
-      const heeds = this.#shape.heedsDeadline ?? true
       const mayAnswer = (): boolean =>
         machine.life === life &&
         machine.openings === openings &&
         machine.openEpoch === epoch &&
-        (!heeds || machine.clock(this.schedule.now) < machine.deadline)
+        this.#isInTime(machine)
       if (!postgres.primary || !mayAnswer()) continue
       const entry = { id: ++this.#lastId, epoch }
       const position = postgres.end + 1
