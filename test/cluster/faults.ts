@@ -89,7 +89,11 @@ export const faults: readonly Fault[] = [
     async run(scene) {
       const { leader } = scene
       const supervisor = leader.pidOf('supervisor')!
-      await outlast(scene, () => send(supervisor, 'SIGSTOP'))
+      // Its API goes on until the deadline.
+      await outlast(scene, async () => {
+        send(supervisor, 'SIGSTOP')
+        await scene.cluster.leader([leader.name])
+      })
       const alive = (['api', 'postgres'] as const).filter((part) => leader.pidOf(part) !== undefined)
       send(supervisor, 'SIGCONT')
       if (alive.length > 0) throw new Error(`${alive.join(' and ')} lived on under another Leader`)
