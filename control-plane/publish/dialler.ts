@@ -70,9 +70,9 @@ export function createDialler(options: DiallerOptions): Dialler {
   }
 }
 
-/** Dials again whenever the link has ended, until the signal is aborted. */
-async function keepLinked(
-  options: DiallerOptions,
+/** Keeps one link; dials again whenever it has ended, until the signal is aborted. */
+export async function keepLinked(
+  options: Omit<DiallerOptions, keyof Streams>,
   follower: EdgeFollower,
   path: Path,
   door: Door,
@@ -104,7 +104,7 @@ type Outcome = { readonly message: string; readonly isRefused: boolean }
 
 /** One link from its dialling to its end. Never rejects. */
 async function linked(
-  { ca }: DiallerOptions,
+  { ca }: Pick<DiallerOptions, 'ca'>,
   follower: EdgeFollower,
   path: Path,
   door: Door,

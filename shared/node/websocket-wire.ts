@@ -100,7 +100,8 @@ function streamOf(webSocket: WebSocket): Duplex {
       sendPieces(webSocket, concat(...chunks.map(({ chunk }) => chunk as Buffer)), done),
     destroy(error, done) {
       if (error instanceof Unsupported) webSocket.close(UNSUPPORTED_DATA, error.message)
-      else if (error === null) webSocket.close(NORMAL)
+      // Closed, or whoever read it has stopped.
+      else if (error === null || error.name === 'AbortError') webSocket.close(NORMAL)
       // After an error that the library has found it is saying so itself.
       else if (webSocket.readyState === WebSocket.OPEN) webSocket.terminate()
       // What still comes before the other end's goodbye is read and dropped.

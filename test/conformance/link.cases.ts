@@ -63,7 +63,7 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
 export function linkCases(
   runtime: string,
   open: (name: string) => OpenReplica,
-  { name: how, begin }: Way,
+  { name: how, begin, onePerName }: Way,
 ): void {
   let leader: PublishingLeader
   let way: LinkWay
@@ -340,22 +340,25 @@ export function linkCases(
       replica.close()
     })
 
-    test('SUPERSEDED: of two processes with one name the newer follows and the older gives up', async () => {
-      const [older, newer] = [open('older'), open('newer')]
-      await leader.write(...roles(5, 'r'))
-      const old = run(older, 1)
-      await caughtUp(older)
-      run(newer, 2)
-      await old.done
-      expect(old.statuses.at(-1)).toMatchObject({ state: 'superseded' })
-      await leader.write(role('acme:user:late'))
-      await caughtUp(newer)
-      const late = run(older, 1)
-      await late.done
-      expect(late.statuses.at(-1)?.lastError).toMatch('SUPERSEDED: a newer process')
-      older.close()
-      newer.close()
-    })
+    test.skipIf(onePerName)(
+      'SUPERSEDED: of two processes with one name the newer follows and the older gives up',
+      async () => {
+        const [older, newer] = [open('older'), open('newer')]
+        await leader.write(...roles(5, 'r'))
+        const old = run(older, 1)
+        await caughtUp(older)
+        run(newer, 2)
+        await old.done
+        expect(old.statuses.at(-1)).toMatchObject({ state: 'superseded' })
+        await leader.write(role('acme:user:late'))
+        await caughtUp(newer)
+        const late = run(older, 1)
+        await late.done
+        expect(late.statuses.at(-1)?.lastError).toMatch('SUPERSEDED: a newer process')
+        older.close()
+        newer.close()
+      },
+    )
 
     test.each([
       ['VERSION_UNSUPPORTED', { protocol: 99 }],

@@ -1,7 +1,6 @@
 // The ways in which a link is carried, and who dials: the same cases run over each.
-import { createDialler } from '#control-plane/publish/dialler.ts'
+import { keepLinked } from '#control-plane/publish/dialler.ts'
 import { createDial } from '#edge-follower/node/dial.ts'
-import type { Clock } from '#shared/base/time.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { dialWebSocket } from '#shared/node/websocket-wire.ts'
 import type { Dial } from '#shared/replication/wire.ts'
@@ -20,24 +19,28 @@ export type LinkWay = {
   close(): Promise<void>
 }
 
-export type Way = { readonly name: string; readonly begin: (leader: PublishingLeader) => Promise<LinkWay> }
+export type Way = {
+  readonly name: string
+  /** Whoever has a name is dialled once, whatever processes there are of it. */
+  readonly onePerName: boolean
+  readonly begin: (leader: PublishingLeader) => Promise<LinkWay>
+}
 
 const SILENCE_MS = 15_000
-const tick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
-/** Pauses take one turn of the event loop. */
-const hasty: Clock = { ...systemClock, sleep: tick }
 
 export const ways: readonly Way[] = [
   {
     name: 'a socket that the Follower dials',
+    onePerName: false,
     begin: (leader) =>
       byFollower(leader, (url) => (name, bearer) => createDial({ leaderUrl: url, name, bearer })),
   },
   {
     name: 'a WebSocket that the Follower dials',
+    onePerName: false,
     begin: (leader) => byFollower(leader, webSocketDial),
   },
-  { name: 'a WebSocket that the Leader dials', begin: byLeader },
+  { name: 'a WebSocket that the Leader dials', onePerName: true, begin: byLeader },
 ]
 
 /** As a Worker dials. */
@@ -69,43 +72,47 @@ async function byFollower(
   }
 }
 
-/** The Follower's dial waits until the Leader has come. */
+/** The Leader dials those that have begun to wait for it, and its pauses last until they do again. */
 async function byLeader(leader: PublishingLeader): Promise<LinkWay> {
   const door = await edgeDoor((name, bearer) => bearers[name as keyof typeof bearers] === bearer)
   const proxy = await cutProxy(door.port, 'target')
-  const reports: string[] = []
-  const diallerOf = (report: (message: string) => void) =>
-    createDialler({
-      onStream: leader.streams.onStream,
-      // This Leader takes no audit.
-      onAudit: leader.streams.onAudit,
-      clock: hasty,
-      random: Math.random,
-      ca: undefined,
-      report,
-    })
-  const dialler = diallerOf((message) => void reports.push(message))
-  dialler.dial(
-    Object.entries(bearers).map(([name, bearer]) => ({
-      key: name,
-      identity: { name, set: 'full' },
-      url: proxy.url,
-      bearer: () => bearer,
-    })),
-  )
+  const ending = new AbortController()
+  const links = new Map<string, Promise<void>>()
+  const link = (name: string, bearer: string, signal: AbortSignal, report: (message: string) => void) =>
+    keepLinked(
+      {
+        clock: { ...systemClock, sleep: (_ms, until) => door.awaited(name, until) },
+        random: Math.random,
+        ca: undefined,
+        report,
+      },
+      { key: name, identity: { name, set: 'full' }, url: proxy.url, bearer: () => bearer },
+      '/replication/stream',
+      { link: 'changes', serve: leader.streams.onStream },
+      signal,
+    )
   return {
     proxy,
-    dial: (name) => door.dial(name),
+    dial(name, bearer) {
+      if (!links.has(name))
+        links.set(
+          name,
+          link(name, bearer, ending.signal, () => undefined),
+        )
+      return door.dial(name)
+    },
     async refused(name, bearer) {
       const said = Promise.withResolvers<string>()
-      const wrong = diallerOf(said.resolve)
-      wrong.dial([{ key: name, identity: { name, set: 'full' }, url: proxy.url, bearer: () => bearer }])
+      const stopping = new AbortController()
+      const wrong = link(name, bearer, stopping.signal, said.resolve)
       const message = await said.promise
-      await wrong.close()
+      stopping.abort()
+      await wrong
       return message
     },
     async close() {
-      await dialler.close()
+      ending.abort()
+      await Promise.all(links.values())
       await door.close()
       await proxy.close()
     },
