@@ -16,6 +16,8 @@ export type ForwarderOptions = {
   readonly dial: Dial
   readonly clock: Clock
   readonly random: () => number
+  /** What carries the link notices by itself when it breaks: nothing is sent on it while there is nothing to tell. */
+  readonly quiet?: boolean
   readonly onStatus: (status: ForwarderStatus) => void
   readonly report: (message: string) => void
 }
@@ -97,6 +99,7 @@ async function talk(
   async function showLife(): Promise<void> {
     while (!until.aborted) {
       await wire.send(encodeMessage({ type: 'ping', queued: queue.pending().records }))
+      if (options.quiet === true) return
       await clock.sleep(limits.auditPingMs, until)
     }
   }

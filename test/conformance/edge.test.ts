@@ -3,21 +3,13 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { gunzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { connect } from '#control-plane/ledger/connection.ts'
-import { forwardAudit } from '#edge-follower/link/audit-forwarder.ts'
-import { type Ended, follow, type LinkStatus } from '#edge-follower/link/link.ts'
-import { openSqlite } from '#edge-follower/node/sqlite.ts'
-import { type AuditQueue, createAuditQueue } from '#edge-follower/store/audit-queue.ts'
-import { createReplicaStore } from '#edge-follower/store/replica-store.ts'
 import { memberEvent } from '#shared/audit/cluster-event.ts'
 import { formatEvent } from '#shared/audit/rfc5424.ts'
-import { randomBytes } from '#shared/base/native-crypto.ts'
-import { compare, type Position } from '#shared/ledger/position.ts'
-import { systemClock } from '#shared/node/clock.ts'
-import type { Dial } from '#shared/replication/wire.ts'
+import { compare } from '#shared/ledger/position.ts'
 import { type EdgeDoor, edgeDoor } from '../support/edge-door.ts'
+import { type Edge, edgeFollower as openEdge } from '../support/edge-follower.ts'
 import { type JoiningMachine, joiningMachine } from '../support/joining.ts'
 import { webSocketDial } from '../support/link-ways.ts'
 import type { Client } from '../support/nodes.ts'
@@ -53,67 +45,11 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
+const edgeFollower = (name: string, dial: Parameters<typeof openEdge>[2]): Edge =>
+  openEdge(folder, name, dial)
+
 const until = async (holds: () => boolean | Promise<boolean>): Promise<void> => {
   while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 10))
-}
-
-type Edge = {
-  readonly statuses: LinkStatus[]
-  readonly reports: string[]
-  readonly queue: AuditQueue
-  readonly held: () => Position | undefined
-  readonly ended: Promise<Ended>
-  stop(): Promise<void>
-}
-
-/** The link code of the Follower over real SQLite; `dial`: as a Worker would. */
-function edgeFollower(name: string, dial: Dial): Edge {
-  const sqlite = openSqlite(join(folder, `${name}.db`), 'writer')
-  const store = createReplicaStore(sqlite)
-  const audit = openSqlite(join(folder, `${name}-audit.db`), 'owner')
-  const queue = createAuditQueue({
-    sqlite: audit,
-    budget: { records: 1_000, bytes: 1_000_000 },
-    now: Date.now,
-    random: randomBytes,
-    endOfTurn: setImmediate,
-  })
-  const stopping = new AbortController()
-  const [statuses, reports]: [LinkStatus[], string[]] = [[], []]
-  const common = {
-    dial,
-    clock: systemClock,
-    random: Math.random,
-    report: (message: string) => void reports.push(message),
-  }
-  const ended = follow(
-    {
-      ...common,
-      store,
-      set: 'full',
-      incarnation: Date.now(),
-      keys: [],
-      gunzip: (packed) => gunzipSync(packed),
-      onApplied: () => undefined,
-      onStatus: (status) => void statuses.push(status),
-      alarm: (message) => void reports.push(message),
-    },
-    stopping.signal,
-  )
-  const forwarding = forwardAudit({ ...common, queue, onStatus: () => undefined }, stopping.signal)
-  return {
-    statuses,
-    reports,
-    queue,
-    ended,
-    held: () => store.held()?.position,
-    async stop() {
-      stopping.abort()
-      await Promise.all([ended, forwarding])
-      sqlite.raw.close()
-      audit.raw.close()
-    },
-  }
 }
 
 /** Resolves when the copy holds a value that the Leader is given now. */
