@@ -29,20 +29,24 @@ export type Way = {
 
 const SILENCE_MS = 15_000
 
-export const ways: readonly Way[] = [
-  {
-    name: 'a socket that the Follower dials',
-    onePerName: false,
-    begin: (leader) =>
-      byFollower(leader, (url) => (name, bearer) => createDial({ leaderUrl: url, name, bearer })),
-  },
-  {
-    name: 'a WebSocket that the Follower dials',
-    onePerName: false,
-    begin: (leader) => byFollower(leader, webSocketDial),
-  },
-  { name: 'a WebSocket that the Leader dials', onePerName: true, begin: byLeader },
-]
+export const socket: Way = {
+  name: 'a socket that the Follower dials',
+  onePerName: false,
+  begin: (leader) =>
+    byFollower(leader, (url) => (name, bearer) => createDial({ leaderUrl: url, name, bearer })),
+}
+
+export const webSocket: Way = {
+  name: 'a WebSocket that the Follower dials',
+  onePerName: false,
+  begin: (leader) => byFollower(leader, webSocketDial),
+}
+
+export const dialledByLeader: Way = {
+  name: 'a WebSocket that the Leader dials',
+  onePerName: true,
+  begin: byLeader,
+}
 
 /** As a Worker dials. */
 export const webSocketDial =
