@@ -72,7 +72,13 @@ export const borders: readonly Border[] = [
     never: ['pg'],
     instead: 'use the Database of control-plane/ledger/connection.ts',
     // The other one is the protocol of replication, which a pool of connections does not speak.
-    except: ['control-plane/ledger/connection.ts', 'control-plane/postgres/peer.ts'],
+    except: ['control-plane/ledger/drivers/postgres.ts', 'control-plane/postgres/peer.ts'],
+  },
+  {
+    from: '',
+    never: ['@neondatabase/serverless'],
+    instead: 'use the Database of control-plane/ledger/connection.ts',
+    except: ['control-plane/ledger/drivers/neon.ts'],
   },
   {
     from: '',
