@@ -7,7 +7,7 @@ const last = 'test/tidy/openapi.test.ts'
 /** Whole clusters, one at a time: with others beside it on two cores a well one loses its lease. */
 const clusters = 'test/cluster/*.test.ts'
 /** Once more, by the driver for databases that are reached over WebSockets. */
-const ledger = 'test/conformance/{audit,connection,ledger,loader,planned,read}*.postgres.test.ts'
+const ledger = 'test/conformance/{audit,connection,lease,ledger,loader,planned,read}*.postgres.test.ts'
 const common = { root, testTimeout: 60_000, hookTimeout: 60_000 }
 
 export default defineConfig({

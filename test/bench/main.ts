@@ -4,6 +4,7 @@ import { arch, cpus, platform, totalmem } from 'node:os'
 import { closures } from './closure.ts'
 import { failover, switchovers, syncWrites } from './cluster.ts'
 import { type Figure, printFigure } from './measure.ts'
+import { neonWrites } from './neon.ts'
 import { authenticate, batchRead, secretRead } from './read.ts'
 import { coldStart } from './start.ts'
 import { policyLoad, policyScale, propagation, secretWrites } from './write.ts'
@@ -16,6 +17,7 @@ const cases: Record<string, () => Promise<Figure[]>> = {
   'policy-scale': policyScale,
   closures,
   'secret-writes': secretWrites,
+  neon: neonWrites,
   propagation,
   'cold-start': coldStart,
   'sync-writes': syncWrites,
