@@ -53,10 +53,13 @@ function configOf({ ttl }: ManagedSettings): Config {
     lifeMs,
     marginMs,
     // One renewal may go unanswered, and one after it (cluster 7.7).
-    renewEveryMs: Math.max(ASK_EVERY_MS, Math.min(lifeMs / 3, lifeMs - 2 * ASK_WITHIN_MS - marginMs)),
+    renewEveryMs: Math.min(RENEW_AT_MOST_MS, lifeMs / 3, lifeMs - 2 * ASK_WITHIN_MS - marginMs),
     unwellMs: UNWELL_MS,
   }
 }
+
+/** What `/health` says of the database is not much older. */
+const RENEW_AT_MOST_MS = 5_000
 
 /** Where nothing was heard, or somebody else leads. */
 const ASK_EVERY_MS = 500
@@ -95,10 +98,11 @@ async function hold(holding: Holding, signal: AbortSignal): Promise<Role> {
     processes.tell(statusOf(role, node, heardAt))
   }
   while (!signal.aborted) {
-    const heard = await asked(role, row, clock.monotonic())
+    const well = processes.doors.well(ANSWERS)
+    const heard = await asked(role, row, clock.monotonic(), well)
     if (heard.kind !== 'silent') heardAt = clock.monotonic()
     const before: Role = role
-    become(next(role, heard, clock.monotonic(), processes.doors.well(ANSWERS), config))
+    become(next(role, heard, clock.monotonic(), well, config))
     await perform(before, role, holding, become)
     const isKept = role.phase === 'leading' && heard.kind === 'ours'
     await clock.sleep(isKept ? config.renewEveryMs : ASK_EVERY_MS, signal)
@@ -106,9 +110,10 @@ async function hold(holding: Holding, signal: AbortSignal): Promise<Role> {
   return role
 }
 
-async function asked(role: Role, row: LeaseRow, now: Monotonic): Promise<Heard> {
+/** Who could answer nobody does not ask for the lease. */
+async function asked(role: Role, row: LeaseRow, now: Monotonic, well: boolean): Promise<Heard> {
   if (role.phase === 'leading') return row.renew(role.epoch)
-  return role.phase === 'standby' && now < role.notBefore ? { kind: 'silent' } : row.take()
+  return role.phase === 'standby' && now >= role.notBefore && well ? row.take() : { kind: 'silent' }
 }
 
 /** There is no Postgres here of which something could be asked. */

@@ -11,7 +11,7 @@ import { Client, freePorts, NodeProcess } from '../support/nodes.ts'
 import { testServer } from '../support/postgres.ts'
 import { type OverWebSockets, overWebSockets } from '../support/websockets.ts'
 
-const LIFE_S = 5
+const LIFE_S = 8
 
 type Managed = { readonly name: string; readonly folder: string; readonly process: NodeProcess }
 
