@@ -22,7 +22,9 @@ export async function runManagedNode(given: ManagedSettings, signal: AbortSignal
   const url = await urlFrom(settings.database_url_file)
   await prepareManaged(url).catch((cause: unknown) => {
     if (cause instanceof DomainError && cause.code === 'settings_invalid') throw cause
-    throw new DomainError('unavailable', 'the managed database cannot be made ready', { cause })
+    throw new DomainError('unavailable', `the managed database cannot be made ready: ${wordsOf(cause)}`, {
+      cause,
+    })
   })
   const urls = managedUrls(url)
   const row = createLeaseRow({
@@ -39,6 +41,12 @@ export async function runManagedNode(given: ManagedSettings, signal: AbortSignal
   if (role.phase === 'leading') await leave(role.epoch, row, processes)
   await processes.close()
   await row.close()
+}
+
+/** Of the driver or the server; neither says more of the URL than its host and its user. */
+function wordsOf(thrown: unknown): string {
+  const first = thrown instanceof DomainError ? (thrown.cause ?? thrown) : thrown
+  return first instanceof Error && first.message !== '' ? first.message : 'it cannot be reached'
 }
 
 /** Of each renewal. */
