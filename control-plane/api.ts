@@ -5,18 +5,13 @@ import { parseRanges } from '#shared/authz/address.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import type { Monotonic } from '#shared/base/time.ts'
-import { bootClock, systemClock } from '#shared/node/clock.ts'
+import { bootClock } from '#shared/node/clock.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields, type Log } from '#shared/node/log.ts'
-import { aboutClusterNode } from './about.ts'
-import { type ClusterFacts, standbyHealth } from './cluster-health.ts'
-import { usesIdentity } from './enrolment/node-files.ts'
 import { type Leader, loadLeaderKeys, prepareLeader } from './leader.ts'
-import { connect } from './ledger/connection.ts'
-import { watchLocal } from './local-facts.ts'
 import { type FromApi, linkToParent, type NodeStatus, type ToApi } from './node-link.ts'
 import type { Deed } from './operator/deeds.ts'
-import type { NodeSettings } from './settings.ts'
+import { siteOf } from './site.ts'
 import { answerOfStandby, answerTooLate, healthOnly, isOfNode, type StandbyIo } from './standby.ts'
 
 const WELL_EVERY_MS = 250
@@ -26,7 +21,7 @@ const OPEN_WITHIN_MS = 20_000
 let status: NodeStatus | undefined
 let deadline: Monotonic | undefined
 let leader: Leader | undefined
-let start: ((message: Extract<ToApi, { kind: 'start' }>) => Promise<void>) | undefined = serve
+let start: ((message: Start) => Promise<void>) | undefined = serve
 let deed: Deed | undefined
 let report: Log['warn'] | undefined
 /** Of the leadership that the supervisor has told; one that is started while it leads is told before it listens. */
@@ -100,33 +95,35 @@ function shownStatus(): NodeStatus | undefined {
 
 const whileThisLives = new AbortController().signal
 
-async function serve({ settings, databaseUrl }: Extract<ToApi, { kind: 'start' }>): Promise<void> {
+type Start = Extract<ToApi, { kind: 'start' }>
+
+async function serve(start: Start): Promise<void> {
+  const { settings } = start
   const log = createLog(settings.name, settings.log_level)
   report = log.warn
   try {
-    await open(settings, databaseUrl, log)
+    await open(start, log)
   } catch (error) {
     log.error('this node cannot answer', errorFields(error))
     process.exit(1)
   }
 }
 
-async function open(settings: NodeSettings, databaseUrl: string, log: Log): Promise<void> {
+async function open({ settings, databaseUrl }: Start, log: Log): Promise<void> {
   const keys = await loadLeaderKeys(settings)
-  const about = aboutClusterNode(settings, keys.tls)
-  const { host, port, health_port } = settings
-  const urlOf = (database: string): string => databaseUrl.replace('/DATABASE?', `/${database}?`)
-  const local = watchLocal(connect(urlOf('postgres'), 1), settings.data_dir, systemClock, whileThisLives)
-  const cluster = (): ClusterFacts => ({
-    ...local(),
-    cluster: settings.cluster,
-    node: settings.name,
-    status: shownStatus(),
-    now: bootClock.monotonic(),
+  const { host, port } = settings
+  const site = siteOf({
+    settings,
+    databaseUrl,
+    tls: keys.tls,
+    status: shownStatus,
+    now: () => bootClock.monotonic(),
+    signal: whileThisLives,
   })
+  const { about, healthPort } = site
   const handle = handler({
-    health: () => standbyHealth(cluster()),
-    info: () => about.info('standby', { name: settings.cluster, leader: status?.leader ?? null }),
+    health: site.standby,
+    info: () => about.info('standby', { name: site.name, leader: status?.leader ?? null }),
     remoteHealth: about.remoteHealth,
   })
   await listen({
@@ -138,12 +135,21 @@ async function open(settings: NodeSettings, databaseUrl: string, log: Log): Prom
     onUpgrade: (request, socket, head) =>
       leader === undefined ? socket.destroy() : leader.onUpgrade(request, socket, head),
   })
-  if (health_port !== 0) {
+  if (healthPort !== 0) {
     const connections = limits.healthConnections
-    await listen({ host, port: health_port, handle: healthOnly(handle), connections })
+    await listen({ host, port: healthPort, handle: healthOnly(handle), connections })
   }
-  const renewsIdentity = !usesIdentity(settings)
-  const made = { settings, keys, databaseUrl: urlOf, about, renewsIdentity, cluster, log }
+  const { renewsIdentity, writesUrl, facts: cluster } = site
+  const made = {
+    settings,
+    keys,
+    databaseUrl: site.databaseUrl,
+    writesUrl,
+    about,
+    renewsIdentity,
+    cluster,
+    log,
+  }
   let prepared: { readonly epoch: number; readonly open: Promise<() => Promise<Leader>> } | undefined
   prepare = (epoch) => {
     if (prepared?.epoch === epoch) return

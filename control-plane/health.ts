@@ -8,6 +8,7 @@ import type { Database } from './ledger/connection.ts'
 import { outboxWaiting } from './ledger/log.ts'
 import type { Head } from './ledger/storing.ts'
 import { spaceOf } from './local-facts.ts'
+import { type ManagedFacts, managedHealth, managedShortcomings } from './managed/health.ts'
 import type { FollowerStatus } from './publish/publisher.ts'
 
 export type LeaderMeasured = {
@@ -31,7 +32,7 @@ export type LeaderHealthOptions = {
   /** Requests that wait for their audit record. */
   readonly auditQueued: () => number
   /** Undefined: it stands alone. */
-  readonly cluster: (() => ClusterFacts) | undefined
+  readonly cluster: (() => ClusterFacts | ManagedFacts) | undefined
   readonly report: (error: unknown) => void
 }
 
@@ -115,16 +116,17 @@ export type LeaderFacts = LeaderMeasured & {
   readonly followers: readonly FollowerHealth[]
   readonly auditQueued: number
   readonly now: number
-  readonly cluster: ClusterFacts | undefined
+  readonly cluster: ClusterFacts | ManagedFacts | undefined
 }
 
 export function leaderHealth(m: LeaderFacts): Health {
   const hasSpace = hasRoom(m.space)
   const ok = m.main === 'ok' && m.audit === 'ok' && hasSpace
   const { position, contentHash } = m.head
+  const around = aroundOf(m.cluster, position.epoch)
   const body = {
     ok,
-    degraded: m.cluster !== undefined && shortcomings(m.cluster).length > 0,
+    degraded: around.faults.length > 0,
     role: 'master',
     services: {
       possum: ok ? 'ok' : hasSpace ? 'database unavailable' : 'the disk is full',
@@ -136,12 +138,12 @@ export function leaderHealth(m: LeaderFacts): Health {
       ok,
       connect: { main: m.main, audit: m.audit },
       free_space: { main: m.space, audit: m.space },
-      replication_status: replicationStatus(m.cluster?.replication, m.cluster?.status?.next ?? null),
+      replication_status: around.replication,
       logical_replication_status: { subscriptions: 'followers only', initial_replication_in_progress: false },
     },
     replication: { epoch: position.epoch, seq: position.seq, age_ms: 0, content_hash: contentHash },
     followers: m.followers.map((follower) => ({ ...follower })),
-    cluster: m.cluster === undefined ? alone(position.epoch) : clusterHealth(m.cluster, true),
+    cluster: around.cluster,
     audit: {
       ok: m.audit === 'ok',
       queued: m.auditQueued,
@@ -149,6 +151,26 @@ export function leaderHealth(m: LeaderFacts): Health {
     },
   }
   return { ok, body }
+}
+
+type Around = {
+  /** Why it is less than it should be. */
+  readonly faults: readonly string[]
+  readonly replication: Json
+  readonly cluster: Json
+}
+
+/** What there is beside the Leader itself. */
+function aroundOf(facts: LeaderFacts['cluster'], epoch: number): Around {
+  const none = replicationStatus(undefined, null)
+  if (facts === undefined) return { faults: [], replication: none, cluster: alone(epoch) }
+  if ('managed' in facts)
+    return { faults: managedShortcomings(facts), replication: none, cluster: managedHealth(facts) }
+  return {
+    faults: shortcomings(facts),
+    replication: replicationStatus(facts.replication, facts.status?.next ?? null),
+    cluster: clusterHealth(facts, true),
+  }
 }
 
 /** Nothing takes this node's place when it is lost: said here, so that nobody believes otherwise. */

@@ -41,6 +41,7 @@ import { createReader } from './ledger/reader.ts'
 import { createReceipts } from './ledger/receipt.ts'
 import { createWriter, type Writer } from './ledger/writer.ts'
 import { createLoader } from './loader.ts'
+import type { ManagedFacts } from './managed/health.ts'
 import { createDialler } from './publish/dialler.ts'
 import { byBearer, createEntrance, firstOf, type Streams } from './publish/entrance.ts'
 import { edgesOf, followersOf } from './publish/named.ts'
@@ -53,13 +54,15 @@ export type LeaderOptions = {
   readonly keys: LeaderKeys
   /** Connection URL of a database of its Postgres; they are there, with this program's schema. */
   readonly databaseUrl: (database: string) => string
+  /** Whether the main one's may stand in a file of the folder, for who looks into it. */
+  readonly writesUrl: boolean
   /** Of its leadership. Undefined: it stands alone, and the database says. */
   readonly epoch: number | undefined
   readonly about: About
   /** False: the supervisor has the certificate of this node renewed. */
   readonly renewsIdentity: boolean
   /** Undefined: it stands alone. */
-  readonly cluster: (() => ClusterFacts) | undefined
+  readonly cluster: (() => ClusterFacts | ManagedFacts) | undefined
   readonly log: Log
 }
 
@@ -101,7 +104,8 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
   const clock = systemClock
   const tokens = await createTokens(signingKey, settings.name)
 
-  await writePrivateFile(join(settings.data_dir, 'postgres.url'), `${databaseUrl('main')}\n`)
+  if (options.writesUrl)
+    await writePrivateFile(join(settings.data_dir, 'postgres.url'), `${databaseUrl('main')}\n`)
   const main = connect(databaseUrl('main'))
   const auditDatabase = connect(databaseUrl('audit'))
 
@@ -304,7 +308,7 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
 }
 
 /** It leads itself. */
-const namesOf = (cluster: (() => ClusterFacts) | undefined, { name }: LeaderSettings) =>
+const namesOf = (cluster: (() => ClusterFacts | ManagedFacts) | undefined, { name }: LeaderSettings) =>
   cluster && { name: cluster().cluster, leader: name }
 
 /** Told to Followers. */

@@ -28,9 +28,13 @@ export function watchLocal(
   signal: AbortSignal,
 ): () => LocalFacts {
   const replication = newest(() => readReplication(session), clock, signal)
-  const space = newest(() => spaceOf(folder), clock, signal)
+  const space = watchSpace(folder, clock, signal)
   return () => ({ replication: replication(), space: space() })
 }
+
+/** The same of the disk alone, where there is no Postgres here. */
+export const watchSpace = (folder: string, clock: Clock, signal: AbortSignal): (() => Space | undefined) =>
+  newest(() => spaceOf(folder), clock, signal)
 
 /** One question at a time, however long it takes; an answer that is late is there when it comes. */
 function newest<T>(ask: () => Promise<T>, clock: Clock, signal: AbortSignal): () => T | undefined {

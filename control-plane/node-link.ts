@@ -6,7 +6,7 @@ import type { Monotonic } from '#shared/base/time.ts'
 import type { Signature } from './coordination/orders.ts'
 import type { Role, Stage } from './failover/types.ts'
 import type { Deed } from './operator/deeds.ts'
-import type { NodeSettings } from './settings.ts'
+import type { ManagedSettings, NodeSettings } from './settings.ts'
 
 /** What `/health` and `/info` say of the cluster, as this node sees it (cluster 9). */
 export type NodeStatus = {
@@ -32,7 +32,12 @@ export type NodeStatus = {
 
 /** From the supervisor to who answers clients. Deadlines are of `bootClock`. */
 export type ToApi =
-  | { readonly kind: 'start'; readonly settings: NodeSettings; readonly databaseUrl: string }
+  | {
+      readonly kind: 'start'
+      readonly settings: NodeSettings | ManagedSettings
+      /** With `DATABASE` in place of a name. */
+      readonly databaseUrl: string
+    }
   /** It will lead, and nobody may hear of it yet. */
   | { readonly kind: 'prepare'; readonly epoch: number }
   | { readonly kind: 'lead'; readonly epoch: number; readonly deadline: Monotonic }

@@ -13,13 +13,16 @@ import {
   type ToWatchdog,
 } from './node-link.ts'
 import type { Deed } from './operator/deeds.ts'
-import type { NodeSettings } from './settings.ts'
+import type { ManagedSettings, NodeSettings } from './settings.ts'
 
 const API = new URL('./api.ts', import.meta.url)
 const WATCHDOG = new URL('./watchdog.ts', import.meta.url)
 
+/** All that is asked of a Postgres here. */
+type Answering = Pick<PostgresProbe, 'answers' | 'writes'>
+
 export type Processes = {
-  readonly doors: Doors
+  readonly doors: Doors & { well(probe: Answering): boolean }
   tell(status: NodeStatus): void
   account(deed: Deed): Promise<Signature | undefined>
   close(): Promise<void>
@@ -30,7 +33,7 @@ const RESTART_MS = 200
 
 /** Who answers clients, and the watchdog: started again when they end, and told everything anew. */
 export function startProcesses(
-  settings: NodeSettings,
+  settings: NodeSettings | ManagedSettings,
   hands: Pick<Hands, 'url' | 'pid'>,
   clock: Clock,
   log: Log,
@@ -123,7 +126,7 @@ export function startProcesses(
         await old.kill()
         if (!closed && old === api) startApi()
       },
-      well(probe: PostgresProbe) {
+      well(probe: Answering) {
         const answers = wellAt !== undefined && clock.monotonic() - wellAt < WELL_WITHIN_MS
         return probe.answers && answers && (epoch === undefined || probe.writes)
       },

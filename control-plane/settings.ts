@@ -61,6 +61,28 @@ export const leaderTable = {
 
 export type LeaderSettings = SettingsOf<typeof leaderTable>
 
+/** How a leadership ends that is not renewed. */
+const ttl = {
+  doc: 'Life of the Leader’s lease, seconds: another one is chosen when it was not renewed for so long',
+  form: z.coerce.number().int().min(5).max(600).default(15),
+}
+
+/** Of `holdfast leader`: with a Postgres of its own, or on a managed one. */
+export const aloneTable = {
+  ...leaderTable,
+  database_url_file: {
+    doc: 'File with the URL of a managed Postgres, which this node leads on instead of its own, with others that wait',
+    form: forms.text.optional(),
+  },
+  ttl,
+} as const
+
+export type AloneSettings = SettingsOf<typeof aloneTable>
+export type ManagedSettings = AloneSettings & { readonly database_url_file: string }
+
+export const isManaged = (settings: AloneSettings | GivenNodeSettings): settings is ManagedSettings =>
+  'database_url_file' in settings && settings.database_url_file !== undefined
+
 /** `name=host:port` of a control node's Postgres. */
 const NODE = /^([a-z0-9][a-z0-9._-]{0,53})=([^\s:]+|\[[0-9a-fA-F:]+\]):(\d{1,5})$/
 
@@ -111,10 +133,7 @@ export const nodeTable = {
     doc: 'Port that answers /health over HTTP and nothing else; 0: none',
     form: port.default(444),
   },
-  ttl: {
-    doc: 'Life of the Leader’s lease, seconds: another one is chosen when it was not renewed for so long',
-    form: z.coerce.number().int().min(5).max(600).default(15),
-  },
+  ttl,
   sync_required: {
     doc: 'Whether writes wait for a synchronous Standby when there is none',
     form: forms.flag.default(true),

@@ -27,6 +27,7 @@ export async function runLeader(settings: LeaderSettings, signal: AbortSignal, l
     settings,
     keys,
     databaseUrl: postgres.url,
+    writesUrl: true,
     epoch: undefined,
     about,
     renewsIdentity: true,

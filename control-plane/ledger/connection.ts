@@ -1,6 +1,8 @@
-// The one file that knows a Postgres driver.
-import pg from 'pg'
+// Connections to a Postgres, whichever driver it is reached by: nothing but this file knows that there are two.
 import { DomainError } from '#shared/base/errors.ts'
+import { isRefusalOfNeon, neonPool } from './drivers/neon.ts'
+import type { Answered, Pool } from './drivers/pool.ts'
+import { isRefusalOfPostgres, postgresPool } from './drivers/postgres.ts'
 
 export type Result = { readonly rows: Record<string, unknown>[]; readonly rowCount: number }
 
@@ -27,56 +29,64 @@ export interface Database extends Session {
   close(): Promise<void>
 }
 
-const types = {
-  getTypeParser(oid: number, format?: 'text' | 'binary') {
-    // bigint: times and numbers of ours, all below 2^53.
-    if (oid === 20) return Number
-    // json and jsonb stay text: only the reader parses them, and it knows which columns hold bytes.
-    if (oid === 114 || oid === 3802) return String
-    return pg.types.getTypeParser(oid, format)
-  },
-} as pg.CustomTypesConfig
-
 /** True when the server itself said no: it is there, and the statement had no effect. */
-export const isRefusal = (error: unknown): boolean => error instanceof pg.DatabaseError
+export const isRefusal = (error: unknown): boolean => isRefusalOfPostgres(error) || isRefusalOfNeon(error)
+
+/** Parameters of a connection URL that are ours: no driver is told of them. */
+const DRIVER = 'driver'
+const WEBSOCKET = 'websocket'
+
+/** Databases that are reached by WebSocket unless their URL says otherwise. */
+const NEON = /\.neon\.(tech|build)$/
+
+/**
+ * `?driver=pg` or `?driver=neon`: how the server is reached; default: by its host. `?websocket=wss://host/path`: a proxy like
+ * Neon's, which passes on what is said to one server. Throws `settings_invalid`, which never holds the URL.
+ */
+function poolOf(url: string, connections: number): Pool {
+  const parsed = URL.parse(url)
+  if (parsed === null) throw invalid('it is not of the form postgresql://user:password@host/database')
+  const proxy = proxyOf(parsed)
+  const driver = parsed.searchParams.get(DRIVER) ?? (NEON.test(parsed.hostname) ? 'neon' : 'pg')
+  for (const ours of [DRIVER, WEBSOCKET]) if (parsed.searchParams.has(ours)) parsed.searchParams.delete(ours)
+  if (driver === 'neon') return neonPool(parsed.href, connections, proxy)
+  if (driver !== 'pg') throw invalid('driver is pg or neon')
+  if (proxy !== undefined) throw invalid('websocket is for driver=neon')
+  return postgresPool(parsed.href, connections)
+}
+
+function proxyOf({ searchParams }: URL): URL | undefined {
+  const given = searchParams.get(WEBSOCKET)
+  if (given === null) return undefined
+  const proxy = URL.parse(given)
+  if (proxy !== null && /^wss?:$/.test(proxy.protocol)) return proxy
+  throw invalid('websocket is of the form wss://host:port/path')
+}
+
+const invalid = (what: string): DomainError =>
+  new DomainError('settings_invalid', `the URL of the database: ${what}`)
+
+function resultOf(answered: Answered | Answered[]): Result {
+  const { rows, rowCount } = Array.isArray(answered) ? answered.at(-1)! : answered
+  return { rows, rowCount: rowCount ?? 0 }
+}
 
 /** A pool of connections; none is opened before the first query. */
 export function connect(url: string, connections = 8): Database {
-  const pool = new pg.Pool({
-    connectionString: url,
-    max: connections,
-    connectionTimeoutMillis: 2_000,
-    pipeline: true,
-    types,
+  const pool = poolOf(url, connections)
+  const sessionOf = (client: Pick<Pool, 'query'>): Session => ({
+    // Without values several statements may stand in one text.
+    query: async (text, params) =>
+      resultOf(await client.query(params === undefined ? { text } : { text, values: [...params] })),
+    prepared: async (name, text, params) => resultOf(await client.query({ name, text, values: [...params] })),
   })
-  // A connection that breaks while idle is dropped by the pool; without a listener it would end the process.
-  pool.on('error', () => undefined)
-  // The same for one that breaks at any other moment of its life, also after it was given back as broken: whoever
-  // asked it something hears of it there.
-  pool.on('connect', (client) => void client.on('error', () => undefined))
-  const one = async (
-    run: (client: Pick<pg.PoolClient, 'query'>) => Promise<pg.QueryResult>,
-  ): Promise<Result> => {
-    const { rows, rowCount } = await run(pool as unknown as pg.PoolClient)
-    return { rows, rowCount: rowCount ?? 0 }
-  }
   const database: Database = {
-    query: (text, params = []) => one((client) => client.query(text, [...params])),
-    prepared: (name, text, params) => one((client) => client.query({ name, text, values: [...params] })),
+    ...sessionOf(pool),
     async session() {
-      const client = await pool.connect().catch((cause) => {
+      const client = await pool.connect().catch((cause: unknown) => {
         throw new DomainError('unavailable', 'the database cannot be reached', { cause })
       })
-      const ask = async (query: Promise<pg.QueryResult>): Promise<Result> => {
-        const answered = (await query) as pg.QueryResult | pg.QueryResult[]
-        const { rows, rowCount } = Array.isArray(answered) ? answered.at(-1)! : answered
-        return { rows, rowCount: rowCount ?? 0 }
-      }
-      return {
-        query: (text, params) => ask(params ? client.query(text, [...params]) : client.query(text)),
-        prepared: (name, text, params) => ask(client.query({ name, text, values: [...params] })),
-        release: (broken = false) => client.release(broken),
-      }
+      return { ...sessionOf(client), release: (broken = false) => client.release(broken) }
     },
     async transaction(body) {
       const session = await database.session()

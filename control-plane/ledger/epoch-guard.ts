@@ -43,7 +43,7 @@ export async function currentEpoch(session: Session, node: string, now: number):
     `INSERT INTO cluster_epoch (epoch, node, started_at, timeline) SELECT 1, $1, $2, ${TIMELINE} WHERE NOT EXISTS (SELECT 1 FROM cluster_epoch)`,
     [node, now],
   )
-  return epochOf(session)
+  return newestEpoch(session)
 }
 
 /**
@@ -51,9 +51,9 @@ export async function currentEpoch(session: Session, node: string, now: number):
  * Throws `stale_epoch` when the database is at a later one.
  */
 export async function raiseEpoch(session: Session, epoch: number, node: string, now: number): Promise<void> {
-  if ((await epochOf(session)) === epoch) return
+  if ((await newestEpoch(session)) === epoch) return
   await session.query(`SELECT pg_advisory_xact_lock(${EPOCH_LOCK})`)
-  const current = await epochOf(session)
+  const current = await newestEpoch(session)
   if (current > epoch)
     throw new DomainError('stale_epoch', `epoch ${epoch} cannot begin, the database is at epoch ${current}`)
   await session.query(
@@ -62,7 +62,18 @@ export async function raiseEpoch(session: Session, epoch: number, node: string, 
   )
 }
 
-async function epochOf(session: Session): Promise<number> {
+const END_WRITERS =
+  "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND " +
+  `objid = ${EPOCH_LOCK} AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) ` +
+  'AND pid <> pg_backend_pid()'
+
+/** Ends the connections of those who write just now. What they were writing is rolled back. */
+export async function endWriters(session: Session): Promise<void> {
+  await session.query(END_WRITERS)
+}
+
+/** 0 where nobody ever led. */
+export async function newestEpoch(session: Session): Promise<number> {
   const { rows } = await session.query('SELECT MAX(epoch) AS epoch FROM cluster_epoch')
   return Number(rows[0]?.epoch ?? 0)
 }

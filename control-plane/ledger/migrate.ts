@@ -66,6 +66,15 @@ export const ledgerMigrations: readonly Migration[] = [
         'made_at bigint NOT NULL, revoked_at bigint, revoked_because text)',
     ],
   },
+  {
+    version: 8,
+    // Who leads where the database is all that nodes have in common (managed/lease-row.ts). Times are the database's own.
+    sql: [
+      'CREATE TABLE leader_lease (id smallint PRIMARY KEY CHECK (id = 1), epoch bigint NOT NULL, node text NOT NULL, ' +
+        'life_ms integer NOT NULL, renewed_at timestamptz NOT NULL)',
+      "INSERT INTO leader_lease VALUES (1, 0, '', 0, '-infinity')",
+    ],
+  },
 ]
 
 /** Number of the advisory lock under which one process at a time migrates. */

@@ -5,6 +5,7 @@ import { closures } from './closure.ts'
 import { failover, switchovers, syncWrites } from './cluster.ts'
 import { edgeIdle } from './edge-idle.ts'
 import { type Figure, printFigure } from './measure.ts'
+import { neonWrites } from './neon.ts'
 import { authenticate, batchRead, secretRead } from './read.ts'
 import { coldStart } from './start.ts'
 import { policyLoad, policyScale, propagation, secretWrites } from './write.ts'
@@ -17,6 +18,7 @@ const cases: Record<string, () => Promise<Figure[]>> = {
   'policy-scale': policyScale,
   closures,
   'secret-writes': secretWrites,
+  neon: neonWrites,
   propagation,
   'cold-start': coldStart,
   'sync-writes': syncWrites,

@@ -63,6 +63,7 @@ test('who is about to lead is seen by nobody until it does', async () => {
   await main.transaction((session) => raiseEpoch(session, 1, settings.name, Date.now()))
   const keys = await loadLeaderKeys(settings)
   const open = await prepareLeader({
+    writesUrl: true,
     settings,
     keys,
     databaseUrl: url,

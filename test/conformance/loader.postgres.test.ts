@@ -15,7 +15,7 @@ import { randomBytes } from '#shared/base/native-crypto.ts'
 import { wall } from '#shared/base/time.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { accountChanges } from '#shared/policy/bootstrap.ts'
-import { ledgerDatabase, testServer } from '../support/postgres.ts'
+import { ledgerDatabase, testUrl } from '../support/postgres.ts'
 
 let database: Database
 let url: string
@@ -27,7 +27,7 @@ beforeAll(async () => {
   writeFileSync(dataKeyFile, toBase64(randomBytes(32)), { mode: 0o600 })
   database = await ledgerDatabase()
   const { rows } = await database.query('SELECT current_database() AS name')
-  url = (await testServer()).url(rows[0]!.name as string)
+  url = await testUrl(rows[0]!.name as string)
   epoch = await currentEpoch(database, 'leader-1', 1)
   writer = await createWriter({ database, epoch, clock: systemClock })
   const changes = accountChanges('acme', new Uint8Array(40), 1)

@@ -130,7 +130,7 @@ export async function startControlNodes(
   }
 }
 
-type Start = Extract<ToApi, { kind: 'start' }>
+type Start = Extract<ToApi, { kind: 'start' }> & { readonly settings: NodeSettings }
 
 /** Resolves when it listens. */
 async function startNode(start: Start, others: readonly string[], main: Database): Promise<ControlNode> {

@@ -248,7 +248,8 @@ export class Client {
       body: apiKey,
       headers: { 'Accept-Encoding': 'base64' },
     })
-    if (response.status !== 200) throw new Error(`authenticate ${login}: ${response.status}`)
+    if (response.status !== 200)
+      throw new Error(`authenticate ${login}: ${response.status} ${await response.text()}`)
     this.#token = await response.text()
     return this
   }

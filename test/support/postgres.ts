@@ -1,4 +1,5 @@
-// A real Postgres for tests: one server per test file, one database per test.
+// A real Postgres for tests: one server per test file, one database per test. In the project `neon` it is reached over
+// WebSockets, so that the same case files run by the other driver.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,8 +9,10 @@ import { createDatabases, ledgerMigrations, migrate } from '#control-plane/ledge
 import { findBinaries } from '#control-plane/postgres/binaries.ts'
 import { createPostgres, type PostgresServer } from '#control-plane/postgres/server.ts'
 import { systemClock } from '#shared/node/clock.ts'
+import { type OverWebSockets, overWebSockets } from './websockets.ts'
 
 let server: Promise<PostgresServer> | undefined
+let websockets: Promise<OverWebSockets> | undefined
 let stopServer = async (): Promise<void> => undefined
 let databases = 0
 
@@ -24,6 +27,7 @@ async function startServer(): Promise<PostgresServer> {
   })
   // Should this process be killed, Postgres dies with it; only the folder stays.
   stopServer = async () => {
+    await (await websockets)?.close()
     await postgres.stop()
     rmSync(dataDirectory, { recursive: true, force: true })
   }
@@ -39,14 +43,21 @@ export async function testServer(): Promise<PostgresServer> {
   return server
 }
 
+/** Connection URL of one of its databases, by the driver that is tested. */
+export async function testUrl(database: string): Promise<string> {
+  const postgres = await testServer()
+  if (process.env.HOLDFAST_TEST_DRIVER !== 'neon') return postgres.url(database)
+  websockets ??= overWebSockets(postgres, 'SUPERUSER')
+  return (await websockets).url(database)
+}
+
 /** An empty database of its own. */
 export async function emptyDatabase(): Promise<Database> {
-  const postgres = await testServer()
   const name = `test_${++databases}`
-  const admin = connect(postgres.url('postgres'), 1)
+  const admin = connect(await testUrl('postgres'), 1)
   await createDatabases(admin, [name])
   await admin.close()
-  return connect(postgres.url(name))
+  return connect(await testUrl(name))
 }
 
 /** A database with the ledger's schema. */

@@ -53,6 +53,11 @@ export const borders: readonly Border[] = [
     instead: 'ask for it with an effect, and be told with an event',
   },
   {
+    from: 'control-plane/managed/lease.ts',
+    never: ['node:', '#control-plane/', './lease-row.ts', './node.ts', '../ledger/', '#shared/node/'],
+    instead: 'be told what was heard, and answer what this node is',
+  },
+  {
     from: 'edge-follower/',
     never: ['#control-plane/'],
     instead: 'meet in shared/replication, shared/ledger or shared/api',
@@ -72,7 +77,13 @@ export const borders: readonly Border[] = [
     never: ['pg'],
     instead: 'use the Database of control-plane/ledger/connection.ts',
     // The other one is the protocol of replication, which a pool of connections does not speak.
-    except: ['control-plane/ledger/connection.ts', 'control-plane/postgres/peer.ts'],
+    except: ['control-plane/ledger/drivers/postgres.ts', 'control-plane/postgres/peer.ts'],
+  },
+  {
+    from: '',
+    never: ['@neondatabase/serverless'],
+    instead: 'use the Database of control-plane/ledger/connection.ts',
+    except: ['control-plane/ledger/drivers/neon.ts'],
   },
   {
     from: '',
@@ -121,6 +132,11 @@ export const forbiddenWords: readonly Border[] = [
     instead: 'the machine is told of time and answers by events',
     // What carries it.
     except: ['control-plane/failover/driver.ts', 'control-plane/failover/perform.ts'],
+  },
+  {
+    from: 'control-plane/managed/lease.ts',
+    never: ['Date.now(', 'Math.random(', 'setTimeout(', 'performance.now(', 'await ', 'async '],
+    instead: 'time is an argument, and whoever asks the database does it elsewhere',
   },
   {
     from: 'shared/',

@@ -1,7 +1,7 @@
 // Commands that run or look at nodes: leader, node, follower, status, keys.
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import { leaderTable, nodeTable } from '#control-plane/settings.ts'
+import { aloneTable, isManaged, nodeTable } from '#control-plane/settings.ts'
 import { followerTable } from '#edge-follower/settings.ts'
 import { toBase64, toHex } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
@@ -64,13 +64,18 @@ export function stopSignal(): AbortSignal {
 }
 
 export function addNodeCommands(program: Command): void {
-  withSettings(program.command('leader'), leaderTable)
-    .description('run a Leader with its own Postgres')
+  withSettings(program.command('leader'), aloneTable)
+    .description('run a Leader with its own Postgres, or on a managed one')
     .action(async (flags: NodeFlags) => {
-      const settings = settingsFor(leaderTable, flags)
+      const settings = settingsFor(aloneTable, flags)
       if (settings === undefined) return
+      const log = createLog(settings.name, settings.log_level)
+      if (isManaged(settings)) {
+        const { runManagedNode } = await import('#control-plane/managed/node.ts')
+        return runManagedNode(settings, stopSignal(), log)
+      }
       const { runLeader } = await import('#control-plane/standalone.ts')
-      await runLeader(settings, stopSignal(), createLog(settings.name, settings.log_level))
+      await runLeader(settings, stopSignal(), log)
     })
 
   withSettings(program.command('node'), nodeTable)
