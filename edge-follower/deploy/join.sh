@@ -1,0 +1,7 @@
+#!/bin/sh
+# Before a Follower's first start where nobody stands by to carry a seed: it asks for its own, as somebody who may make seeds of
+# Followers (HOLDFAST_URL, HOLDFAST_ACCOUNT, HOLDFAST_LOGIN, HOLDFAST_API_KEY_FILE). Does nothing where it has joined.
+set -eu
+if [ -e "$HOLDFAST_DATA_DIR/identity/node.key" ] || [ -e "$HOLDFAST_DATA_DIR/init/seed" ]; then exit 0; fi
+seed=$(holdfast seed follower "$HOLDFAST_NAME")
+printf '%s\n' "$seed" | holdfast unpack seed - --data-dir "$HOLDFAST_DATA_DIR"
