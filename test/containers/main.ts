@@ -1,10 +1,11 @@
 // `npm run test:containers`: the images are built and the cluster of compose.yaml runs for real, with its Leader killed, cut off
-// and stopped, while Followers go on answering. Where there is no engine it says so and ends well. It leaves nothing behind
-// but images.
+// and stopped, while Followers go on answering; the charts are held against Kubernetes's schemas. What cannot be done here is
+// said, and is no failure. It leaves nothing behind but images.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { checkCharts } from './charts.ts'
 import { checkCluster, checkImages } from './checks.ts'
 import { startCluster } from './cluster.ts'
 import { type Engine, findEngine } from './engine.ts'
@@ -66,8 +67,10 @@ if (handedOver !== undefined) await runInside(JSON.parse(handedOver) as HandedOv
 else {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-containers-'))
   try {
+    const unchecked = await checkCharts(folder, note)
+    if (unchecked !== undefined) say(`left out: ${unchecked}`)
     const engine = await findEngine(folder)
-    if (typeof engine === 'string') say(`left out: ${engine}`)
+    if (typeof engine === 'string') say(`left out: images and compose.yaml: ${engine}`)
     else await run(engine, folder).finally(() => engine.close())
   } finally {
     rmSync(folder, { recursive: true, force: true })
