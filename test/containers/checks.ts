@@ -1,5 +1,5 @@
 // What must hold of the images, and of the cluster while parts of it are lost.
-import { account, adminAt, at, type Cluster, controlNodes, eventually, followers } from './cluster.ts'
+import { account, administratorOf, at, type Cluster, controlNodes, eventually, followers } from './cluster.ts'
 import { done, type Engine } from './engine.ts'
 import { compressedMb, type Images } from './images.ts'
 import type { Note } from './main.ts'
@@ -112,13 +112,14 @@ export async function checkCluster(cluster: Cluster, note: Note): Promise<void> 
       })
     return undefined
   })
+  const administrator = administratorOf(cluster)
   const values = { next: 0 }
   const keys: { reader?: string } = {}
   /** A new value: acknowledged by whoever leads, and seen at every Follower. */
   const writeAndSee = async (): Promise<void> => {
     const value = `value-${++values.next}`
     await eventually(async () => {
-      const { status } = await (await adminAt(cluster)).setSecret('password', value)
+      const { status } = await (await administrator()).setSecret('password', value)
       return status === 201 ? true : undefined
     })
     for (const port of cluster.ports.edges)
@@ -128,7 +129,7 @@ export async function checkCluster(cluster: Cluster, note: Note): Promise<void> 
       })
   }
   await note('a secret is written at the balancer and read at both Followers', async () => {
-    const loaded = await (await adminAt(cluster)).loadPolicy('root', POLICY)
+    const loaded = await (await administrator()).loadPolicy('root', POLICY)
     const { created_roles } = (await loaded.json()) as { created_roles: Record<string, { api_key: string }> }
     keys.reader = created_roles[`${account}:host:reader`]!.api_key
     await writeAndSee()
@@ -181,8 +182,12 @@ const losses: readonly Loss[] = [
   {
     name: 'the Leader is cut off from the network: a Standby leads, and it comes back as one',
     lose: (cluster, node) => wanted(cluster.engine(['network', 'disconnect', NETWORK], node)),
-    bringBack: (cluster, node) =>
-      wanted(cluster.engine(['network', 'connect', '--ip', addressOf(node), NETWORK], node)),
+    async bringBack(cluster, node) {
+      const words = ['network', 'connect', '--ip', addressOf(node), '--alias', node, NETWORK]
+      await wanted(cluster.engine(words, node))
+      // It may hold records that were acknowledged to nobody; then an operator lets it in again.
+      await eventually(() => cluster.inside(node, 'holdfast', 'cluster', 'rejoin', node))
+    },
   },
   {
     name: 'the Leader is stopped in order: it hands over',

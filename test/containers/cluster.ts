@@ -102,9 +102,13 @@ export async function startCluster(engine: Engine, images: Images, folder: strin
 export const account = 'acme'
 const urlAt = (port: number): string => `http://127.0.0.1:${port}`
 
-export const adminAt = async (cluster: Cluster): Promise<Client> => {
-  const key = await cluster.inside('node-1', 'cat', '/data/admin.key')
-  return at(cluster.ports.balancer).login('admin', key)
+/** The administrator, at the cluster's address. The key is read once, while its node is there. */
+export function administratorOf(cluster: Cluster): () => Promise<Client> {
+  let key: Promise<string> | undefined
+  return async () => {
+    key ??= cluster.inside(controlNodes[0], 'cat', '/data/admin.key')
+    return at(cluster.ports.balancer).login('admin', await key)
+  }
 }
 
 /** A node at one of this machine's ports. */
