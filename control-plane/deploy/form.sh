@@ -65,8 +65,9 @@ done
 if sh_at "$first" '[ -e $HOLDFAST_DATA_DIR/alone ]'; then
   say "a Standby takes over, and $first begins anew as one of three: from now on each write is on two machines"
   sh_at "$first" 'until holdfast cluster switchover --why "the cluster is complete" 2>/dev/null; do sleep 2; done
-    rm $HOLDFAST_DATA_DIR/alone
-    # Its engine starts it again.
-    kill -TERM 1'
+    rm $HOLDFAST_DATA_DIR/alone'
+  # Its engine starts it again. What runs in there ends with it, and so this does.
+  sh_at "$first" 'kill -TERM 1; sleep 60' >/dev/null 2>&1 || true
 fi
+until sh_at "$first" 'holdfast status http://127.0.0.1:$HOLDFAST_HEALTH_PORT' 2>/dev/null; do sleep 1; done
 say "done"

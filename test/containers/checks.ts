@@ -56,34 +56,38 @@ const POLICY = `- !host reader
 - !permit { role: !host reader, privileges: [read, execute], resource: !variable password }
 `
 
-/** Reads at every Follower, one after the other, until it is told to end. */
-function readAlways(cluster: Cluster, keyOfReader: string): { end(): Promise<string> } {
+/** Reads at every Follower, without an end, while something else is done; throws when a read was refused. */
+async function whileReading<T>(
+  cluster: Cluster,
+  keyOfReader: string,
+  body: () => Promise<T>,
+): Promise<{ readonly said: T; readonly words: string }> {
   let ended = false
   const counts = { read: 0, refused: 0 }
   const reading = Promise.all(
-    cluster.ports.edges.map(async (port, i) => {
+    cluster.ports.edges.map(async (port) => {
       const client = at(port)
       await eventually(() => client.login('host/reader', keyOfReader))
       while (!ended) {
         const { status } = await client.getSecret('password').catch(() => ({ status: 0 }))
         if (status === 200) counts.read++
         else counts.refused++
-        // A token lasts minutes; a Follower that is asked without end would take the machine from the cluster.
-        await new Promise((resolve) => setTimeout(resolve, 20 + i))
+        // Without a pause it would take the machine from the cluster.
+        await new Promise((resolve) => setTimeout(resolve, 20))
       }
     }),
   )
-  return {
-    async end() {
-      ended = true
-      await reading
-      must(
-        counts.refused === 0,
-        `Followers refused ${counts.refused} reads of ${counts.read + counts.refused}`,
-      )
-      return `${counts.read} reads at Followers meanwhile, none refused`
-    },
+  // It is looked at below; what the body says comes first.
+  reading.catch(() => undefined)
+  let said: T
+  try {
+    said = await body()
+  } finally {
+    ended = true
   }
+  await reading
+  must(counts.refused === 0, `Followers refused ${counts.refused} reads of ${counts.read + counts.refused}`)
+  return { said, words: `${counts.read} reads at Followers meanwhile, none refused` }
 }
 
 export async function checkCluster(cluster: Cluster, note: Note): Promise<void> {
@@ -139,16 +143,17 @@ export async function checkCluster(cluster: Cluster, note: Note): Promise<void> 
     await note(loss.name, async () => {
       const { leader } = await cluster.leader(controlNodes[0])
       const witness = controlNodes.find((node) => node !== leader)!
-      const reading = readAlways(cluster, keys.reader!)
-      const began = performance.now()
-      await loss.lose(cluster, leader)
-      const next = await cluster.leader(witness, leader)
-      const seconds = ((performance.now() - began) / 1000).toFixed(1)
-      await writeAndSee()
-      const read = await reading.end()
+      const { said, words } = await whileReading(cluster, keys.reader!, async () => {
+        const began = performance.now()
+        await loss.lose(cluster, leader)
+        const next = await cluster.leader(witness, leader)
+        const seconds = ((performance.now() - began) / 1000).toFixed(1)
+        await writeAndSee()
+        return `${next.leader} led after ${seconds} s`
+      })
       await loss.bringBack(cluster, leader)
       await eventually(() => isBack(cluster, leader))
-      return `${next.leader} led after ${seconds} s; ${read}`
+      return `${said}; ${words}`
     })
 }
 

@@ -42,9 +42,9 @@ autoscaling: { enabled: true }
 settings: { server_threads: 2 }
 storage: { size: 1Gi, className: fast }
 imagePullSecrets: [{ name: pull }]
-service: { annotations: { x: y } }
+service: { annotations: { of: team } }
 networkPolicy: { from: [{ namespaceSelector: {} }], leader: [{ podSelector: {} }] }
-podAnnotations: { x: y }
+podAnnotations: { of: team }
 nodeSelector: { disk: ssd }
 tolerations: [{ key: edge, operator: Exists }]`,
     ],
