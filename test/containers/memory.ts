@@ -21,6 +21,7 @@ export async function measureFollower(engine: Engine, image: string, folder: str
   const place = await install(join(folder, 'measured'), apiKey)
   const name = `holdfast-measured-${process.pid}`
   const seconds: number[] = []
+  const worked: number[] = []
   const resident: number[] = []
   for (let round = 0; round < ROUNDS; round++) {
     await done([...engine.command, ...runWords(name, image, place)], engine.env)
@@ -28,6 +29,7 @@ export async function measureFollower(engine: Engine, image: string, folder: str
       const pid = await processOf(engine, name)
       await eventually(() => readOnce(apiKey))
       seconds.push(ageOf(pid))
+      worked.push(workOf(pid))
       await new Promise((resolve) => setTimeout(resolve, IDLE_MS))
       resident.push(residentMb(pid))
     } finally {
@@ -35,7 +37,7 @@ export async function measureFollower(engine: Engine, image: string, folder: str
     }
   }
   const middle = (figures: number[]): number => figures.sort((a, b) => a - b)[Math.floor(ROUNDS / 2)]!
-  return `${middle(resident).toFixed(0)} MB resident when idle (bar 120), ${middle(seconds).toFixed(2)} s from its start to a first read (bar 1)`
+  return `${middle(resident).toFixed(0)} MB resident when idle (bar 120), ${middle(seconds).toFixed(2)} s from its start to a first read (bar 1), of them ${middle(worked).toFixed(2)} s of a processor`
 }
 
 async function install(place: string, apiKey: string): Promise<string> {
@@ -98,9 +100,15 @@ async function readOnce(apiKey: string): Promise<true | undefined> {
   return read.status === 200 ? true : undefined
 }
 
+const fieldsOf = (pid: number): string[] =>
+  readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
+
 /** Seconds since a process began. */
 function ageOf(pid: number): number {
   const uptime = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0])
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
-  return uptime - (Number(fields[19]) * TICK_MS) / 1000
+  return uptime - (Number(fieldsOf(pid)[19]) * TICK_MS) / 1000
 }
+
+/** Seconds that processors have worked for it: what its start takes, whoever else is busy here. */
+const workOf = (pid: number): number =>
+  ((Number(fieldsOf(pid)[11]) + Number(fieldsOf(pid)[12])) * TICK_MS) / 1000
