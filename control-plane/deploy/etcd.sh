@@ -4,12 +4,13 @@
 #   etcd.sh DATA_DIR NAME           begins a store, or goes on with its member of one
 #   etcd.sh DATA_DIR NAME MEMBER    before its first start joins the store that runs at the control node MEMBER
 #
-# DATA_DIR is the node's data_dir, and the node has joined: DATA_DIR/identity is there. NAME and MEMBER are names of
-# hosts, as in the certificates. Ports 2379 (clients) and 2380 (members). Needs etcd, and etcdctl to join.
+# DATA_DIR is the node's data_dir; this waits until the node has joined, and DATA_DIR/identity is there. NAME and MEMBER are
+# names of hosts, as in the certificates. Ports 2379 (clients) and 2380 (members). Needs etcd, and etcdctl to join.
 set -eu
 data=$1
 name=$2
 identity=$data/identity
+until [ -e "$identity/node.key" ]; do sleep 1; done
 only=coordination.$(sed -n 's/.*"clusterId": *"\([0-9a-f]*\)".*/\1/p' "$identity/cluster.json").internal
 # etcd listens at addresses; IPv4, as one of them can stand in a URL as it is.
 address=$(getent ahostsv4 "$name" | awk 'NR == 1 { print $1 }')
