@@ -27,6 +27,7 @@ function reachedFrom(entry: string): { files: Set<string>; packages: Set<string>
 
 /** Loaded by the commands `leader`, `node` and `ca init` alone. */
 const startsControlNode = new Set([
+  '#control-plane/managed/node.ts',
   '#control-plane/standalone.ts',
   '#control-plane/supervisor.ts',
   '#control-plane/enrolment/authority.ts',
