@@ -1,7 +1,8 @@
 // The engine that makes dynamic secrets, asked over HTTP (http-api 14).
-import type { SecretAnswer, SecretOrder } from '../api/node.ts'
+
 import { limits } from '../base/limits.ts'
 import { boundedText } from './bounded-text.ts'
+import type { SecretAnswer, SecretOrder } from './node.ts'
 
 /** `report`: for what the operator must see; it is told neither keys nor secrets. */
 export function secretEngineAt(

@@ -1,10 +1,11 @@
 // Health of other nodes as seen from here (cluster 9). Only nodes that the settings name are asked, and nobody can make
 // this node ask one of them more than once at a time.
-import type { Health, NodeIo } from '../api/node.ts'
+
 import { isObject, type Json, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { boundedText } from './bounded-text.ts'
-import type { NamedUrl } from './settings.ts'
+import type { Health, NodeIo } from './node.ts'
+import type { NamedUrl } from './setting-tables.ts'
 
 /** Of two entries with one name the later one counts. */
 export function createRemoteHealth(nodes: readonly NamedUrl[]): NodeIo['remoteHealth'] {
