@@ -47,7 +47,7 @@ const url = text.refine((given) => {
   const parsed = URL.parse(given)
   return /^https?:$/.test(parsed?.protocol ?? '') && parsed?.username === '' && parsed.password === ''
 }, 'it must be an http or https URL without a user')
-export const forms = { list, flag, count, text }
+export const forms = { list, flag, count, text, httpUrl: url }
 
 export type NamedUrl = { readonly name: string; readonly url: string }
 
@@ -208,6 +208,12 @@ export function showSettings(table: SettingTable, sources: Sources): ShownSettin
     from: from === NOT_GIVEN ? 'default' : from,
   }))
 }
+
+/** Of settings with their values: which source each came from, without the name of the file. Throws as `readSettings` does. */
+export const originsOf = (table: SettingTable, sources: Sources): Record<string, string> =>
+  Object.fromEntries(
+    showSettings(table, sources).map(({ name, from }) => [name, from === sources.file?.name ? 'file' : from]),
+  )
 
 const NOT_GIVEN = 'not given'
 

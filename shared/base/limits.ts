@@ -140,6 +140,18 @@ export const limits = {
   /** Longest audit line that a file is searched for at a start: a list of parameters may be long. */
   auditLineBytes: 256 * KiB,
 
+  /** The SQLite of a Durable Object, and one row or value of it (P9). A record above it does not come to the edge. */
+  objectStorageBytes: 10 * 1024 * MiB,
+  objectRowBytes: 2_000_000,
+  /** Its safety net when it dials: an event starts it again when it was put out of memory. */
+  objectAlarmMs: 30_000,
+  /** The platform keeps copies of its own: the object is not woken for the scrubber more than once a day. */
+  objectScrubPauseMs: 24 * 60 * 60 * 1000,
+  /** One message of a WebSocket, which carries any part of a stream of frames. */
+  webSocketMessageBytes: 1 * MiB,
+  /** Frames that wait in an object of 128 MB for being stored; beyond it the wire is closed and dialled again. */
+  webSocketBacklogBytes: 16 * MiB,
+
   /** http-api 15: characters of a branch's name, and names in its path. Above: 422. */
   branchNameCharacters: 60,
   branchDepth: 15,

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { parse } from 'yaml'
 import {
+  originsOf as originsOfTable,
   readSettings as readTable,
   type SettingsOf,
   type SettingTable,
@@ -37,9 +38,7 @@ export const showSettings = (table: SettingTable, sources: Sources): ShownSettin
 
 /** Of settings with their values: which source each came from, without the name of the file. Throws as `readSettings` does. */
 export const originsOf = (table: SettingTable, sources: Sources): Record<string, string> =>
-  Object.fromEntries(
-    showSettings(table, sources).map(({ name, from }) => [name, from === sources.file ? 'file' : from]),
-  )
+  originsOfTable(table, withFile(sources))
 
 const withFile = ({ flags, env, file }: Sources): TableSources => ({
   flags,
