@@ -46,6 +46,8 @@ function acceptedWire(socket: EdgeSocket, clock: Clock): Wire {
   socket.addEventListener('message', ({ data }) => wire.take(data))
   socket.addEventListener('close', () => wire.gone())
   socket.addEventListener('error', () => wire.gone(new Error('the connection to the Leader broke')))
+  // Since 2026 the platform would hand over Blobs, which can only be waited for.
+  socket.binaryType = 'arraybuffer'
   socket.accept()
   return wire
 }

@@ -60,7 +60,7 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
       budget: auditBudget,
       now: Date.now,
       random: randomBytes,
-      endOfTurn: queueMicrotask,
+      endOfTurn: (callback) => queueMicrotask(callback),
       versions: 'audit_schema_version',
     }),
     auditBudget,
@@ -79,7 +79,7 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     onFault: (error, requestId) =>
       log.error('a request could not be answered', {
         requestId,
-        error: error instanceof Error ? error.message : String(error),
+        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
       }),
     dial: room?.dial ?? outgoingDial(settings.leader_url!, settings, clock),
     incarnation: Date.now(),

@@ -22,6 +22,7 @@ export type ObjectStorage = {
 }
 
 export type EdgeSocket = {
+  binaryType: 'arraybuffer' | 'blob'
   accept(): void
   send(message: ArrayBuffer | Uint8Array): void
   close(code?: number, reason?: string): void

@@ -33,9 +33,11 @@ async function ask(url: string): Promise<Health> {
   try {
     const response = await fetch(url, {
       // Whoever it sends us to is none of the nodes.
-      redirect: 'error',
+      redirect: 'manual',
       signal: AbortSignal.timeout(limits.remoteHealthMs),
     })
+    if (response.status < 200 || (response.status >= 300 && response.status < 400))
+      return unwell('it cannot be reached')
     const text = await boundedText(response, limits.remoteHealthBytes)
     const body = text === undefined ? undefined : parseJson(text)
     if (!isObject(body)) return unwell(`its answer, with status ${response.status}, is no health`)

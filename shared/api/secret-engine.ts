@@ -42,9 +42,11 @@ async function ask(
     headers: { 'Content-Type': 'application/json', 'X-Request-ID': requestId },
     body: JSON.stringify(body),
     // Whoever it sends us to is not the one that the operator trusts with the keys.
-    redirect: 'error',
+    redirect: 'manual',
     signal: AbortSignal.timeout(limits.secretEngineMs),
   })
+  if (response.status < 200 || (response.status >= 300 && response.status < 400))
+    return failed(502, 'its answer leads elsewhere')
   const text = await boundedText(response, limits.secretEngineBytes)
   if (text === undefined) return failed(502, 'its answer is too large, or no text')
   return { kind: response.ok ? 'made' : 'refused', text }
