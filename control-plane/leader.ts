@@ -6,7 +6,6 @@ import type { ApiNode, Health } from '#shared/api/node.ts'
 import { secretEngineAt } from '#shared/api/secret-engine.ts'
 import { clientAddressThrough } from '#shared/authz/address.ts'
 import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
-import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { makeId } from '#shared/id/resource-id.ts'
@@ -14,7 +13,7 @@ import { type Change, put } from '#shared/ledger/change.ts'
 import { credentialsQuery } from '#shared/ledger/reads/caller.ts'
 import type { Ledger, ReadStore } from '#shared/ledger/store.ts'
 import { systemClock } from '#shared/node/clock.ts'
-import { readSettingFile, writePrivateFile } from '#shared/node/files.ts'
+import { writePrivateFile } from '#shared/node/files.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import type { ListenOptions } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
@@ -42,7 +41,9 @@ import { createReader } from './ledger/reader.ts'
 import { createReceipts } from './ledger/receipt.ts'
 import { createWriter, type Writer } from './ledger/writer.ts'
 import { createLoader } from './loader.ts'
-import { byBearer, createEntrance, type FollowerBearer, type Streams } from './publish/entrance.ts'
+import { createDialler } from './publish/dialler.ts'
+import { byBearer, createEntrance, type Streams } from './publish/entrance.ts'
+import { edgesOf, followersOf } from './publish/named.ts'
 import { createPublisher } from './publish/publisher.ts'
 import { createSnapshots } from './publish/snapshots.ts'
 import type { LeaderSettings } from './settings.ts'
@@ -83,7 +84,7 @@ export async function loadLeaderKeys(settings: LeaderSettings) {
   return {
     apiSettings: { ...apiSettingsOf(settings), passwords: await passwordsOf(process.env) },
     keyring: await loadKeyring(settings.data_key_file),
-    followers: await bearersOf(settings.followers, settings.name),
+    followers: await followersOf(settings),
     signingKey: await loadSigningKey(join(settings.data_dir, 'signing-key.json')),
     tls: await loadTls(settings),
   }
@@ -238,7 +239,14 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
   }
   const entrance = createEntrance({
     ...streams,
-    identify: byBearer(followers),
+    identify: byBearer(followers.dialling),
+    report: (message) => log.warn(message),
+  })
+  const dialler = createDialler({
+    ...streams,
+    clock,
+    random: Math.random,
+    ca: followers.edgeAuthorities,
     report: (message) => log.warn(message),
   })
   const ofCluster = await createAccounts(
@@ -255,6 +263,7 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
     outbox.subscribe(drain)
     drain()
     const nodes = await enrolment.serve(streams)
+    dialler.dial(edgesOf(followers, settings))
     const tokenSocket = await tokenSocketOf(settings, tokens, clock)
     const beating = beat(writer, background.signal, () => changeLog.trim(), log)
     return {
@@ -269,7 +278,7 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
       },
       async endStreams() {
         publisher.close()
-        await Promise.all([nodes.close(), tokenSocket?.close()])
+        await Promise.all([dialler.close(), nodes.close(), tokenSocket?.close()])
       },
       async close() {
         await loader.close()
@@ -294,27 +303,6 @@ const namesOf = (cluster: (() => ClusterFacts) | undefined, { name }: LeaderSett
 /** Told to Followers. */
 const urlOf = ({ url, host, port, tls_cert_file }: LeaderSettings): string =>
   url ?? `${tls_cert_file === undefined ? 'http' : 'https'}://${host}:${port}`
-
-/** `name=file` of each Follower → its bearer. A name stands for one node: audit records and keys are kept by it. */
-async function bearersOf(entries: readonly string[], ownName: string): Promise<FollowerBearer[]> {
-  const taken = new Set([ownName])
-  return Promise.all(
-    entries.map(async (entry) => {
-      const equals = entry.indexOf('=')
-      const name = entry.slice(0, equals)
-      if (equals < 1) throw invalidFollower(`${entry} is not of the form name=file-with-bearer`)
-      if (taken.has(name)) throw invalidFollower(`${name} is the name of another node: give each its own`)
-      taken.add(name)
-      return {
-        name,
-        bearer: await readSettingFile('followers', entry.slice(equals + 1)),
-      }
-    }),
-  )
-}
-
-const invalidFollower = (what: string): DomainError =>
-  new DomainError('settings_invalid', `followers: ${what}`, { target: 'followers' })
 
 type FirstRole = {
   readonly id: string

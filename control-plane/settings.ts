@@ -22,6 +22,18 @@ export const leaderTable = {
     doc: 'Followers that may connect: name=file-with-bearer, separated by commas',
     form: forms.list.default([]),
   },
+  edge_followers: {
+    doc: 'Followers that this Leader dials: name=https://host#file-with-bearer, separated by commas',
+    form: forms.list.default([]),
+  },
+  edge_ca_file: {
+    doc: 'File with the certificates that theirs are checked against, PEM; default: those of the system',
+    form: forms.text.optional(),
+  },
+  edge_heartbeat: {
+    doc: 'Seconds between heartbeats to a Follower that is dialled, while there is nothing else to tell it; 1: as to all others',
+    form: forms.count.min(1).max(limits.edgeHeartbeatSecondsMax).default(limits.edgeHeartbeatSeconds),
+  },
   node_host: {
     doc: 'Address at which other nodes are listened for; default: host',
     form: forms.text.optional(),

@@ -1,5 +1,5 @@
-// Where Followers come in: who they are is settled here, and the streams know nothing of how. In this version a
-// Follower shows a bearer of its own; certificates will take its place without touching the streams.
+// Where Followers come in: who they are is settled here, and the streams know nothing of how. A Follower shows a certificate
+// or a bearer of its own, and goes on in frames over the socket itself, or over a WebSocket where it can speak nothing else.
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { utf8 } from '#shared/base/bytes.ts'
@@ -8,20 +8,22 @@ import { constantTimeEqual, sha256 } from '#shared/base/native-crypto.ts'
 import { type Refusal, refusalBody } from '#shared/enrolment/messages.ts'
 import type { LinkName } from '#shared/enrolment/names.ts'
 import { socketWire } from '#shared/node/socket-wire.ts'
+import { acceptWebSocket } from '#shared/node/websocket-wire.ts'
 import { encodeMessage } from '#shared/replication/messages.ts'
-import type { Wire } from '#shared/replication/wire.ts'
+import type { Dial, Wire } from '#shared/replication/wire.ts'
 import type { FollowerIdentity } from './publisher.ts'
 
 export type FollowerBearer = { readonly name: string; readonly bearer: string }
 
+export type Known = {
+  readonly identity: FollowerIdentity
+  /** Tells when the link has to end, and why; returns how to forget it. Absent: never. */
+  readonly hold?: (end: (refusal: Refusal | undefined) => void) => () => void
+}
+
 /** Who asks for a link, or why he is sent away. */
 export type Identified =
-  | {
-      readonly kind: 'known'
-      readonly identity: FollowerIdentity
-      /** Tells when the link has to end, and why; returns how to forget it. Absent: never. */
-      readonly hold?: (end: (refusal: Refusal | undefined) => void) => () => void
-    }
+  | (Known & { readonly kind: 'known' })
   | { readonly kind: 'refused'; readonly status: string; readonly refusal?: Refusal }
 
 export type Identify = (request: IncomingMessage, socket: Duplex, link: LinkName) => Identified
@@ -39,37 +41,63 @@ export type EntranceOptions = Streams & {
 
 export type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 
-export const UPGRADE = 'holdfast'
+type Carrier = (asked: Parameters<Upgrade>, onWire: (wire: Wire) => void) => void
 
-type Door = { readonly link: LinkName; readonly serve: EntranceOptions['onStream'] }
+/** What makes a wire of a request that was let in, by the protocol that it asks for. */
+const carriers = new Map<string | undefined, Carrier>([
+  [
+    'holdfast',
+    ([, socket, head], onWire) => {
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: holdfast\r\nConnection: Upgrade\r\n\r\n')
+      onWire(socketWire(socket, head, SILENCE_MS))
+    },
+  ],
+  ['websocket', (asked, onWire) => acceptWebSocket(asked, { silenceMs: SILENCE_MS }, onWire)],
+])
+
+/** A Follower notices a broken link first, so that it is the one that dials again. */
+const SILENCE_MS = limits.linkSilenceMs * 2
+
+/** Of one stream. */
+export type Door = { readonly link: LinkName; readonly serve: EntranceOptions['onStream'] }
+
+export type Path = Parameters<Dial>[0]
+
+export const doorsOf = ({ onStream, onAudit }: Streams): Readonly<Record<Path, Door>> => ({
+  '/replication/stream': { link: 'changes', serve: onStream },
+  '/replication/audit': { link: 'audit', serve: onAudit },
+})
 
 export function createEntrance(options: EntranceOptions): Upgrade {
-  const doors: Record<string, Door> = {
-    '/replication/stream': { link: 'changes', serve: options.onStream },
-    '/replication/audit': { link: 'audit', serve: options.onAudit },
-  }
-  return (request, socket, head) => {
+  const doors: Readonly<Record<string, Door>> = doorsOf(options)
+  return (...asked) => {
+    const [request, socket] = asked
     const door = doors[request.url ?? '']
-    if (door === undefined || request.headers.upgrade !== UPGRADE) return refuse(socket, '404 Not Found')
+    const carrier = carriers.get(request.headers.upgrade?.toLowerCase())
+    if (door === undefined || carrier === undefined) return refuse(socket, '404 Not Found')
     const identified = options.identify(request, socket, door.link)
     if (identified.kind === 'refused') {
       const { status, refusal } = identified
       if (refusal !== undefined) options.report(`a link was refused: ${refusal.code}, ${refusal.message}`)
       return refuse(socket, status, refusal)
     }
-    const { identity, hold } = identified
-    socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: ${UPGRADE}\r\nConnection: Upgrade\r\n\r\n`)
-    const wire = socketWire(socket, head, limits.linkSilenceMs * 2)
-    const forget = hold?.((refusal) => end(wire, door.link, refusal))
-    door
-      .serve(identity, wire)
-      .catch((error: unknown) => {
-        options.report(
-          `the link of ${identity.name} ended: ${error instanceof Error ? error.message : String(error)}`,
-        )
+    carrier(asked, (wire) => {
+      serveLink(identified, door, wire).catch((error: unknown) => {
+        const why = error instanceof Error ? error.message : String(error)
+        options.report(`the link of ${identified.identity.name} ended: ${why}`)
         wire.close('the link has failed')
       })
-      .finally(forget)
+    })
+  }
+}
+
+/** Until the wire ends, or who is at its other end is put out. */
+export async function serveLink({ identity, hold }: Known, door: Door, wire: Wire): Promise<void> {
+  const forget = hold?.((refusal) => end(wire, door.link, refusal))
+  try {
+    await door.serve(identity, wire)
+  } finally {
+    forget?.()
   }
 }
 

@@ -1,15 +1,22 @@
 // Commits to Followers. A commit is encoded once, in the log; every Follower takes it at its own pace, and one
 // that is slow reads from the stored log again and slows nobody.
+import { fromUtf8 } from '#shared/base/bytes.ts'
 import type { Clock } from '#shared/base/time.ts'
+import { decodeChanges } from '#shared/ledger/change.ts'
 import { format, type Position, zero } from '#shared/ledger/position.ts'
 import type { Hello, LedCluster } from '#shared/replication/messages.ts'
 import type { Wire } from '#shared/replication/wire.ts'
-import type { ChangeLog } from '../ledger/change-log.ts'
+import type { ChangeLog, LoggedCommit } from '../ledger/change-log.ts'
 import { mayShow } from './release.ts'
 import { Session } from './session.ts'
 import type { Snapshots } from './snapshots.ts'
 
-export type FollowerIdentity = { readonly name: string; readonly set: string }
+export type FollowerIdentity = {
+  readonly name: string
+  readonly set: string
+  /** As in `SessionOptions`. */
+  readonly heartbeatMs?: number | undefined
+}
 
 /** As `/health` shows it (cluster 9.2). */
 export type FollowerStatus = {
@@ -58,13 +65,15 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const stop = log.subscribe((commit) => {
     const head = log.head().position
     if (!mayShow(commit.position, head)) return
-    for (const { session } of known.values()) session?.committed(commit, head)
+    const isHeartbeat = onlySaysTheTime(commit)
+    for (const { session } of known.values()) session?.committed(commit, head, isHeartbeat)
   })
 
-  async function attach({ name, set }: FollowerIdentity, wire: Wire): Promise<void> {
+  async function attach({ name, set, heartbeatMs }: FollowerIdentity, wire: Wire): Promise<void> {
     const session = new Session(
       {
         ...options,
+        heartbeatMs,
         registerKeys: (keys) => options.registerKeys(name, keys),
         otherIncarnation: () => known.get(name)?.session?.incarnation,
         admit: (admitted) => admit(name, set, admitted),
@@ -123,3 +132,10 @@ export function createPublisher(options: PublisherOptions): Publisher {
     },
   }
 }
+
+/** `[["p","heartbeats",[1,…]]]` and nothing beside it: no other commit is looked into. */
+const HEARTBEAT_BYTES = 64
+
+const onlySaysTheTime = ({ parts, bytes }: LoggedCommit): boolean =>
+  bytes <= HEARTBEAT_BYTES &&
+  parts.every((part) => decodeChanges(fromUtf8(part) ?? '').every(({ table }) => table === 'heartbeats'))

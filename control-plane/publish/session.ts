@@ -39,6 +39,8 @@ export type SessionOptions = {
   readonly otherIncarnation: () => number | undefined
   /** This session has the name from now on. */
   readonly admit: (session: Session) => void
+  /** While there is nothing else to say, heartbeats are sent together and no more often; undefined: each as it is made. */
+  readonly heartbeatMs?: number | undefined
   readonly report: (message: string) => void
 }
 
@@ -50,6 +52,8 @@ export class Session {
   incarnation = 0
   /** The newest position that is durable at the Follower; undefined while none is known. */
   acknowledged: Position | undefined
+  /** Monotonic time when the last commits were handed to the wire. */
+  #sentAt: number | undefined
   /** Wall time of the newest acknowledgement, or of the dialling. */
   lastAckAt: number
 
@@ -71,8 +75,11 @@ export class Session {
     }
   }
 
-  committed(commit: LoggedCommit, head: Position): void {
-    this.#handle({ kind: 'committed', commit, head })
+  /** `isHeartbeat`: it says the time, and nothing else. */
+  committed(commit: LoggedCommit, head: Position, isHeartbeat = false): void {
+    const { heartbeatMs = 0, clock } = this.#options
+    const isDue = this.#sentAt === undefined || clock.monotonic() - this.#sentAt >= heartbeatMs
+    this.#handle({ kind: 'committed', commit, head, canWait: isHeartbeat && !isDue })
   }
 
   superseded(by: number): void {
@@ -221,6 +228,7 @@ export class Session {
   }
 
   async #send(commits: readonly LoggedCommit[], after?: Position): Promise<void> {
+    if (commits.length > 0) this.#sentAt = this.#options.clock.monotonic()
     for (const commit of commits) {
       for (let part = 0; part < commit.parts.length; part++) await this.#wire.send(encodedOnce(commit, part))
     }

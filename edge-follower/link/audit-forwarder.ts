@@ -2,11 +2,11 @@
 import type { ChainedLine } from '#shared/audit/chain.ts'
 import { limits } from '#shared/base/limits.ts'
 import type { Clock } from '#shared/base/time.ts'
+import { backoffMs } from '#shared/replication/backoff.ts'
 import { decodeAuditToFollower, encodeMessage, PROTOCOL } from '#shared/replication/messages.ts'
 import type { Dial, Wire } from '#shared/replication/wire.ts'
 import type { AuditQueue } from '../store/audit-queue.ts'
 import { type ForwardingEvent, startForwarding, stepForwarding } from './audit-forwarding.ts'
-import { backoffMs } from './backoff.ts'
 
 /** `refused`: the Leader has found a gap or a fork; an operator has to look, and records stay here until then. */
 export type ForwarderStatus = 'connected' | 'disconnected' | 'refused'

@@ -2,6 +2,7 @@
 import { type Clock, type Wall, wall } from '#shared/base/time.ts'
 import { Refused } from '#shared/enrolment/messages.ts'
 import type { Position } from '#shared/ledger/position.ts'
+import { backoffMs } from '#shared/replication/backoff.ts'
 import {
   type Distrust,
   type Downstream,
@@ -19,7 +20,6 @@ import {
 } from '#shared/replication/messages.ts'
 import type { Dial, Wire } from '#shared/replication/wire.ts'
 import { HashMismatch, type ReplicaStore } from '../store/replica.ts'
-import { backoffMs } from './backoff.ts'
 import { unpackRows } from './unpack.ts'
 
 export type LinkStatus = {

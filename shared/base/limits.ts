@@ -74,6 +74,19 @@ export const limits = {
   heartbeatMs: 1_000,
   /** A link that shows no sign of life for this long is closed and dialled again. */
   linkSilenceMs: 15_000,
+  /**
+   * One message of a WebSocket that we send: a piece of the stream. The oldest runtimes at the edge take 1 MiB, now it is 32.
+   * And one that we take: a whole frame, for who sends each as one message. Above: close code 1009.
+   */
+  webSocketMessageBytes: 1 * MiB,
+  webSocketTakesBytes: 8 * MiB + 4,
+  /** What is held back for a sleeping Follower must fit into `subscriberBacklogCommits`, one heartbeat a second. */
+  edgeHeartbeatSeconds: 60,
+  edgeHeartbeatSecondsMax: 900,
+  /** A Follower that is dialled and says no is dialled again after this, at most: asking costs it something too. */
+  edgeRefusedMs: 30_000,
+  /** How long the other end of a WebSocket may take to say goodbye. */
+  webSocketCloseMs: 2_000,
 
   /** Change log kept for Followers that were away; beyond it they take a snapshot (cluster 6.3). */
   changeLogAgeMs: 24 * 60 * 60 * 1000,

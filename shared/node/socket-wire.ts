@@ -4,12 +4,21 @@ import { limits } from '../base/limits.ts'
 import { encodeFrame, FrameReader } from '../replication/frame.ts'
 import type { Wire } from '../replication/wire.ts'
 
-/** `silenceMs`: a socket on which nothing arrives for so long is destroyed. */
-export function socketWire(socket: Duplex, head: Uint8Array, silenceMs: number): Wire {
+/**
+ * `silenceMs`: a socket on which nothing arrives for so long is destroyed. `onLife`: told how to say that there was a sign of
+ * life that is no byte of the stream.
+ */
+export function socketWire(
+  socket: Duplex,
+  head: Uint8Array,
+  silenceMs: number,
+  onLife?: (heard: () => void) => void,
+): Wire {
   const reader = new FrameReader(limits.partBytes * 2)
   let timer: NodeJS.Timeout | undefined
   const heard = (): void => {
     clearTimeout(timer)
+    if (socket.destroyed) return
     timer = setTimeout(() => setImmediate(decide, timer), silenceMs)
   }
   // After a long stop of this process the timer is due before the bytes that have come meanwhile were looked at;
@@ -20,6 +29,7 @@ export function socketWire(socket: Duplex, head: Uint8Array, silenceMs: number):
     else socket.destroy(new Error(`nothing was heard for ${silenceMs} ms`))
   }
   heard()
+  onLife?.(heard)
   socket.on('close', () => clearTimeout(timer))
   // Errors end the iteration of messages; without a listener they would end the process.
   socket.on('error', () => undefined)

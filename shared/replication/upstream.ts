@@ -42,7 +42,8 @@ export type UpstreamEvent<C extends Queued> =
   | { readonly kind: 'sent'; readonly position: Position; readonly head: Position }
   /** The log does not go on where this Follower stands. */
   | { readonly kind: 'purged' }
-  | { readonly kind: 'committed'; readonly commit: C; readonly head: Position }
+  /** `canWait`: nobody needs it soon, so it goes with the next one. */
+  | { readonly kind: 'committed'; readonly commit: C; readonly head: Position; readonly canWait?: boolean }
   | { readonly kind: 'ack'; readonly position: Position }
   | { readonly kind: 'ping' }
   | { readonly kind: 'error'; readonly code: StreamErrorCode; readonly message: string }
@@ -134,9 +135,9 @@ const table: { [P in Phase]: { [K in Kind]: Cell<P, K> } } = {
         { kind: 'close', reason: 'POSITION_TOO_OLD' },
       ],
     ],
-    committed(state, { commit, head }, bounds) {
+    committed(state, { commit, head, canWait }, bounds) {
       const queued = { ...state, queue: offer(state.queue, commit, bounds) }
-      return state.sending ? stay(queued) : proceed(queued, head)
+      return state.sending || canWait === true ? stay(queued) : proceed(queued, head)
     },
     ack(state, { position }) {
       // While something is on its way, `sent` does not say yet how much of it has arrived.

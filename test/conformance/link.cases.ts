@@ -2,7 +2,6 @@
 // each error of the stream (cluster 6.3) ends in a Follower that is right again or stays as it was.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { follow, type LinkStatus } from '#edge-follower/link/link.ts'
-import { createDial } from '#edge-follower/node/dial.ts'
 import type { ReplicaStore } from '#edge-follower/store/replica.ts'
 import type { Sqlite } from '#edge-follower/store/sqlite.ts'
 import type { Clock } from '#shared/base/time.ts'
@@ -13,7 +12,8 @@ import { columnsOf, tableNames } from '#shared/ledger/tables.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { decodeToFollower, encodeMessage, type Hello, PROTOCOL } from '#shared/replication/messages.ts'
 import type { Wire } from '#shared/replication/wire.ts'
-import { type CutProxy, cutProxy } from '../support/cut-proxy.ts'
+import type { CutProxy } from '../support/cut-proxy.ts'
+import { bearers, type LinkWay, type Way } from '../support/link-ways.ts'
 import { type PublishingLeader, publishingLeader } from '../support/publishing-leader.ts'
 import { runSeed, seeded } from '../support/random.ts'
 
@@ -26,8 +26,6 @@ export type OpenReplica = {
   readonly gunzip: (packed: Uint8Array) => Uint8Array
   close(): void
 }
-
-const bearers = { 'edge-1': 'secret-1', 'edge-2': 'secret.2' }
 
 const role = (id: string): Change => put('roles', { id, policy: null, created_at: 1 })
 const roles = (count: number, prefix: string): Change[] =>
@@ -62,19 +60,25 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
 }
 
 /** `open`: the copy called `name`, new or as it was left. Both ends are real, over sockets on this machine. */
-export function linkCases(runtime: string, open: (name: string) => OpenReplica): void {
+export function linkCases(
+  runtime: string,
+  open: (name: string) => OpenReplica,
+  { name: how, begin, onePerName }: Way,
+): void {
   let leader: PublishingLeader
+  let way: LinkWay
   let proxy: CutProxy
   let stops: (() => Promise<void>)[]
   beforeEach(async () => {
     leader = await publishingLeader(bearers)
-    proxy = await cutProxy(leader.port)
+    way = await begin(leader)
+    proxy = way.proxy
     stops = []
   })
   afterEach(async () => {
     await Promise.all(stops.map((stop) => stop()))
+    await way.close()
     await leader.close()
-    await proxy.close()
   })
 
   function run(replica: OpenReplica, incarnation = 1, name: keyof typeof bearers = 'edge-1'): Running {
@@ -93,7 +97,7 @@ export function linkCases(runtime: string, open: (name: string) => OpenReplica):
             staged.push(chunk)
           },
         },
-        dial: createDial({ leaderUrl: proxy.url, name, bearer: bearers[name] }),
+        dial: way.dial(name, bearers[name]),
         clock: hasty,
         random: () => 0,
         set: 'full',
@@ -139,7 +143,7 @@ export function linkCases(runtime: string, open: (name: string) => OpenReplica):
     await running.stop()
   }
 
-  describe(`link on ${runtime}`, () => {
+  describe(`link on ${runtime}, ${how}`, () => {
     test('a copy begins with a snapshot, and every write arrives', async () => {
       await leader.write(...roles(100, 'before'))
       const replica = open('copy')
@@ -336,22 +340,25 @@ export function linkCases(runtime: string, open: (name: string) => OpenReplica):
       replica.close()
     })
 
-    test('SUPERSEDED: of two processes with one name the newer follows and the older gives up', async () => {
-      const [older, newer] = [open('older'), open('newer')]
-      await leader.write(...roles(5, 'r'))
-      const old = run(older, 1)
-      await caughtUp(older)
-      run(newer, 2)
-      await old.done
-      expect(old.statuses.at(-1)).toMatchObject({ state: 'superseded' })
-      await leader.write(role('acme:user:late'))
-      await caughtUp(newer)
-      const late = run(older, 1)
-      await late.done
-      expect(late.statuses.at(-1)?.lastError).toMatch('SUPERSEDED: a newer process')
-      older.close()
-      newer.close()
-    })
+    test.skipIf(onePerName)(
+      'SUPERSEDED: of two processes with one name the newer follows and the older gives up',
+      async () => {
+        const [older, newer] = [open('older'), open('newer')]
+        await leader.write(...roles(5, 'r'))
+        const old = run(older, 1)
+        await caughtUp(older)
+        run(newer, 2)
+        await old.done
+        expect(old.statuses.at(-1)).toMatchObject({ state: 'superseded' })
+        await leader.write(role('acme:user:late'))
+        await caughtUp(newer)
+        const late = run(older, 1)
+        await late.done
+        expect(late.statuses.at(-1)?.lastError).toMatch('SUPERSEDED: a newer process')
+        older.close()
+        newer.close()
+      },
+    )
 
     test.each([
       ['VERSION_UNSUPPORTED', { protocol: 99 }],
@@ -365,18 +372,14 @@ export function linkCases(runtime: string, open: (name: string) => OpenReplica):
     })
 
     test('the entrance lets in who it knows, and says no more than that', async () => {
-      const never = new AbortController().signal
       const wrong = [
         { name: 'edge-1', bearer: 'secret.2' },
         { name: 'edge-1', bearer: '' },
         { name: 'unknown', bearer: 'secret-1' },
       ]
       for (const identity of wrong) {
-        const dial = createDial({ leaderUrl: proxy.url, ...identity })
-        await expect(dial('/replication/stream', never)).rejects.toThrow('answered 401')
+        await expect(way.refused(identity.name, identity.bearer)).resolves.toContain('401')
       }
-      const other = createDial({ leaderUrl: `http://127.0.0.1:1`, name: 'edge-1', bearer: 'secret-1' })
-      await expect(other('/replication/stream', never)).rejects.toThrow('ECONNREFUSED')
     })
 
     test.each([
@@ -406,8 +409,7 @@ export function linkCases(runtime: string, open: (name: string) => OpenReplica):
 
   async function dialled(name: keyof typeof bearers): Promise<{ wire: Wire }> {
     const stopping = new AbortController()
-    const dial = createDial({ leaderUrl: proxy.url, name, bearer: bearers[name] })
-    const wire = await dial('/replication/stream', stopping.signal)
+    const wire = await way.dial(name, bearers[name])('/replication/stream', stopping.signal)
     stops.push(async () => wire.close())
     return { wire }
   }

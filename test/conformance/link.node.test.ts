@@ -1,4 +1,4 @@
-// The link on Node: better-sqlite3 in a file, a reader beside the writer.
+// The link on Node, in each way in which it may be carried: better-sqlite3 in a file, a reader beside the writer.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,7 +6,8 @@ import { gunzipSync } from 'node:zlib'
 import { afterEach, beforeEach } from 'vitest'
 import { openSqlite } from '#edge-follower/node/sqlite.ts'
 import { createReplicaStore } from '#edge-follower/store/replica-store.ts'
-import { linkCases } from './link.cases.ts'
+import { ways } from '../support/link-ways.ts'
+import { linkCases, type OpenReplica } from './link.cases.ts'
 
 let folder: string
 beforeEach(() => {
@@ -14,7 +15,7 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
-linkCases('better-sqlite3', (name) => {
+function open(name: string): OpenReplica {
   const file = join(folder, `${name}.db`)
   const sqlite = openSqlite(file, 'writer')
   const store = createReplicaStore(sqlite)
@@ -29,4 +30,6 @@ linkCases('better-sqlite3', (name) => {
       sqlite.raw.close()
     },
   }
-})
+}
+
+for (const way of ways) linkCases('better-sqlite3', open, way)

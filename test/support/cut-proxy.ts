@@ -1,4 +1,4 @@
-// A TCP connection in the middle that a test can cut after a number of bytes towards the client.
+// A TCP connection in the middle that a test can cut after a number of bytes towards one of its ends.
 import { createConnection, createServer, type Socket } from 'node:net'
 
 export type CutProxy = {
@@ -6,48 +6,53 @@ export type CutProxy = {
   /** Asked at every new connection: bytes to let through before it is cut; `undefined` lets all through. */
   bytesUntilCut: () => number | undefined
   readonly connections: () => number
-  /** From now on nothing comes to the clients, also over new connections; what they send goes through. Until `cut`. */
+  /** From now on nothing goes in that direction, also over new connections; the other one goes on. Until `cut`. */
   hold(): void
   /** Cuts what is connected now. */
   cut(): void
   close(): Promise<void>
 }
 
-export async function cutProxy(targetPort: number): Promise<CutProxy> {
+/** `towards`: in which direction bytes are counted; `hold` and `bytesUntilCut` speak of these alone. */
+export async function cutProxy(
+  targetPort: number,
+  towards: 'client' | 'target' = 'client',
+): Promise<CutProxy> {
   const open = new Set<Socket>()
   let connections = 0
   let holding = false
-  const targets = new Set<Socket>()
+  const sources = new Set<Socket>()
   const server = createServer((client) => {
     connections++
     let left = proxy.bytesUntilCut() ?? Number.POSITIVE_INFINITY
     const target = createConnection(targetPort, '127.0.0.1')
     const both = [client, target]
+    const [source, sink] = towards === 'client' ? [target, client] : [client, target]
     const end = (): void => {
       for (const socket of both) {
         socket.destroy()
         open.delete(socket)
       }
-      targets.delete(target)
+      sources.delete(source)
     }
-    targets.add(target)
+    sources.add(source)
     for (const socket of both) {
       open.add(socket)
       socket.on('error', end)
       socket.on('close', end)
     }
-    client.pipe(target)
-    target.on('data', (bytes: Buffer) => {
-      const more = client.write(bytes.subarray(0, Math.min(bytes.length, left)))
+    sink.pipe(source)
+    source.on('data', (bytes: Buffer) => {
+      const more = sink.write(bytes.subarray(0, Math.min(bytes.length, left)))
       left -= bytes.length
       // The last bytes are delivered, and then the connection breaks.
-      if (left <= 0) client.end(end)
+      if (left <= 0) sink.end(end)
       else if (!more) {
-        target.pause()
-        client.once('drain', () => holding || target.resume())
+        source.pause()
+        sink.once('drain', () => holding || source.resume())
       }
     })
-    if (holding) target.pause()
+    if (holding) source.pause()
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()
@@ -62,7 +67,7 @@ export async function cutProxy(targetPort: number): Promise<CutProxy> {
     connections: () => connections,
     hold() {
       holding = true
-      for (const target of targets) target.pause()
+      for (const source of sources) source.pause()
     },
     cut,
     async close() {

@@ -8,7 +8,7 @@ import type { Database } from '#control-plane/ledger/connection.ts'
 import { currentEpoch } from '#control-plane/ledger/epoch-guard.ts'
 import { createChangeLog } from '#control-plane/ledger/log.ts'
 import { createWriter, type Writer } from '#control-plane/ledger/writer.ts'
-import { byBearer, createEntrance } from '#control-plane/publish/entrance.ts'
+import { byBearer, createEntrance, type Streams } from '#control-plane/publish/entrance.ts'
 import { createPublisher, type Publisher } from '#control-plane/publish/publisher.ts'
 import { createSnapshots } from '#control-plane/publish/snapshots.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
@@ -23,6 +23,7 @@ export type PublishingLeader = {
   readonly log: ChangeLog & { trim(): Promise<void> }
   readonly publisher: Publisher
   readonly port: number
+  readonly streams: Streams
   readonly reports: readonly string[]
   /** `follower kid` of every key that was to be registered. */
   readonly keys: readonly string[]
@@ -51,13 +52,16 @@ export async function publishingLeader(bearers: Record<string, string>): Promise
     report,
     alarm: report,
   })
+  const streams: Streams = {
+    onStream: (identity, wire) => publisher.attach(identity, wire),
+    onAudit: async (_identity, wire) => wire.close(),
+  }
   const server = createServer()
   server.on(
     'upgrade',
     createEntrance({
       identify: byBearer(Object.entries(bearers).map(([name, bearer]) => ({ name, bearer }))),
-      onStream: (identity, wire) => publisher.attach(identity, wire),
-      onAudit: async (_identity, wire) => wire.close(),
+      ...streams,
       report,
     }),
   )
@@ -70,6 +74,7 @@ export async function publishingLeader(bearers: Record<string, string>): Promise
     log,
     publisher,
     port: address.port,
+    streams,
     reports,
     keys,
     async write(...changes) {

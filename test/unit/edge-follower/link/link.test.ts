@@ -1,10 +1,10 @@
 // What is at stake: a Follower that cannot get on with its Leader stays what it is, comes back ever more slowly,
 // and says why.
 import { expect, test } from 'vitest'
-import { backoffMs } from '#edge-follower/link/backoff.ts'
 import { follow, type LinkStatus } from '#edge-follower/link/link.ts'
 import { HashMismatch, type ReplicaStore } from '#edge-follower/store/replica.ts'
 import type { Position } from '#shared/ledger/position.ts'
+import { backoffMs } from '#shared/replication/backoff.ts'
 import {
   decodeToLeader,
   encodeMessage,
