@@ -160,8 +160,6 @@ export const limits = {
   objectAlarmMs: 30_000,
   /** The platform keeps copies of its own: the object is not woken for the scrubber more than once a day. */
   objectScrubPauseMs: 24 * 60 * 60 * 1000,
-  /** One message of a WebSocket, which carries any part of a stream of frames. */
-  webSocketMessageBytes: 1 * MiB,
   /** Frames that wait in an object of 128 MB for being stored; beyond it the wire is closed and dialled again. */
   webSocketBacklogBytes: 16 * MiB,
 

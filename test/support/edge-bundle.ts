@@ -6,11 +6,18 @@ import { join } from 'node:path'
 
 const root = new URL('../..', import.meta.url).pathname
 
-/** Into this folder: `index.js`, and beside it what nobody is sent. Returns what wrangler said. */
-export function bundleEdge(folder: string): string {
+/** `NAME.js` into this folder, and beside it what nobody is sent. Returns what wrangler said. `entry`: another Worker than ours. */
+export function bundleEdge(folder: string, entry?: string): string {
   const made = spawnSync(
     process.execPath,
-    [join(root, 'node_modules/wrangler/bin/wrangler.js'), 'deploy', '--dry-run', '--outdir', folder],
+    [
+      join(root, 'node_modules/wrangler/bin/wrangler.js'),
+      'deploy',
+      ...(entry === undefined ? [] : [entry]),
+      '--dry-run',
+      '--outdir',
+      folder,
+    ],
     {
       cwd: root,
       encoding: 'utf8',

@@ -1,9 +1,8 @@
 // The Follower at the edge as a process: workerd, the runtime that Cloudflare runs, with the bundle of a deploy, storage in a
 // folder, and variables and secrets as they would be set.
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import workerd from 'workerd'
-import { leaderBridge } from './leader-bridge.ts'
 import { type Env, NodeProcess } from './nodes.ts'
 
 export type EdgeOptions = {
@@ -17,6 +16,8 @@ export type EdgeOptions = {
   readonly bundle?: string
 }
 
+/** The runtime's own file. */
+const workerd: string = createRequire(import.meta.url)('workerd').default
 const toml = readFileSync(new URL('../../wrangler.toml', import.meta.url), 'utf8')
 const compatibilityDate = /^compatibility_date = "(.*)"$/m.exec(toml)![1]!
 
@@ -30,23 +31,20 @@ export function edgeNode(options: EdgeOptions): NodeProcess {
   return new NodeProcess(line, secrets, port, wrap, 'http', [])
 }
 
-/** One for the environment that a Follower on Node would have: files are read, and become secrets. */
-export async function edgeFollower(
-  env: Env,
-  port: number,
-  wrap?: readonly string[],
-): Promise<{ node: NodeProcess; close(): void }> {
-  const bridge = await leaderBridge(env.HOLDFAST_LEADER_URL!)
+/** For the environment that a Follower on Node would have: files are read, and become secrets. */
+export const edgeOptions = (env: Env, port: number, wrap: readonly string[] = []): EdgeOptions => {
   const secret = (name: string): string => readFileSync(env[`${name}_FILE`]!, 'utf8').trim()
-  const node = edgeNode({
+  return {
     directory: env.HOLDFAST_DATA_DIR!,
     port,
-    vars: { ...env, HOLDFAST_LINK: 'object', HOLDFAST_LEADER_URL: bridge.url },
+    vars: env,
     secrets: { HOLDFAST_DATA_KEY: secret('HOLDFAST_DATA_KEY'), HOLDFAST_BEARER: secret('HOLDFAST_BEARER') },
-    ...(wrap === undefined ? {} : { wrap }),
-  })
-  return { node, close: () => bridge.close() }
+    wrap,
+  }
 }
+
+export const edgeFollower = (env: Env, port: number, wrap?: readonly string[]): NodeProcess =>
+  edgeNode(edgeOptions(env, port, wrap))
 
 /** Puts the code where the next start finds it. */
 export function deployEdge({ directory, port, vars, secrets, bundle }: EdgeOptions): void {

@@ -133,6 +133,8 @@ export type MachineOptions = {
   readonly env?: Env
   readonly leaderEnv?: Env
   readonly followerEnv?: Env
+  /** Who dials, where the Follower is a Worker; default: the object. */
+  readonly edgeLink?: 'leader' | 'object'
   /** Both speak HTTPS; who asks them must trust it (NODE_EXTRA_CA_CERTS). */
   readonly tls?: Certificates
 }
@@ -163,6 +165,7 @@ export async function oneMachine(options: MachineOptions = {}): Promise<OneMachi
     ...tlsEnv(directory, options.tls),
     ...options.env,
   }
+  const isDialled = options.edgeLink === 'leader'
   const leader = new NodeProcess(
     ['leader'],
     {
@@ -170,7 +173,12 @@ export async function oneMachine(options: MachineOptions = {}): Promise<OneMachi
       HOLDFAST_NAME: 'leader-1',
       HOLDFAST_DATA_DIR: leaderData,
       HOLDFAST_PORT: String(leaderPort),
-      HOLDFAST_FOLLOWERS: `edge-1=${bearerFile}`,
+      ...(isDialled
+        ? {
+            HOLDFAST_EDGE_FOLLOWERS: `edge-1=http://127.0.0.1:${followerPort}#${bearerFile}`,
+            HOLDFAST_EDGE_HEARTBEAT: '1',
+          }
+        : { HOLDFAST_FOLLOWERS: `edge-1=${bearerFile}` }),
       ...options.leaderEnv,
     },
     leaderPort!,
@@ -188,12 +196,14 @@ export async function oneMachine(options: MachineOptions = {}): Promise<OneMachi
     ...(options.tls === undefined ? {} : { HOLDFAST_LEADER_CA_FILE: join(directory, 'ca.pem') }),
     ...options.followerEnv,
   }
-  const edge =
-    process.env.HOLDFAST_TEST_FOLLOWER === 'worker'
-      ? await (await import('./edge.ts')).edgeFollower(followerEnv, followerPort!, options.wrapFollower)
-      : undefined
   const follower =
-    edge?.node ?? new NodeProcess(['follower'], followerEnv, followerPort!, options.wrapFollower, scheme)
+    process.env.HOLDFAST_TEST_FOLLOWER === 'worker'
+      ? (await import('./edge.ts')).edgeFollower(
+          { ...followerEnv, HOLDFAST_LINK: isDialled ? 'leader' : 'object' },
+          followerPort!,
+          options.wrapFollower,
+        )
+      : new NodeProcess(['follower'], followerEnv, followerPort!, options.wrapFollower, scheme)
   return {
     directory,
     account,
@@ -211,7 +221,6 @@ export async function oneMachine(options: MachineOptions = {}): Promise<OneMachi
     async stop() {
       await follower.kill('SIGTERM')
       await leader.kill('SIGTERM')
-      edge?.close()
       rmSync(directory, { recursive: true, force: true })
     },
   }
