@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { arch, cpus, platform, totalmem } from 'node:os'
 import { closures } from './closure.ts'
 import { failover, switchovers, syncWrites } from './cluster.ts'
+import { edge } from './edge.ts'
 import { type Figure, printFigure } from './measure.ts'
 import { authenticate, batchRead, secretRead } from './read.ts'
 import { coldStart } from './start.ts'
@@ -21,6 +22,7 @@ const cases: Record<string, () => Promise<Figure[]>> = {
   'sync-writes': syncWrites,
   failover,
   switchovers,
+  edge,
 }
 
 const asked = process.argv.slice(2)

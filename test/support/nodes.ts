@@ -196,14 +196,14 @@ export async function oneMachine(options: MachineOptions = {}): Promise<OneMachi
     ...(options.tls === undefined ? {} : { HOLDFAST_LEADER_CA_FILE: join(directory, 'ca.pem') }),
     ...options.followerEnv,
   }
-  const follower =
-    process.env.HOLDFAST_TEST_FOLLOWER === 'worker'
-      ? (await import('./edge.ts')).edgeFollower(
-          { ...followerEnv, HOLDFAST_LINK: isDialled ? 'leader' : 'object' },
-          followerPort!,
-          options.wrapFollower,
-        )
-      : new NodeProcess(['follower'], followerEnv, followerPort!, options.wrapFollower, scheme)
+  const isWorker = process.env.HOLDFAST_TEST_FOLLOWER === 'worker'
+  const follower = isWorker
+    ? (await import('./edge.ts')).edgeFollower(
+        { ...followerEnv, HOLDFAST_LINK: isDialled ? 'leader' : 'object' },
+        followerPort!,
+        options.wrapFollower,
+      )
+    : new NodeProcess(['follower'], followerEnv, followerPort!, options.wrapFollower, scheme)
   return {
     directory,
     account,
@@ -219,7 +219,8 @@ export async function oneMachine(options: MachineOptions = {}): Promise<OneMachi
       return Number(readFileSync(file, 'utf8').split('\n')[0])
     },
     async stop() {
-      await follower.kill('SIGTERM')
+      // At SIGTERM workerd waits for the Leader's WebSockets to end.
+      await follower.kill(isWorker ? 'SIGKILL' : 'SIGTERM')
       await leader.kill('SIGTERM')
       rmSync(directory, { recursive: true, force: true })
     },

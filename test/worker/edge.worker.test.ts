@@ -126,7 +126,7 @@ describe.each(['object', 'leader'] as const)('a Worker, and the %s dials', (edge
   test('new code takes over what the old one has stored', async () => {
     const before = await live()
     await read('one', `deploy-${edgeLink}`)
-    await machine.follower.kill('SIGTERM')
+    await machine.follower.kill()
     appendFileSync(join(machine.directory, 'edge-1', 'index.js'), '\n// a later version\n')
     await admin.setSecret('two', 'meanwhile')
     machine.follower.start()
