@@ -59,7 +59,7 @@ export class FollowerObject extends DurableObject<Env> {
 
   #letIn(edge: Edge, request: Request, path: LinkPath): Response {
     const { settings, room } = edge
-    if (room === undefined) return unavailable('this Follower dials its Leader itself (HOLDFAST_LINK)')
+    if (room === undefined) return refused(409, 'conflict', 'this Follower dials its Leader (HOLDFAST_LINK)')
     if (!isOurLeader(request.headers.get('Authorization'), settings))
       return new Response(null, { status: 401 })
     const { 0: theirs, 1: ours } = new WebSocketPair()
@@ -110,5 +110,7 @@ const NOBODY = '0.0.0.0'
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-const unavailable = (message: string): Response =>
-  Response.json({ error: { code: 'unavailable', message } }, { status: 503 })
+const refused = (status: number, code: string, message: string): Response =>
+  Response.json({ error: { code, message } }, { status })
+
+const unavailable = (message: string): Response => refused(503, 'unavailable', message)

@@ -12,6 +12,11 @@ export type SocketWire = Wire & {
   readonly gone: (broken?: Error) => void
 }
 
+// RFC 6455 7.4.1
+const NORMAL = 1000
+const UNSUPPORTED_DATA = 1003
+const POLICY_VIOLATION = 1008
+
 type Socket = Pick<EdgeSocket, 'send' | 'close'>
 
 /** `silenceMs`: a socket on which nothing arrives for so long is closed. */
@@ -39,8 +44,8 @@ export function socketWire(socket: Socket, clock: Clock, silenceMs: number): Soc
     }
   }
 
-  function fail(reason: string): void {
-    close(1008, reason)
+  function fail(reason: string, code = POLICY_VIOLATION): void {
+    close(code, reason)
     gone(new Error(reason))
   }
 
@@ -75,13 +80,13 @@ export function socketWire(socket: Socket, clock: Clock, silenceMs: number): Soc
       if (broken !== undefined) throw broken
     },
     close(reason = 'the wire is closed') {
-      close(1000, reason)
+      close(NORMAL, reason)
       gone()
     },
     take(message) {
       if (over.signal.aborted) return
       heardAt = clock.monotonic()
-      if (typeof message === 'string') return fail('a text message came where only binary ones may')
+      if (typeof message === 'string') return fail('messages must be binary', UNSUPPORTED_DATA)
       bytes += message.byteLength
       if (bytes > limits.webSocketBacklogBytes) return fail('more came than could be stored in time')
       try {
