@@ -46,6 +46,8 @@ export type ServingPorts = {
   }>
   readonly balancers: readonly string[]
   readonly signCertificate: NodeIo['signCertificate']
+  /** Nothing may be pending while nothing happens: then the runtime puts this Follower out of memory. */
+  readonly sleeps?: boolean
   /** What the operator should see. */
   readonly report: (message: string) => void
   readonly onFault: ApiNode['onFault']
@@ -123,6 +125,7 @@ export function createServing(ports: ServingPorts): Serving {
             forwarder = status
           },
           report,
+          sleeps: ports.sleeps,
         },
         signal,
       ),
@@ -210,7 +213,8 @@ function createCommits(clock: Clock): { came(): void; next(waitMs: number): Prom
 export type FollowerPorts = ServingPorts & {
   readonly store: ReplicaStore
   readonly dial: Dial
-} & Pick<LinkOptions, 'incarnation' | 'keys' | 'set' | 'gunzip' | 'alarm'>
+  readonly onStatus: (status: LinkStatus) => void
+} & Pick<LinkOptions, 'incarnation' | 'keys' | 'set' | 'gunzip' | 'alarm' | 'leader'>
 
 export type Follower = Omit<Serving, 'applied' | 'linked' | 'forward'> & {
   /** Follows the Leader and forwards audit, until the signal is aborted or the Leader wants this Follower no more. */
@@ -227,7 +231,15 @@ export function createFollower(ports: FollowerPorts): Follower {
       const ending = AbortSignal.any([signal, over.signal])
       const forwarding = forward(ports.dial, ending)
       const ended = await follow(
-        { ...ports, random: Math.random, onApplied: applied, onStatus: linked },
+        {
+          ...ports,
+          random: Math.random,
+          onApplied: applied,
+          onStatus(status) {
+            linked(status)
+            ports.onStatus(status)
+          },
+        },
         ending,
       )
       over.abort()

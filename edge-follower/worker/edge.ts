@@ -9,6 +9,7 @@ import type { Space } from '#shared/base/space.ts'
 import { createKeyring, type Keyring } from '#shared/secret/keyring.ts'
 import { createTokens, newSigningKey, type SigningKey, signingKeyOf } from '#shared/token/access-token.ts'
 import { createFollower, type Follower } from '../follower.ts'
+import type { KnownLeader, LinkStatus } from '../link/link.ts'
 import { createAuditQueue } from '../store/audit-queue.ts'
 import { createReplicaStore } from '../store/replica-store.ts'
 import { scrubOnce } from '../store/scrub.ts'
@@ -25,6 +26,8 @@ export type Edge = {
   readonly log: Log
   readonly api: Follower['api']
   readonly health: () => Health
+  /** The copy was being followed when the object was last in memory: wires that are left may go on. */
+  readonly wasLive: boolean
   /** Where the Leader's wires come in; undefined when this object dials. */
   readonly room: WaitingRoom | undefined
   /** Why nothing is served any more, undefined while it is. */
@@ -39,6 +42,10 @@ export type Edge = {
 const SIGNING_KEY = 'signing-key'
 const OUT = 'out'
 const SCRUBBED_AT = 'scrubbed-at'
+const LEADER = 'leader'
+
+/** Of the Leader that was met last. */
+type Met = KnownLeader & { readonly isLive: boolean }
 
 /** `name`: of this object; undefined: that of the settings. Throws `settings_invalid`. */
 export async function openEdge(storage: ObjectStorage, env: Env, name: string | undefined): Promise<Edge> {
@@ -47,6 +54,7 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
   const log = logOf(settings.name)
   const keyring = createKeyring({ versions: new Map([[1, settings.dataKey]]), current: 1 }, randomBytes)
   const signingKey = await heldSigningKey(storage, keyring, log)
+  const met = storage.kv.get(LEADER) as Met | undefined
   const room = settings.link === 'leader' ? createWaitingRoom() : undefined
   const sqlite = objectSqlite(storage)
   const auditBudget = { records: settings.audit_budget_records, bytes: settings.audit_budget_bytes }
@@ -68,7 +76,10 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     tokens: await createTokens(signingKey, settings.name),
     clock,
     random: randomBytes,
-    leaderUrl: settings.leader_url,
+    leaderUrl: settings.leader_url ?? met?.leaderUrl,
+    leader: met && { leaderUrl: met.leaderUrl, cluster: met.cluster },
+    sleeps: room !== undefined,
+    onStatus: rememberLeader(storage, met),
     space: () => spaceIn(storage),
     // The platform has the certificate that clients see; keys are secrets of the Worker.
     shown: async () => ({ certificates: [], unprotectedKeyFiles: 0 }),
@@ -93,6 +104,7 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     log,
     api: follower.api,
     health: follower.health,
+    wasLive: met?.isLive === true,
     room,
     out: () => out,
     async run() {
@@ -118,6 +130,18 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
       }
       return true
     },
+  }
+}
+
+/** Only what is new is written: a status comes with every connection, and each write costs. */
+function rememberLeader(storage: ObjectStorage, met: Met | undefined): (status: LinkStatus) => void {
+  let known = JSON.stringify(met)
+  return ({ leaderUrl, cluster, state, distrust }) => {
+    const now: Met = { leaderUrl, cluster, isLive: state === 'live' && distrust === undefined }
+    const text = JSON.stringify(now)
+    if (text === known) return
+    known = text
+    storage.kv.put(LEADER, now)
   }
 }
 

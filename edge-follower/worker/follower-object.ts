@@ -26,8 +26,6 @@ export class FollowerObject extends DurableObject<Env> {
   }
 
   async #open(): Promise<void> {
-    // What was under way on them went with the memory: the Leader dials again, and goes on from what is stored here.
-    for (const socket of this.ctx.getWebSockets()) socket.close(LINK_IS_NEW, 'the object was started again')
     try {
       this.#edge = await openEdge(this.ctx.storage, this.env, this.ctx.id.name)
     } catch (error) {
@@ -36,7 +34,26 @@ export class FollowerObject extends DurableObject<Env> {
       logOf(this.ctx.id.name ?? 'edge').error(error.message)
       return
     }
+    this.#resume(this.#edge)
     if ((await this.ctx.storage.getAlarm()) === null) await this.#setAlarm(this.#edge)
+  }
+
+  /** Sockets of the Leader outlive a sleep. What was whole on them is stored; what was not is said again on new ones. */
+  #resume({ wasLive, room, log }: Edge): void {
+    const sockets = this.ctx.getWebSockets()
+    const paths = sockets.map((socket) => attachedTo(socket).path)
+    const isWhole = wasLive && sockets.every((socket) => !attachedTo(socket).isCut)
+    if (room === undefined || !isWhole || new Set(paths).size !== paths.length) {
+      for (const socket of sockets) socket.close(LINK_IS_NEW, 'the object was started again')
+      return
+    }
+    for (const socket of sockets) {
+      const { id, path } = attachedTo(socket)
+      const wire = socketWire(socket, clock, undefined, true)
+      this.#wires.set(id, wire)
+      room.arrived(path, wire)
+    }
+    log.info('the object was started', { links: sockets.length })
   }
 
   #setAlarm({ settings }: Edge): Promise<void> {
@@ -64,9 +81,9 @@ export class FollowerObject extends DurableObject<Env> {
       return new Response(null, { status: 401 })
     const { 0: theirs, 1: ours } = new WebSocketPair()
     const id = crypto.randomUUID()
-    ours.serializeAttachment(id)
+    attach(ours, { id, path, isCut: false })
     this.ctx.acceptWebSocket(ours)
-    const wire = socketWire(ours, clock, limits.linkSilenceMs)
+    const wire = socketWire(ours, clock, undefined)
     this.#wires.set(id, wire)
     room.arrived(path, wire)
     return new Response(null, { status: 101, webSocket: theirs } as ResponseInit)
@@ -74,8 +91,14 @@ export class FollowerObject extends DurableObject<Env> {
 
   webSocketMessage(socket: EdgeSocket, message: string | ArrayBuffer): void {
     const wire = this.#wireOf(socket)
-    if (wire === undefined) socket.close(LINK_IS_NEW, 'the object was started again')
-    else wire.take(message)
+    if (wire === undefined) {
+      socket.close(LINK_IS_NEW, 'the object was started again')
+      return
+    }
+    wire.take(message)
+    const attached = attachedTo(socket)
+    const isCut = !wire.isBetweenMessages()
+    if (isCut !== attached.isCut) attach(socket, { ...attached, isCut })
   }
 
   webSocketClose(socket: EdgeSocket): void {
@@ -88,11 +111,11 @@ export class FollowerObject extends DurableObject<Env> {
 
   #gone(socket: EdgeSocket, broken?: Error): void {
     this.#wireOf(socket)?.gone(broken)
-    this.#wires.delete(socket.deserializeAttachment() as string)
+    this.#wires.delete(attachedTo(socket).id)
   }
 
   #wireOf(socket: EdgeSocket): SocketWire | undefined {
-    return this.#wires.get(socket.deserializeAttachment() as string)
+    return this.#wires.get(attachedTo(socket).id)
   }
 
   /** The event alone starts the object, and with it the link. */
@@ -104,6 +127,12 @@ export class FollowerObject extends DurableObject<Env> {
     if (!(await edge.scrub())) this.ctx.abort('the copy was damaged')
   }
 }
+
+/** What a socket keeps while the object is not in memory. `isCut`: a part of a message has come and the rest has not. */
+type Attached = { readonly id: string; readonly path: LinkPath; readonly isCut: boolean }
+
+const attach = (socket: EdgeSocket, attached: Attached): void => socket.serializeAttachment(attached)
+const attachedTo = (socket: EdgeSocket): Attached => socket.deserializeAttachment() as Attached
 
 /** An address that is in no range: who has none is not near. */
 const NOBODY = '0.0.0.0'

@@ -10,6 +10,8 @@ export type SocketWire = Wire & {
   readonly take: (message: string | ArrayBuffer) => void
   /** The socket is gone; `broken`: not closed by the peer. */
   readonly gone: (broken?: Error) => void
+  /** A wire could go on from here without what is in memory. */
+  readonly isBetweenMessages: () => boolean
 }
 
 // RFC 6455 7.4.1
@@ -19,8 +21,16 @@ const POLICY_VIOLATION = 1008
 
 type Socket = Pick<EdgeSocket, 'send' | 'close'>
 
-/** `silenceMs`: a socket on which nothing arrives for so long is closed. */
-export function socketWire(socket: Socket, clock: Clock, silenceMs: number): SocketWire {
+/**
+ * `silenceMs`: a socket on which nothing arrives for so long is closed; undefined: the other end looks after that, and
+ * nothing is pending here.
+ */
+export function socketWire(
+  socket: Socket,
+  clock: Clock,
+  silenceMs: number | undefined,
+  resumed = false,
+): SocketWire {
   const reader = new FrameReader(limits.partBytes * 2)
   const over = new AbortController()
   let received: Uint8Array[] = []
@@ -49,13 +59,13 @@ export function socketWire(socket: Socket, clock: Clock, silenceMs: number): Soc
     gone(new Error(reason))
   }
 
-  async function watch(): Promise<void> {
+  async function watch(mostMs: number): Promise<void> {
     while (!over.signal.aborted) {
-      await clock.sleep(silenceMs / 3, over.signal)
-      if (clock.monotonic() - heardAt > silenceMs) fail(`nothing was heard for ${silenceMs} ms`)
+      await clock.sleep(mostMs / 3, over.signal)
+      if (clock.monotonic() - heardAt > mostMs) fail(`nothing was heard for ${mostMs} ms`)
     }
   }
-  void watch()
+  if (silenceMs !== undefined) void watch(silenceMs)
 
   return {
     // The platform does not tell what it has not sent yet.
@@ -97,5 +107,7 @@ export function socketWire(socket: Socket, clock: Clock, silenceMs: number): Soc
       wake.resolve()
     },
     gone,
+    isBetweenMessages: () => reader.isBetweenMessages,
+    resumed,
   }
 }

@@ -97,8 +97,7 @@ describe('who dials in', () => {
     await once(old, 'message')
     const ended = once(old, 'close')
     const next = await dialled(node, `Bearer edge-7.${bearer}`)
-    await ended
-    const [hello] = (await once(next, 'message')) as [Buffer]
+    const [[hello]] = (await Promise.all([once(next, 'message'), ended])) as [[Buffer], unknown]
     expect(hello.toString()).toContain('hello')
     next.terminate()
   })
