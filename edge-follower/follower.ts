@@ -125,7 +125,7 @@ export function createServing(ports: ServingPorts): Serving {
             forwarder = status
           },
           report,
-          sleeps: ports.sleeps,
+          ...(ports.sleeps === true ? { quiet: true } : {}),
         },
         signal,
       ),

@@ -16,10 +16,10 @@ export type ForwarderOptions = {
   readonly dial: Dial
   readonly clock: Clock
   readonly random: () => number
+  /** What carries the link notices by itself when it breaks: nothing is sent on it while there is nothing to tell. */
+  readonly quiet?: boolean
   readonly onStatus: (status: ForwarderStatus) => void
   readonly report: (message: string) => void
-  /** The runtime may put this process out of memory when nothing is pending: no sign of life is given without need. */
-  readonly sleeps?: boolean | undefined
 }
 
 /** Runs until the signal is aborted. */
@@ -100,7 +100,7 @@ async function talk(
   async function showLife(): Promise<void> {
     while (!until.aborted) {
       await wire.send(encodeMessage({ type: 'ping', queued: queue.pending().records }))
-      if (options.sleeps === true) return
+      if (options.quiet === true) return
       await clock.sleep(limits.auditPingMs, until)
     }
   }

@@ -16,6 +16,7 @@ import { scrubOnce } from '../store/scrub.ts'
 import { forgetState } from '../store/state.ts'
 import { workerClock as clock } from './clock.ts'
 import { createWaitingRoom, outgoingDial, type WaitingRoom } from './dial.ts'
+import { createLargeCells } from './large-cells.ts'
 import { type Log, logOf } from './log.ts'
 import type { Env, ObjectStorage } from './platform-types.ts'
 import { type WorkerSettings, workerSettings } from './settings.ts'
@@ -56,7 +57,8 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
   const signingKey = await heldSigningKey(storage, keyring, log)
   const met = storage.kv.get(LEADER) as Met | undefined
   const room = settings.link === 'leader' ? createWaitingRoom() : undefined
-  const sqlite = objectSqlite(storage)
+  const large = createLargeCells(storage)
+  const sqlite = objectSqlite(storage, large)
   const auditBudget = { records: settings.audit_budget_records, bytes: settings.audit_budget_bytes }
   const follower = createFollower({
     name: settings.name,
@@ -118,6 +120,7 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     async scrub() {
       const due = ((storage.kv.get(SCRUBBED_AT) as number | undefined) ?? 0) + limits.objectScrubPauseMs
       if (clock.wall() < due) return true
+      large.sweep()
       const pass = await scrubOnce({ sqlite, clock }, new AbortController().signal)
       if (pass.kind === 'corrupt') {
         log.error('the copy is not what the Leader sent: a snapshot will be taken', { what: pass.what })

@@ -1,23 +1,25 @@
 // The Sqlite port on the SQLite of a Durable Object: synchronous, without control statements, and everything written in one
 // turn is one flush. No answer and no message leaves the object before what was written is durable (its output gate).
-import { DomainError } from '#shared/base/errors.ts'
-import { limits } from '#shared/base/limits.ts'
 import type { Cell, Row } from '#shared/ledger/tables.ts'
 import type { Sqlite } from '../store/sqlite.ts'
+import { createLargeCells, type LargeCells } from './large-cells.ts'
 import type { EngineCell, ObjectStorage } from './platform-types.ts'
 
-export function objectSqlite(storage: Pick<ObjectStorage, 'sql' | 'transactionSync' | 'sync'>): Sqlite {
+/** `large`: what of the cells does not fit a row. */
+export function objectSqlite(
+  storage: Pick<ObjectStorage, 'sql' | 'transactionSync' | 'sync'>,
+  large: LargeCells = createLargeCells(storage),
+): Sqlite {
   const { sql: engine } = storage
   let turn = 0
   return {
-    all: (sql, params) =>
-      engine
-        .exec(sql, ...params)
-        .toArray()
-        .map(rowOf),
+    all(sql, params) {
+      const rows = engine.exec(sql, ...params).toArray()
+      for (const row of rows) convert(row, large)
+      return rows as Row[]
+    },
     run(sql, params) {
-      for (const cell of params) mustFit(cell)
-      engine.exec(sql, ...params)
+      engine.exec(sql, ...params.map(large.put))
     },
     transaction: (body) => storage.transactionSync(body),
     // One event at a time: what is read without waiting belongs together.
@@ -27,18 +29,10 @@ export function objectSqlite(storage: Pick<ObjectStorage, 'sql' | 'transactionSy
   }
 }
 
-function rowOf(row: Record<string, EngineCell>): Row {
+function convert(row: Record<string, EngineCell | Cell>, large: LargeCells): void {
   for (const name in row) {
     const cell = row[name]
-    if (cell instanceof ArrayBuffer) (row as Record<string, Cell>)[name] = new Uint8Array(cell)
+    if (cell instanceof ArrayBuffer) row[name] = new Uint8Array(cell)
+    else if (typeof cell === 'string' && cell.charCodeAt(0) === 0) row[name] = large.get(cell)
   }
-  return row as Row
-}
-
-function mustFit(cell: Cell): void {
-  if (cell === null || typeof cell === 'number' || cell.length <= limits.objectRowBytes) return
-  throw new DomainError(
-    'too_large',
-    `a record of ${cell.length} bytes does not fit a row of a Durable Object (${limits.objectRowBytes} bytes): load that policy in parts`,
-  )
 }

@@ -153,9 +153,9 @@ export const limits = {
   /** Longest audit line that a file is searched for at a start: a list of parameters may be long. */
   auditLineBytes: 256 * KiB,
 
-  /** The SQLite of a Durable Object, and one row or value of it (P9). A record above it does not come to the edge. */
+  /** The SQLite of a Durable Object; and one cell: with the others of its row it fits the 2 MB of a row (P9). */
   objectStorageBytes: 10 * 1024 * MiB,
-  objectRowBytes: 2_000_000,
+  objectCellBytes: 1_500_000,
   /** Its safety net when it dials: an event starts it again when it was put out of memory. */
   objectAlarmMs: 30_000,
   /** The platform keeps copies of its own: the object is not woken for the scrubber more than once a day. */

@@ -12,6 +12,8 @@ export default function make(): () => void {
 /** The file there of a test file: two of one name in two folders have two. */
 export const seenName = (testFile: string): string => testFile.replaceAll('/', '__')
 
-/** Where the same file runs once more, with another kind of Follower. */
+/** Of a file that runs once more with another kind of Follower; what is for that kind only runs once. */
 export const seenAgainName = (testFile: string, kind: string | undefined): string =>
-  kind === undefined ? seenName(testFile) : `${seenName(testFile)}@${kind}`
+  kind === undefined || testFile.endsWith(`.${kind}.test.ts`)
+    ? seenName(testFile)
+    : `${seenName(testFile)}@${kind}`

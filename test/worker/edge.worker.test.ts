@@ -93,6 +93,20 @@ describe.each(['object', 'leader'] as const)('a Worker, and the %s dials', (edge
     await seen('one', '200 second')
   })
 
+  test('a policy text that fits no row of the platform is shown whole', async () => {
+    const text = `- !variable large\n${`# ${'é'.repeat(78)}\n`.repeat(16_000)}`
+    const loaded = await admin.loadPolicy('root', text)
+    expect(loaded.status).toBe(201)
+    const shown = await admin.at(machine.follower.url).request('GET', '/resources/acme/policy/root', {
+      headers: {
+        'Holdfast-Min-Position': loaded.headers.get('holdfast-position')!,
+        'Holdfast-Inconsistent': 'wait',
+      },
+    })
+    const { policy_versions } = (await shown.json()) as { policy_versions: { policy_text: string }[] }
+    expect(policy_versions.some(({ policy_text }) => policy_text === text)).toBe(true)
+  })
+
   test('without its Leader it serves and keeps the audit, which then comes once', async () => {
     await machine.leader.kill()
     await until(async () => ((await health()).replication.state === 'connecting' ? true : undefined))
