@@ -42,7 +42,7 @@ import { createReceipts } from './ledger/receipt.ts'
 import { createWriter, type Writer } from './ledger/writer.ts'
 import { createLoader } from './loader.ts'
 import { createDialler } from './publish/dialler.ts'
-import { byBearer, createEntrance, type Streams } from './publish/entrance.ts'
+import { byBearer, createEntrance, firstOf, type Streams } from './publish/entrance.ts'
 import { edgesOf, followersOf } from './publish/named.ts'
 import { createPublisher } from './publish/publisher.ts'
 import { createSnapshots } from './publish/snapshots.ts'
@@ -239,7 +239,10 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
   }
   const entrance = createEntrance({
     ...streams,
-    identify: byBearer(followers.dialling),
+    identify: firstOf(
+      ({ headers }) => enrolment.edges.identify(headers.authorization),
+      byBearer(followers.dialling),
+    ),
     report: (message) => log.warn(message),
   })
   const dialler = createDialler({
@@ -263,7 +266,11 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
     outbox.subscribe(drain)
     drain()
     const nodes = await enrolment.serve(streams)
-    dialler.dial(edgesOf(followers, settings))
+    const dialEdges = (): void =>
+      dialler.dial([...edgesOf(followers, settings), ...enrolment.edges.dialled()])
+    // After who is put out was told so.
+    enrolment.edges.onChange(() => void setImmediate(dialEdges))
+    dialEdges()
     const tokenSocket = await tokenSocketOf(settings, tokens, clock)
     const beating = beat(writer, background.signal, () => changeLog.trim(), log)
     return {

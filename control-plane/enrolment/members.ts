@@ -1,11 +1,12 @@
 // What `holdfast ca list` shows.
 import type { Json } from '#shared/base/json.ts'
 import { fingerprintOf } from '#shared/enrolment/bundle.ts'
+import type { EdgeRow } from './edges.ts'
 import type { Held } from './records.ts'
 import type { CertificateRow } from './rules.ts'
 
 /** For people: who belongs to the cluster, and until when. */
-export function membersOf({ authorities, nodes, certificates, seeds }: Held, now: number): Json {
+export function membersOf({ authorities, nodes, certificates, seeds, edges }: Held, now: number): Json {
   const instant = (at: number): string => new Date(at).toISOString()
   const stateOf = ({ revokedBecause, replacedBy, notAfter }: CertificateRow): string => {
     if (revokedBecause !== undefined) return 'revoked'
@@ -27,6 +28,7 @@ export function membersOf({ authorities, nodes, certificates, seeds }: Held, now
       version: row.version,
       labels: row.labels,
       enrolled_at: instant(row.enrolledAt),
+      edge: edgeOf(edges.get(row.node)),
       certificates: [...certificates.values()]
         .filter(({ node }) => node === row.node)
         .map((one) => ({
@@ -39,3 +41,13 @@ export function membersOf({ authorities, nodes, certificates, seeds }: Held, now
     seeds: open.map(({ node, kind, expiresAt }) => ({ node, kind, expires_at: instant(expiresAt) })),
   }
 }
+
+/** Null: it has a certificate, not a bearer. */
+const edgeOf = (row: EdgeRow | undefined): Json =>
+  row === undefined
+    ? null
+    : {
+        state: row.revokedBecause === undefined ? 'valid' : 'revoked',
+        dialled_at: row.dialled?.url ?? null,
+        revoked_because: row.revokedBecause ?? null,
+      }

@@ -3,7 +3,7 @@
 import type { SeedOrder } from '#shared/api/node.ts'
 import { memberEvent, seedEvent } from '#shared/audit/cluster-event.ts'
 import type { Actor, AuditEvent } from '#shared/audit/event.ts'
-import { fromUtf8, toBase64Url, toHex } from '#shared/base/bytes.ts'
+import { fromUtf8, toBase64Url, toHex, utf8 } from '#shared/base/bytes.ts'
 import type { Json } from '#shared/base/json.ts'
 import { limits } from '#shared/base/limits.ts'
 import { sha256Hex } from '#shared/base/native-crypto.ts'
@@ -19,6 +19,7 @@ import {
 } from '#shared/node/certificates.ts'
 import { type Keyring, recordId } from '#shared/secret/keyring.ts'
 import type { Session } from '../ledger/connection.ts'
+import { bearerRecord, type EdgeRow, putEdge, revokeEdge } from './edges.ts'
 import { membersOf } from './members.ts'
 import {
   type AuthorityRow,
@@ -76,6 +77,10 @@ export type Office = {
   /** What is known now, of a certificate and of a node. */
   certificate(serial: string): CertificateRow | undefined
   node(name: string): NodeRow | undefined
+  edge(name: string): EdgeRow | undefined
+  edges(): readonly EdgeRow[]
+  /** Of one that the Leader dials. Throws when the data key is another one. */
+  bearerOf(edge: EdgeRow): string
   /** Called when what is known has changed, as by a revocation. */
   onChange(listener: () => void): () => void
   members(): Json
@@ -88,6 +93,8 @@ export type OfficeOptions = {
   readonly account: string
   /** This node, which leads. */
   readonly self: string
+  /** Followers that its settings name. */
+  readonly named: readonly string[]
   /** host:port under which nodes reach the Leader. */
   readonly leaders: readonly string[]
   readonly epoch: number
@@ -128,13 +135,15 @@ export function createOffice(options: OfficeOptions): Office {
 
   const revocations = (): string => held.authorities.map((row) => row.revocations).join('')
 
-  async function revoke(session: Session, node: string, because: string, now: number): Promise<string[]> {
+  /** Returns whether there was anything to revoke. */
+  async function revoke(session: Session, node: string, because: string, now: number): Promise<boolean> {
+    const hadBearer = await revokeEdge(session, node, because, now)
     const serials = await revokeCertificates(session, node, because, now)
-    if (serials.length === 0) return serials
+    if (serials.length === 0) return hadBearer
     const row = newest(held)
     const list = await signRevocations(signing(row), await revokedCertificates(session, now), now)
     await putRevocations(session, row.serial, list)
-    return serials
+    return true
   }
 
   const membershipOf = ({ node, kind, replicationSet, serviceRole }: NodeRow): Membership => ({
@@ -176,6 +185,7 @@ export function createOffice(options: OfficeOptions): Office {
       await options.record(seedEvent(asker, { operation: 'issue', ...told, error: refusal }), asker.requestId)
       return { refusal }
     }
+    if (order.edge !== undefined) return { seed: await makeEdge(order, asker) }
     const { node, kind, replicationSet, serviceRole, hosts } = order
     const id = toHex(options.random(16))
     const secret = toBase64Url(options.random(32))
@@ -213,13 +223,39 @@ export function createOffice(options: OfficeOptions): Office {
     return { seed: await signBundle(manifest, authority.certificate, authority.key) }
   }
 
-  async function refusalOf({ node, kind, replicationSet }: SeedOrder): Promise<string | undefined> {
+  /** What it answers is all that the Follower needs of the cluster, and is said once. */
+  async function makeEdge(
+    { node, kind, replicationSet, serviceRole, edge }: SeedOrder,
+    asker: Asker,
+  ): Promise<string> {
+    const bearer = toBase64Url(options.random(32))
+    const url = edge?.url
+    const dialled =
+      url === undefined ? undefined : { url, sealedBearer: keyring.seal(bearerRecord(node), utf8(bearer)) }
+    const row = { node, bearerHash: sha256Hex(bearer), dialled, revokedBecause: undefined }
+    await change(asker.requestId, async (session, _held, now) => {
+      const enrolledAt = now
+      const names = { node, kind, replicationSet, serviceRole }
+      await putNode(session, { ...names, hosts: [], version: '', labels: {}, enrolledAt })
+      await putEdge(session, row, now)
+      const told = { operation: 'issue', node, kind } as const
+      const events = [seedEvent(asker, told), memberEvent(asker, { operation: 'enroll', node })]
+      return { value: undefined, events }
+    })
+    return `${JSON.stringify({ node, account, bearer, dialled_at: url ?? null })}\n`
+  }
+
+  async function refusalOf({ node, kind, replicationSet, edge }: SeedOrder): Promise<string | undefined> {
     if (replicationSet !== 'full') return `there is no replication set ${replicationSet}: give "full"`
     if (node === options.self) return `${node} is this node, which leads: take another name`
     const known = held.nodes.get(node)
     const alive = [...held.certificates.values()].some(
       (one) => one.node === node && one.revokedBecause === undefined && one.notAfter > options.now(),
     )
+    if (edge !== undefined && options.named.includes(node))
+      return `${node} is a Follower of the settings of this node: take another name, or take it out of them first`
+    if (edge !== undefined && alive)
+      return `${node} is enrolled with a certificate: take another name, or put it out first with "holdfast ca revoke ${node}"`
     if (known !== undefined && known.kind !== kind && alive) {
       return `${node} is enrolled as ${known.kind}: take another name, or put it out first with "holdfast ca revoke ${node}"`
     }
@@ -250,7 +286,7 @@ export function createOffice(options: OfficeOptions): Office {
       await redeemSeed(session, seed.id, issued.serial, now)
       const { node, kind } = row
       const events = [
-        ...(revoked.length > 0 ? [memberEvent(asker, { operation: 'evict', node })] : []),
+        ...(revoked ? [memberEvent(asker, { operation: 'evict', node })] : []),
         seedEvent(asker, { operation: 'redeem', node, kind, seed: seed.id }),
         memberEvent(asker, { operation: 'enroll', node, serial: issued.serial }),
       ]
@@ -319,13 +355,14 @@ export function createOffice(options: OfficeOptions): Office {
       }),
     isOut: (node) =>
       held.nodes.has(node) &&
+      isRevoked(held.edges.get(node)) &&
       ![...held.certificates.values()].some((one) => one.node === node && one.revokedBecause === undefined),
     evict: async (node, because, asker) => {
       if (node === options.self) return 'leads'
       return change(asker.requestId, async (session, _held, now) => {
         const revoked = await revoke(session, node, because, now)
         const withdrawn = await withdrawSeeds(session, node)
-        const done = revoked.length + withdrawn > 0
+        const done = revoked || withdrawn > 0
         return {
           value: done ? ('done' as const) : ('unknown' as const),
           events: done ? [memberEvent(asker, { operation: 'evict', node })] : [],
@@ -341,6 +378,10 @@ export function createOffice(options: OfficeOptions): Office {
       }),
     certificate: (serial) => held.certificates.get(serial),
     node: (name) => held.nodes.get(name),
+    edge: (name) => held.edges.get(name),
+    edges: () => [...held.edges.values()],
+    bearerOf: ({ node, dialled }) =>
+      dialled === undefined ? '' : (fromUtf8(keyring.open(bearerRecord(node), dialled.sealedBearer)) ?? ''),
     onChange(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)
@@ -348,6 +389,10 @@ export function createOffice(options: OfficeOptions): Office {
     members: () => membersOf(held, options.now()),
   }
 }
+
+/** Who never had a bearer has none that is good. */
+const isRevoked = (edge: EdgeRow | undefined): boolean =>
+  edge === undefined || edge.revokedBecause !== undefined
 
 const unknown: Refusal = {
   code: 'CERT_UNKNOWN',

@@ -30,6 +30,7 @@ import type { Writer } from '../ledger/writer.ts'
 import { createEntrance, type Streams } from '../publish/entrance.ts'
 import type { LeaderSettings } from '../settings.ts'
 import { holdAuthority, initCluster } from './authority.ts'
+import { createEdgeGate, type EdgeGate } from './edges.ts'
 import { createGate } from './gate.ts'
 import { createNodeDoor } from './node-door.ts'
 import { type Asker, createOffice, type Office } from './office.ts'
@@ -53,6 +54,8 @@ export type Enrolment = {
   readonly desk: EnrolmentDesk
   /** It was in the cluster, and is not any more: what it says of itself is not believed. */
   isOut(node: string): boolean
+  /** Those that have a bearer of the cluster's. */
+  readonly edges: EdgeGate
   /** Listens for nodes until `close`; the certificate of this node is renewed meanwhile. */
   serve(streams: Streams): Promise<{ close(): Promise<void> }>
 }
@@ -70,6 +73,7 @@ export async function openEnrolment(options: EnrolmentOptions): Promise<Enrolmen
     keyring: options.keyring,
     account: settings.account,
     self: settings.name,
+    named: [...settings.followers, ...settings.edge_followers].map((entry) => entry.split('=')[0]!),
     leaders,
     epoch: options.epoch,
     certificateLifeMs: settings.node_certificate_life * 1000,
@@ -103,6 +107,7 @@ export async function openEnrolment(options: EnrolmentOptions): Promise<Enrolmen
   return {
     desk: deskOf(office, options.writer),
     isOut: office.isOut,
+    edges: createEdgeGate({ office, heartbeatMs: settings.edge_heartbeat * 1000 }),
     serve: (streams) => serve(options, office, self, current, streams),
   }
 }
@@ -114,6 +119,7 @@ const closed: Enrolment = {
     evict: async () => 'unknown',
   },
   isOut: () => false,
+  edges: { identify: () => undefined, dialled: () => [], onChange: () => undefined },
   serve: async () => ({ close: async () => undefined }),
 }
 

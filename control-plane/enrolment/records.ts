@@ -8,6 +8,7 @@ import type { Database, Session } from '../ledger/connection.ts'
 import { beginGuarded } from '../ledger/epoch-guard.ts'
 import { recordGroups, type Stage, storeAndCommit, storingError } from '../ledger/storing.ts'
 import type { Turns } from '../ledger/writer.ts'
+import { type EdgeRow, edgeIn } from './edges.ts'
 import type { CertificateRow, SeedRow } from './rules.ts'
 
 export type AuthorityRow = {
@@ -40,6 +41,7 @@ export type Held = {
   readonly nodes: ReadonlyMap<string, NodeRow>
   readonly certificates: ReadonlyMap<string, CertificateRow>
   readonly seeds: readonly SeedRow[]
+  readonly edges: ReadonlyMap<string, EdgeRow>
 }
 
 export type Recorded<T> = { readonly value: T; readonly events: readonly AuditEvent[] }
@@ -111,7 +113,7 @@ async function stored<T>(
 }
 
 async function load(database: Session): Promise<Held> {
-  const [authorities, nodes, certificates, seeds] = await Promise.all([
+  const [authorities, nodes, certificates, seeds, edges] = await Promise.all([
     database.query('SELECT * FROM node_authorities ORDER BY created_at DESC, serial'),
     database.query('SELECT * FROM nodes'),
     database.query(
@@ -119,6 +121,7 @@ async function load(database: Session): Promise<Held> {
         '(SELECT cluster_id FROM node_authorities ORDER BY created_at DESC LIMIT 1) AS cluster_id FROM node_certificates c',
     ),
     database.query('SELECT * FROM node_seeds ORDER BY made_at'),
+    database.query('SELECT * FROM edge_bearers'),
   ])
   return {
     authorities: authorities.rows.map((row) => ({
@@ -132,6 +135,7 @@ async function load(database: Session): Promise<Held> {
     nodes: new Map(nodes.rows.map((row) => [String(row.node), nodeIn(row)])),
     certificates: new Map(certificates.rows.map((row) => [String(row.serial), certificateIn(row)])),
     seeds: seeds.rows.map(seedIn),
+    edges: new Map(edges.rows.map((row) => [String(row.node), edgeIn(row)])),
   }
 }
 

@@ -58,6 +58,14 @@ export const ledgerMigrations: readonly Migration[] = [
         'made_at bigint NOT NULL, expires_at bigint NOT NULL, redeemed_at bigint, serial text)',
     ],
   },
+  {
+    version: 7,
+    // Followers at the edge, which have no certificate. Whom the Leader dials is shown the bearer, so that one is kept sealed.
+    sql: [
+      'CREATE TABLE edge_bearers (node text PRIMARY KEY, bearer_hash text NOT NULL, url text, sealed_bearer bytea, ' +
+        'made_at bigint NOT NULL, revoked_at bigint, revoked_because text)',
+    ],
+  },
 ]
 
 /** Number of the advisory lock under which one process at a time migrates. */

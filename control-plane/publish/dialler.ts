@@ -3,6 +3,7 @@
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import type { Clock } from '#shared/base/time.ts'
+import { edgeUrlFault } from '#shared/enrolment/edge-url.ts'
 import { dialWebSocket, NotTaken } from '#shared/node/websocket-wire.ts'
 import { backoffMs } from '#shared/replication/backoff.ts'
 import { type Door, doorsOf, type Known, type Path, type Streams, serveLink } from './entrance.ts'
@@ -110,9 +111,13 @@ async function linked(
   door: Door,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  const { name } = follower.identity
   try {
-    const headers = { Authorization: `Bearer ${name}.${follower.bearer()}` }
+    const { name, heartbeatMs = limits.heartbeatMs } = follower.identity
+    const headers = {
+      Authorization: `Bearer ${name}.${follower.bearer()}`,
+      // How much silence is none: whoever would take it for a broken link knows better.
+      'Holdfast-Heartbeat': String(heartbeatMs / 1000),
+    }
     const wire = await dialWebSocket(urlOf(follower.url, path), { ...carried, headers, ca }, signal)
     const end = (): void => wire.close()
     signal.addEventListener('abort', end, { once: true })
@@ -144,17 +149,10 @@ export function edgeEntryIn(entry: string): { name: string; url: string; bearerF
     throw invalidEdge(`${entry} is not of the form name=https://host#file-with-bearer`)
   if (!/^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/.test(name))
     throw invalidEdge(`${name} cannot be sent before a bearer: letters, digits, "_" and "-", at most 63`)
-  const url = URL.parse(text)
-  if (url === null || !/^https?:$/.test(url.protocol) || url.search !== '')
-    throw invalidEdge(`the URL of ${name} must be of the form https://host`)
-  if (url.username !== '' || url.password !== '')
-    throw invalidEdge(`the URL of ${name} holds a user: the bearer belongs into a file`)
-  if (url.protocol === 'http:' && !isLoopback(url.hostname))
-    throw invalidEdge(`the URL of ${name} must begin with https: its bearer would be sent in clear`)
-  return { name, url: url.href, bearerFile }
+  const fault = edgeUrlFault(text)
+  if (fault !== undefined) throw invalidEdge(`${name}: ${fault}`)
+  return { name, url: text, bearerFile }
 }
-
-const isLoopback = (host: string): boolean => /^(localhost|127(\.\d+){3}|\[::1\])$/.test(host)
 
 export const invalidEdge = (what: string): DomainError =>
   new DomainError('settings_invalid', `edge_followers: ${what}`, { target: 'edge_followers' })

@@ -119,6 +119,12 @@ function refuse(socket: Duplex, status: string, refusal?: Refusal): void {
   )
 }
 
+/** The first that knows whom it is asked for; the last one always answers. */
+export const firstOf =
+  (first: (request: IncomingMessage) => Identified | undefined, last: Identify): Identify =>
+  (...asked) =>
+    first(asked[0]) ?? last(...asked)
+
 export function byBearer(followers: readonly FollowerBearer[]): Identify {
   const digests = followers.map(({ name, bearer }) => ({ name, digest: sha256(utf8(bearer)) }))
   return (request) => {

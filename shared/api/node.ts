@@ -68,6 +68,8 @@ export type SeedOrder = {
   readonly lifeSeconds: number
   /** host:port of the Leader's node port, before those of the settings; undefined: only those. */
   readonly leader: string | undefined
+  /** A Follower without a file system, which gets a bearer; `url`: where the Leader dials it, undefined: it dials the Leader. */
+  readonly edge: { readonly url: string | undefined } | undefined
 }
 
 /** Where nodes are taken in. Refusals are words for the operator. */

@@ -81,7 +81,7 @@ export const limits = {
   webSocketMessageBytes: 1 * MiB,
   webSocketTakesBytes: 8 * MiB + 4,
   /** What is held back for a sleeping Follower must fit into `subscriberBacklogCommits`, one heartbeat a second. */
-  edgeHeartbeatSeconds: 60,
+  edgeHeartbeatSeconds: 5,
   edgeHeartbeatSecondsMax: 900,
   /** A Follower that is dialled and says no is dialled again after this, at most: asking costs it something too. */
   edgeRefusedMs: 30_000,

@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import { Duplex } from 'node:stream'
 import { WebSocket, WebSocketServer } from 'ws'
 import { concat } from '../base/bytes.ts'
+import { isObject, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import type { Wire } from '../replication/wire.ts'
 import { socketWire } from './socket-wire.ts'
@@ -62,8 +63,10 @@ export function dialWebSocket(url: URL, options: WebSocketDial, signal: AbortSig
       resolve(webSocketWire(webSocket, options))
     })
     webSocket.once('unexpected-response', (_request, response) => {
-      reject(new NotTaken(response.statusCode ?? 0))
-      webSocket.terminate()
+      void bodyOf(response).then((body) => {
+        reject(new NotTaken(response.statusCode ?? 0, body))
+        webSocket.terminate()
+      })
     })
     webSocket.on('error', reject)
     webSocket.on('close', () => signal.removeEventListener('abort', abort))
@@ -73,10 +76,29 @@ export function dialWebSocket(url: URL, options: WebSocketDial, signal: AbortSig
 /** The other end answered, and not with a WebSocket. */
 export class NotTaken extends Error {
   readonly status: number
-  constructor(status: number) {
-    super(`it was answered with ${status}`)
+  /** JSON of what it said; undefined when it is none. */
+  readonly said: unknown
+  constructor(status: number, body: string) {
+    const said = parseJson(body)
+    const error = isObject(said) && isObject(said.error) ? said.error.message : undefined
+    super(`it was answered with ${status}${typeof error === 'string' ? `: ${error.slice(0, 300)}` : ''}`)
     this.status = status
+    this.said = said
   }
+}
+
+/** The beginning of it says enough. Never rejects. */
+async function bodyOf(response: IncomingMessage): Promise<string> {
+  let text = ''
+  try {
+    for await (const part of response as AsyncIterable<Buffer>) {
+      text += part.toString()
+      if (text.length > limits.bodyBytes) break
+    }
+  } catch {
+    // What has come of the answer says enough.
+  }
+  return text
 }
 
 function webSocketWire(webSocket: WebSocket, { silenceMs, pingMs }: WebSocketWireOptions): Wire {

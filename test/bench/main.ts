@@ -4,6 +4,7 @@ import { arch, cpus, platform, totalmem } from 'node:os'
 import { closures } from './closure.ts'
 import { failover, switchovers, syncWrites } from './cluster.ts'
 import { edge } from './edge.ts'
+import { edgeIdle } from './edge-idle.ts'
 import { type Figure, printFigure } from './measure.ts'
 import { authenticate, batchRead, secretRead } from './read.ts'
 import { coldStart } from './start.ts'
@@ -23,6 +24,7 @@ const cases: Record<string, () => Promise<Figure[]>> = {
   failover,
   switchovers,
   edge,
+  'edge-idle': edgeIdle,
 }
 
 const asked = process.argv.slice(2)

@@ -1,8 +1,9 @@
 // The ways in which a link is carried, and who dials: the same cases run over each.
 import { keepLinked } from '#control-plane/publish/dialler.ts'
 import { createDial } from '#edge-follower/node/dial.ts'
+import { Refused, refusalIn } from '#shared/enrolment/messages.ts'
 import { systemClock } from '#shared/node/clock.ts'
-import { dialWebSocket } from '#shared/node/websocket-wire.ts'
+import { dialWebSocket, NotTaken } from '#shared/node/websocket-wire.ts'
 import type { Dial } from '#shared/replication/wire.ts'
 import { type CutProxy, cutProxy } from './cut-proxy.ts'
 import { edgeDoor } from './edge-door.ts'
@@ -28,20 +29,24 @@ export type Way = {
 
 const SILENCE_MS = 15_000
 
-export const ways: readonly Way[] = [
-  {
-    name: 'a socket that the Follower dials',
-    onePerName: false,
-    begin: (leader) =>
-      byFollower(leader, (url) => (name, bearer) => createDial({ leaderUrl: url, name, bearer })),
-  },
-  {
-    name: 'a WebSocket that the Follower dials',
-    onePerName: false,
-    begin: (leader) => byFollower(leader, webSocketDial),
-  },
-  { name: 'a WebSocket that the Leader dials', onePerName: true, begin: byLeader },
-]
+export const socket: Way = {
+  name: 'a socket that the Follower dials',
+  onePerName: false,
+  begin: (leader) =>
+    byFollower(leader, (url) => (name, bearer) => createDial({ leaderUrl: url, name, bearer })),
+}
+
+export const webSocket: Way = {
+  name: 'a WebSocket that the Follower dials',
+  onePerName: false,
+  begin: (leader) => byFollower(leader, webSocketDial),
+}
+
+export const dialledByLeader: Way = {
+  name: 'a WebSocket that the Leader dials',
+  onePerName: true,
+  begin: byLeader,
+}
 
 /** As a Worker dials. */
 export const webSocketDial =
@@ -52,7 +57,10 @@ export const webSocketDial =
       new URL(path, url),
       { headers: { Authorization: `Bearer ${name}.${bearer}` }, silenceMs: SILENCE_MS },
       signal,
-    )
+    ).catch((error: unknown) => {
+      const refusal = error instanceof NotTaken ? refusalIn(error.said) : undefined
+      throw refusal === undefined ? error : new Refused(refusal)
+    })
 
 async function byFollower(
   leader: PublishingLeader,

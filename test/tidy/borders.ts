@@ -106,6 +106,12 @@ export const borders: readonly Border[] = [
   },
   {
     from: '',
+    never: ['ws'],
+    instead: 'use the Wire of shared/node/websocket-wire.ts',
+    except: ['shared/node/websocket-wire.ts'],
+  },
+  {
+    from: '',
     never: ['jose'],
     instead: 'use shared/token, or shared/enrolment/bundle.ts',
     except: ['shared/token/', 'shared/enrolment/bundle.ts'],

@@ -7,11 +7,11 @@ import { fingerprintOf } from '#shared/enrolment/bundle.ts'
 import { unpackSeed } from '#shared/node/join.ts'
 import { print } from '../output.ts'
 import { call, type Flags, withSession } from './api.ts'
+import { type EdgeFlags, makeEdgeSeed } from './edge.ts'
 
-type SeedFlags = Flags & {
+type SeedFlags = EdgeFlags & {
   readonly dr?: boolean
-  readonly replicationSet?: string
-  readonly serviceRole?: string
+  readonly edge?: boolean
   readonly altnames?: string
   readonly ttl?: string
 }
@@ -29,12 +29,18 @@ export function addMembershipCommands(program: Command): void {
       .option('--altnames <names>', 'further host names and addresses of the node, separated by commas')
       .option('--ttl <seconds>', `until it expires; default: ${limits.seedLifeSeconds}`)
       .action((name: string, leader: string | undefined, flags: SeedFlags) =>
-        makeSeed(flags.dr === true ? 'dr' : kind, name, leader, flags),
+        flags.edge === true
+          ? makeEdgeSeed(name, flags)
+          : makeSeed(flags.dr === true ? 'dr' : kind, name, leader, flags),
       )
   seedOf('standby').option('--dr', 'for disaster recovery: never promoted by itself')
   seedOf('follower')
     .option('--replication-set <name>', 'secrets that it holds; default: full')
     .option('--service-role <name>', 'what it serves; default: all')
+    .option('--edge', 'a Follower without a file system: print the lines that deploy it as a Worker')
+    .option('--dial <url>', 'with --edge: where the Leader dials it, https; default: it dials the Leader')
+    .option('--leader-url <url>', 'with --edge: where it dials the Leader; default: the node that is asked')
+    .option('--data-key-file <file>', 'with --edge: file with the data key (HOLDFAST_DATA_KEY_FILE)')
 
   program
     .command('unpack')
@@ -82,6 +88,7 @@ async function makeSeed(
 type Member = {
   readonly name: string
   readonly kind: string
+  readonly edge: { readonly state: string; readonly dialled_at: string | null } | null
   readonly certificates: readonly {
     readonly serial: string
     readonly state: string
@@ -155,8 +162,11 @@ function wordsOf({ cluster_id, authorities, nodes, seeds }: Members): string {
   return [
     `cluster ${cluster_id ?? '(this Leader takes no nodes in)'}`,
     ...authorities.map(({ fingerprint }) => `authority ${fingerprint}`),
-    ...nodes.flatMap(({ name, kind, certificates }) => [
+    ...nodes.flatMap(({ name, kind, certificates, edge }) => [
       `${kind} ${name}`,
+      ...(edge === null
+        ? []
+        : [`  bearer  ${edge.state}${edge.dialled_at === null ? '' : `  dialled at ${edge.dialled_at}`}`]),
       ...certificates.map(({ serial, state, not_after }) => `  ${serial}  ${state}  until ${not_after}`),
     ]),
     ...seeds.map(({ node, kind, expires_at }) => `seed for ${kind} ${node} until ${expires_at}`),

@@ -5,6 +5,7 @@ import { seedEvent } from '../../audit/cluster-event.ts'
 import { need } from '../../authz/decide.ts'
 import { isStorable } from '../../base/bytes.ts'
 import { limits } from '../../base/limits.ts'
+import { edgeUrlFault } from '../../enrolment/edge-url.ts'
 import { ADDRESS, hostOf, NODE_NAME, type NodeKind, nodeKinds } from '../../enrolment/names.ts'
 import { makeId } from '../../id/resource-id.ts'
 import { type Access, accessQuery } from '../../ledger/reads/access.ts'
@@ -68,6 +69,8 @@ const makeSeed = route({
       altnames: 'Further host names and addresses of the node, separated by commas',
       leader: 'host:port, asked before those of the settings',
       ttl: 'Seconds until it expires; default: an hour',
+      edge: 'true: of a Follower without a file system, which gets a bearer instead of a seed',
+      dialled_at: 'https URL at which the Leader dials such a Follower; default: it dials the Leader',
     },
     gives: 'bytes',
     answers: [200, 403, 404, 405, 422],
@@ -88,8 +91,9 @@ const makeSeed = route({
       hosts: (given('altnames') ?? '').split(',').flatMap((host) => host.trim() || []),
       lifeSeconds: Number(given('ttl') ?? limits.seedLifeSeconds),
       leader: given('leader'),
+      edge: given('edge') === 'true' ? { url: given('dialled_at') } : undefined,
     }
-    return { ...askedOf(account!, settings), kind, order, wrong: faultOf(order) }
+    return { ...askedOf(account!, settings), kind, order, wrong: faultOf(order) ?? edgeFaultOf(order) }
   },
   facts: rights,
   /** Undefined: this caller or this order is refused, or this node makes no seeds. */
@@ -107,7 +111,8 @@ const makeSeed = route({
     if (wrong !== undefined) return problems.argument(wrong)
     if (made !== undefined && 'refusal' in made) return problems.unprocessable(made.refusal)
     const bytes = new TextEncoder().encode(made?.seed ?? '')
-    return answer(200, { kind: 'bytes', bytes, type: 'application/jose+json' })
+    const type = order.edge === undefined ? 'application/jose+json' : 'application/json'
+    return answer(200, { kind: 'bytes', bytes, type })
   },
 })
 
@@ -132,6 +137,15 @@ function faultOf({ node, serviceRole, hosts, lifeSeconds, leader }: SeedOrder): 
   if (!Number.isInteger(lifeSeconds) || lifeSeconds < 1 || lifeSeconds > limits.seedLifeSecondsMax)
     return `ttl must be a number of seconds up to ${limits.seedLifeSecondsMax}`
   return undefined
+}
+
+/** The same of what is asked for a Follower at the edge. */
+function edgeFaultOf({ node, kind, edge }: SeedOrder): string | undefined {
+  if (edge === undefined) return undefined
+  if (kind !== 'follower') return 'edge is for followers: no other node runs there'
+  if (node.includes('.'))
+    return 'follower_hostname of an edge Follower must have no ".": it is sent before its bearer'
+  return edge.url === undefined ? undefined : edgeUrlFault(edge.url)
 }
 
 const listNodes = route({
