@@ -70,7 +70,8 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
       budget: auditBudget,
       now: Date.now,
       random: randomBytes,
-      endOfTurn: (callback) => queueMicrotask(callback),
+      // Requests that came meanwhile are in the same flush, which costs more than all else of a read.
+      endOfTurn: (callback) => void setTimeout(callback, 0),
       versions: 'audit_schema_version',
     }),
     auditBudget,
