@@ -66,12 +66,13 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     data: sqlite,
     store: createReplicaStore(sqlite),
     queue: createAuditQueue({
-      sqlite,
+      // A door of its own: what is written through it does not change the copy.
+      sqlite: objectSqlite(storage, large),
       budget: auditBudget,
       now: Date.now,
       random: randomBytes,
       // Requests that came meanwhile are in the same flush, which costs more than all else of a read.
-      endOfTurn: (callback) => void setTimeout(callback, 0),
+      endOfTurn: (callback) => void setTimeout(callback, limits.objectAuditGroupMs),
       versions: 'audit_schema_version',
     }),
     auditBudget,

@@ -65,11 +65,12 @@ export class FollowerObject extends DurableObject<Env> {
   async fetch(request: Request): Promise<Response> {
     const edge = this.#edge
     if (edge === undefined) return unavailable(this.#fault)
-    const { pathname } = new URL(request.url)
-    if (linkPaths.has(pathname) && request.headers.get('Upgrade')?.toLowerCase() === 'websocket')
-      return this.#letIn(edge, request, pathname as LinkPath)
+    if (request.headers.get('Upgrade')?.toLowerCase() === 'websocket') {
+      const { pathname } = new URL(request.url)
+      if (linkPaths.has(pathname)) return this.#letIn(edge, request, pathname as LinkPath)
+    }
     const out = edge.out()
-    if (out !== undefined && pathname !== '/health') return unavailable(out)
+    if (out !== undefined && new URL(request.url).pathname !== '/health') return unavailable(out)
     // The address that the platform has seen. Without it nobody is believed to be near.
     return edge.api.fetch(request, request.headers.get('CF-Connecting-IP') ?? NOBODY)
   }

@@ -11,7 +11,7 @@ export function objectSqlite(
   large: LargeCells = createLargeCells(storage),
 ): Sqlite {
   const { sql: engine } = storage
-  let turn = 0
+  let turn = 1
   return {
     all(sql, params) {
       const rows = engine.exec(sql, ...params).toArray()
@@ -19,11 +19,19 @@ export function objectSqlite(
       return rows as Row[]
     },
     run(sql, params) {
+      turn++
       engine.exec(sql, ...params.map(large.put))
     },
-    transaction: (body) => storage.transactionSync(body),
-    // One event at a time: what is read without waiting belongs together.
-    readForThisTurn: () => ++turn,
+    transaction(body) {
+      try {
+        return storage.transactionSync(body)
+      } finally {
+        // What was taken back is another position again.
+        turn++
+      }
+    },
+    // One event at a time, and all that writes the same tables does so here: until then it is the same position.
+    readForThisTurn: () => turn,
     settled: () => storage.sync(),
     close: () => undefined,
   }
