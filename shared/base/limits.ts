@@ -157,7 +157,7 @@ export const limits = {
   objectStorageBytes: 10 * 1024 * MiB,
   objectCellBytes: 1_500_000,
   /** Its audit lines wait so long for others: a flush stops the whole object, and is worth more than one of them. */
-  objectAuditGroupMs: 2,
+  objectAuditGroupMs: 5,
   /** Its safety net when it dials: an event starts it again when it was put out of memory. */
   objectAlarmMs: 30_000,
   /** The platform keeps copies of its own: the object is not woken for the scrubber more than once a day. */
