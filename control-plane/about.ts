@@ -1,11 +1,11 @@
 // What a control node says of itself beside its health, and of its neighbours: the same whether it leads or not (cluster 9, 10).
 import { type ClusterNames, nodeInfo } from '#shared/api/info.ts'
 import type { NodeIo } from '#shared/api/node.ts'
+import { createRemoteHealth } from '#shared/api/remote-health.ts'
 import type { Json } from '#shared/base/json.ts'
 import { identityFiles } from '#shared/node/identity.ts'
 import { keyFilesInClear, shownCertificate, shownNodeCertificate } from '#shared/node/keys.ts'
 import type { TlsFiles } from '#shared/node/listen.ts'
-import { createRemoteHealth } from '#shared/node/remote-health.ts'
 import { apiSettingsOf, type NamedUrl } from '#shared/node/settings.ts'
 import type { LeaderSettings, NodeSettings } from './settings.ts'
 

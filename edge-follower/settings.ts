@@ -1,10 +1,10 @@
 import { z } from 'zod'
-import { limits } from '#shared/base/limits.ts'
+import { doorTable, forms, port, type SettingsOf } from '#shared/api/setting-tables.ts'
 import { logLevels } from '#shared/node/log.ts'
-import { apiTable, doorTable, forms, port, type SettingsOf } from '#shared/node/settings.ts'
+import { servingTable } from './serving-settings.ts'
 
 export const followerTable = {
-  ...apiTable,
+  ...servingTable,
   name: {
     doc: 'Name of this Follower, as its Leader knows it; default: that of its seed, or edge-1',
     form: forms.text.optional(),
@@ -26,19 +26,6 @@ export const followerTable = {
   },
   data_key_file: { doc: 'File with the data key: 32 bytes in base64', form: forms.text },
   server_threads: { doc: 'Threads that answer requests', form: forms.count.min(1).max(64).default(1) },
-  degraded_age: {
-    doc: 'Age of the data in seconds from which health says degraded',
-    form: forms.count.default(30),
-  },
-  max_offline_age: {
-    doc: 'Age of the data in seconds above which the node is not well (/health is 502); 0: no limit',
-    form: forms.count.default(0),
-  },
-  audit_budget_records: {
-    doc: 'Audit records kept until the Leader takes them',
-    form: forms.count.min(1).default(limits.auditQueueRecords),
-  },
-  audit_budget_bytes: { doc: 'The same in bytes', form: forms.count.min(1).default(limits.auditQueueBytes) },
   ...doorTable,
   log_level: { doc: `One of ${logLevels.join(', ')}`, form: z.enum(logLevels).default('info') },
 } as const

@@ -8,6 +8,10 @@ const last = 'test/tidy/openapi.test.ts'
 const clusters = 'test/cluster/*.test.ts'
 /** Once more, by the driver for databases that are reached over WebSockets. */
 const ledger = 'test/conformance/{audit,connection,lease,ledger,loader,planned,read}*.postgres.test.ts'
+/** Files whose every case is about the Leader alone: once is enough. */
+const notAtTheEdge: string[] = []
+/** In workerd, with the bundle of a deploy. */
+const workers = 'test/**/*.worker.test.ts'
 const common = { root, testTimeout: 60_000, hookTimeout: 60_000 }
 
 export default defineConfig({
@@ -22,7 +26,7 @@ export default defineConfig({
           ...common,
           name: 'cases',
           include: ['test/**/*.test.ts'],
-          exclude: [last, clusters],
+          exclude: [last, clusters, workers],
           setupFiles: ['test/support/seen.ts'],
           sequence: { groupOrder: 1 },
         },
@@ -48,7 +52,20 @@ export default defineConfig({
           sequence: { groupOrder: 2 },
         },
       },
-      { test: { ...common, name: 'last', include: [last], sequence: { groupOrder: 3 } } },
+      {
+        test: {
+          ...common,
+          name: 'edge',
+          // The cases of the API once more, and the Follower in them is the Worker.
+          include: [workers, 'test/conformance/api/*.test.ts'],
+          exclude: notAtTheEdge,
+          env: { HOLDFAST_TEST_FOLLOWER: 'worker' },
+          globalSetup: ['test/support/edge-bundle.ts'],
+          setupFiles: ['test/support/seen.ts'],
+          sequence: { groupOrder: 3 },
+        },
+      },
+      { test: { ...common, name: 'last', include: [last], sequence: { groupOrder: 4 } } },
     ],
   },
 })

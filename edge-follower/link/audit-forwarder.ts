@@ -66,7 +66,8 @@ async function talk(
   const ended = new AbortController()
   const until = AbortSignal.any([signal, ended.signal])
   until.addEventListener('abort', () => wire.close(), { once: true })
-  let state = startForwarding(queue.acknowledged())
+  const resumed = wire.resumed === true
+  let state = { ...startForwarding(queue.acknowledged()), greeted: resumed }
 
   async function sendAfter(after: number): Promise<void> {
     const records = queue.read(after, limits.auditBatchRecords)
@@ -109,7 +110,13 @@ async function talk(
     handle({ kind: 'appended' }).catch(() => wire.close())
   })
   try {
-    await wire.send(encodeMessage({ type: 'hello', protocol: PROTOCOL, incarnation: queue.incarnation }))
+    if (resumed) {
+      options.onStatus('connected')
+      // What was under way is sent once more: the Leader knows it by its number.
+      await handle({ kind: 'appended' })
+    } else {
+      await wire.send(encodeMessage({ type: 'hello', protocol: PROTOCOL, incarnation: queue.incarnation }))
+    }
     for await (const frame of wire.messages()) {
       const message = decodeAuditToFollower(frame)
       if (message.type === 'refused') return `the Leader refused record ${message.seq}: ${message.reason}`

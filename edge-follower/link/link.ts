@@ -32,6 +32,8 @@ export type LinkStatus = {
   readonly distrust: Distrust | undefined
 }
 
+export type KnownLeader = Pick<LinkStatus, 'leaderUrl' | 'cluster'>
+
 export type LinkOptions = {
   readonly store: ReplicaStore
   readonly dial: Dial
@@ -45,6 +47,8 @@ export type LinkOptions = {
   readonly gunzip: (packed: Uint8Array) => Uint8Array
   readonly onApplied: (position: Position) => void
   readonly onStatus: (status: LinkStatus) => void
+  /** What was known of the Leader before this process; absent: nothing. */
+  readonly leader?: KnownLeader | undefined
   readonly report: (message: string) => void
   /** The copy is not what the Leader has: somebody should look why. */
   readonly alarm: (message: string) => void
@@ -116,6 +120,7 @@ class Link {
 
   constructor(options: LinkOptions) {
     this.#options = options
+    this.#status = { ...this.#status, ...options.leader }
   }
 
   status(change: Partial<LinkStatus>): void {
@@ -129,7 +134,8 @@ class Link {
     const onAbort = (): void => wire.close()
     signal.addEventListener('abort', onAbort, { once: true })
     try {
-      await wire.send(encodeMessage(this.#hello()))
+      if (wire.resumed === true) this.#resume()
+      else await wire.send(encodeMessage(this.#hello()))
       for await (const frame of wire.messages()) {
         if (signal.aborted) return
         await this.#handle(decodeToFollower(frame), wire, onStored)
@@ -137,6 +143,14 @@ class Link {
     } finally {
       signal.removeEventListener('abort', onAbort)
     }
+  }
+
+  /** The greeting of this wire was heard by who is no more: what is stored here says how far it came. */
+  #resume(): void {
+    const held = this.#options.store.held()
+    if (held === undefined) throw new Error('there is nothing to go on from')
+    this.#state = { phase: 'live', applied: held.position, parts: [] }
+    this.status({ state: 'live', lastError: undefined })
   }
 
   #hello(): Hello {

@@ -2,17 +2,14 @@
 import { statfsSync } from 'node:fs'
 import { join } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
-import { type Api, createApi } from '#shared/api/app.ts'
-import { nodeInfo } from '#shared/api/info.ts'
-import type { ApiNode } from '#shared/api/node.ts'
+import { signCertificate } from '#shared/api/certificate-authority.ts'
 import { queueLostEvent } from '#shared/audit/event.ts'
 import { formatEvent } from '#shared/audit/rfc5424.ts'
-import { clientAddressThrough, parseRanges } from '#shared/authz/address.ts'
+import { parseRanges } from '#shared/authz/address.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { spaceFrom } from '#shared/base/space.ts'
 import { keepCompiled } from '#shared/node/after-start.ts'
-import { signCertificate } from '#shared/node/certificate-authority.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { identityFiles } from '#shared/node/identity.ts'
 import {
@@ -25,17 +22,9 @@ import {
 } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
-import { createRemoteHealth } from '#shared/node/remote-health.ts'
-import { secretEngineAt } from '#shared/node/secret-engine.ts'
-import { apiSettingsOf } from '#shared/node/settings.ts'
-import { notRead } from '#shared/policy/load.ts'
-import { createTokens, type SigningKeyRow, type Tokens } from '#shared/token/access-token.ts'
-import { followerHealth } from '../health.ts'
-import { forwardAudit } from '../link/audit-forwarder.ts'
-import type { LinkStatus } from '../link/link.ts'
+import { createTokens } from '#shared/token/access-token.ts'
+import { createServing } from '../follower.ts'
 import { createAuditQueue } from '../store/audit-queue.ts'
-import { createSnapshotStore } from '../store/snapshot-store.ts'
-import { readState } from '../store/state.ts'
 import { dialOf } from './dial.ts'
 import { openChecked } from './integrity.ts'
 import { reclaimSpace } from './reclaim.ts'
@@ -76,110 +65,39 @@ if (queueFile.aside !== undefined) {
   const lost = queueLostEvent(`${settings.name}/${slot}`, queueFile.aside)
   await queue.append([formatEvent(lost, { timestamp: Date.now(), procid: '' })])
 }
-const store = createSnapshotStore(data, systemClock)
-let link: LinkStatus = {
-  state: 'connecting',
-  leaderUrl: settings.leader_url,
-  cluster: undefined,
-  lastError: undefined,
-  distrust: undefined,
-}
-let verifiedAt: number | undefined
-let forwarder = 'disconnected'
-let waiting: (() => void)[] = []
-let keysAtVersion = -1
-
-/** Believes the keys of the data that is held now. */
-function readKeys(into: Tokens): void {
-  const state = readState(data)
-  if (state === undefined || state.dataVersion === keysAtVersion) return
-  keysAtVersion = state.dataVersion
-  into.keysChanged(data.all('SELECT kid, jwk FROM signing_keys', []) as unknown as SigningKeyRow[])
-}
-
-function nextCommit(waitMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, waitMs)
-    waiting.push(() => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
-}
-
-function health() {
-  const state = readState(data)
-  const now = systemClock.wall()
-  return followerHealth({
-    name: settings.name,
-    state,
-    ageMs: state === undefined ? 0 : Math.max(0, now - state.newestAt),
-    degradedAgeMs: settings.degraded_age * 1000,
-    maxOfflineAgeMs: settings.max_offline_age * 1000,
-    verifiedAt,
-    space: spaceFrom(statfsSync(settings.data_dir)),
-    link,
-    audit: queue.pending(),
-    auditForwarder: forwarder,
-    auditBudget: budget,
-    now,
-  })
-}
-
-const apiSettings = apiSettingsOf(settings)
-const remoteHealth = createRemoteHealth(settings.remote_health)
 const clientFacing =
   tls === undefined
     ? []
     : [shownCertificate('client-facing', 'tls_cert_file', settings.tls_cert_file!, tls.cert)]
-const node: ApiNode = {
-  role: 'follower',
-  store,
-  ledger: undefined,
-  audit: queue,
+const serving = createServing({
+  name: settings.name,
+  settings,
+  data,
+  queue,
+  auditBudget: budget,
   keyring,
   tokens,
   clock: systemClock,
   random: randomBytes,
-  settings: apiSettings,
-  clientAddress: clientAddressThrough(settings.trusted_proxies),
-  readPolicy: () => notRead,
-  elsewhere: undefined,
-  io: {
-    keyring,
-    clock: systemClock,
-    health,
-    async info() {
-      const internal = await shownNodeCertificate(identityFiles(settings.data_dir).certificate)
-      return nodeInfo({
-        role: 'follower',
-        name: settings.name,
-        settings: apiSettings,
-        balancers: settings.balancers,
-        origins: settings.origins,
-        certificates: [...clientFacing, ...internal],
-        unprotectedKeyFiles: keyFilesInClear(tls) + internal.length,
-        cluster: link.cluster,
-      })
-    },
-    remoteHealth,
-    signCertificate: (order) => signCertificate(order, systemClock.wall()),
-    askEngine: secretEngineAt(settings.secret_engine_url, (message) => log.warn(message)),
-    auditRows: undefined,
-    enrolment: undefined,
+  leaderUrl: settings.leader_url,
+  space: () => spaceFrom(statfsSync(settings.data_dir)),
+  async shown() {
+    const internal = await shownNodeCertificate(identityFiles(settings.data_dir).certificate)
+    return {
+      certificates: [...clientFacing, ...internal],
+      unprotectedKeyFiles: keyFilesInClear(tls) + internal.length,
+    }
   },
-  leaderUrl: () => link.leaderUrl,
-  nextCommit,
-  receipt: undefined,
+  balancers: settings.balancers,
+  signCertificate: (order) => signCertificate(order, systemClock.wall()),
+  report: (message) => log.warn(message),
   onFault: (error, requestId) =>
     log.error('a request could not be answered', { requestId, ...errorFields(error) }),
-}
-const api: Api = createApi(node)
-readKeys(tokens)
+})
 const server = await listen({
   host: settings.host,
   port: settings.port,
-  handle: api.handle,
+  handle: serving.api.handle,
   tls,
   balancers: parseRanges(settings.balancers, 'balancers'),
   shared: threads > 1,
@@ -188,28 +106,12 @@ const reclaiming = reclaimSpace(
   { sqlite: queueFile.sqlite, clock: systemClock, report: (message) => log.warn(message) },
   stopping.signal,
 )
-const forwarding = forwardAudit(
-  {
-    queue,
-    dial: await dialOf(settings),
-    clock: systemClock,
-    random: Math.random,
-    onStatus: (status) => {
-      forwarder = status
-    },
-    report: (message) => log.warn(message),
-  },
-  stopping.signal,
-)
+const forwarding = serving.forward(await dialOf(settings), stopping.signal)
 
 parentPort!.on('message', (message: ToThread) => {
-  if (message.kind === 'applied') {
-    readKeys(tokens)
-    const woken = waiting
-    waiting = []
-    for (const wake of woken) wake()
-  } else if (message.kind === 'link') link = message.status
-  else if (message.kind === 'verified') verifiedAt = message.at
+  if (message.kind === 'applied') serving.applied()
+  else if (message.kind === 'link') serving.linked(message.status)
+  else if (message.kind === 'verified') serving.verified(message.at)
   else void stop()
 })
 

@@ -34,6 +34,8 @@ export type AuditQueueDoors = {
   readonly random: (length: number) => Uint8Array
   /** Calls back at the end of this turn of the event loop: the group that has come together by then is committed. */
   readonly endOfTurn: (callback: () => void) => void
+  /** Table of its schema's versions, where the queue has no file of its own. */
+  readonly versions?: string
 }
 
 type Waiting = { readonly line: string; readonly done: () => void; readonly failed: (error: unknown) => void }
@@ -54,7 +56,7 @@ const schema = [
 
 export function createAuditQueue(doors: AuditQueueDoors): AuditQueue {
   const { sqlite } = doors
-  migrate(sqlite, 'the audit queue', schema)
+  migrate(sqlite, 'the audit queue', schema, doors.versions)
   const { incarnation, acknowledged: acknowledgedBefore, end: stored } = openState(doors)
   let end = stored
   let acknowledged = acknowledgedBefore

@@ -10,7 +10,7 @@ export interface Sqlite {
    * Opens one read transaction for this turn of the event loop, which ends by itself after it, and returns a
    * number that is another in the next turn. Rows read in one turn belong to one position, and the cost of
    * opening is paid once for all its requests. An engine that runs one event at a time (a Durable Object) needs
-   * no transaction and returns a new number at every call.
+   * no transaction and returns a new number when something was written.
    */
   readForThisTurn(): number
   /** Resolves when everything written so far survives a crash. */

@@ -59,3 +59,8 @@ export function writeState(sqlite: Sqlite, state: ReplicaState): void {
     ],
   )
 }
+
+/** A copy that is not to be relied on: there is none, until a snapshot is complete. */
+export function forgetState(sqlite: Sqlite): void {
+  sqlite.run('DELETE FROM replica_state', [])
+}

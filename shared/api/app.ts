@@ -1,6 +1,5 @@
 // The API as one value: a function from a request to an answer, with a door for runtimes that speak Request and
 // Response. Node's own door (shared/node/listen.ts) calls `handle` and builds neither object.
-import { Hono } from 'hono'
 import { concat } from '../base/bytes.ts'
 import { DomainError } from '../base/errors.ts'
 import { createRequestIds } from './identify.ts'
@@ -22,9 +21,10 @@ export function createApi(node: ApiNode, routes: readonly AnyRoute[] = allRoutes
   const requestIdOf = createRequestIds(node.random)
   const handle = (request: RawRequest): Promise<Answer> =>
     run(match, request, node, requestIdOf(request.header('x-request-id')))
-  const app = new Hono<{ Bindings: { peer: string } }>({ getPath: () => '/' })
-  app.all('*', async (c) => responseOf(c.req.method, await handle(rawOf(c.req.raw, c.env.peer))))
-  return { handle, fetch: async (request, peer) => app.fetch(request, { peer }) }
+  return {
+    handle,
+    fetch: async (request, peer) => responseOf(request.method, await handle(rawOf(request, peer))),
+  }
 }
 
 function rawOf(request: Request, peer: string): RawRequest {

@@ -153,6 +153,18 @@ export const limits = {
   /** Longest audit line that a file is searched for at a start: a list of parameters may be long. */
   auditLineBytes: 256 * KiB,
 
+  /** The SQLite of a Durable Object; and one cell: with the others of its row it fits the 2 MB of a row (P9). */
+  objectStorageBytes: 10 * 1024 * MiB,
+  objectCellBytes: 1_500_000,
+  /** Its audit lines wait so long for others: a flush stops the whole object, and is worth more than one of them. */
+  objectAuditGroupMs: 5,
+  /** Its safety net when it dials: an event starts it again when it was put out of memory. */
+  objectAlarmMs: 30_000,
+  /** The platform keeps copies of its own: the object is not woken for the scrubber more than once a day. */
+  objectScrubPauseMs: 24 * 60 * 60 * 1000,
+  /** Frames that wait in an object of 128 MB for being stored; beyond it the wire is closed and dialled again. */
+  webSocketBacklogBytes: 16 * MiB,
+
   /** http-api 15: characters of a branch's name, and names in its path. Above: 422. */
   branchNameCharacters: 60,
   branchDepth: 15,

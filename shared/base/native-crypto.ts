@@ -4,6 +4,7 @@
 import {
   createCipheriv,
   createDecipheriv,
+  createPrivateKey,
   createSecretKey,
   hash,
   type KeyObject,
@@ -81,4 +82,22 @@ export function scrypt(
       error ? reject(error) : resolve(key),
     )
   })
+}
+
+export type PrivateKey = {
+  readonly type: string | undefined
+  /** As OpenSSL names it; undefined for keys on no named curve. */
+  readonly namedCurve: string | undefined
+  /** DER; the caller's to wipe. */
+  readonly pkcs8: Uint8Array
+}
+
+/** Throws when it is not PEM, or the password is wrong: the error may quote what could not be read. */
+export function readPrivateKey(pem: string, password: string | undefined): PrivateKey {
+  const key = createPrivateKey(password === undefined ? { key: pem } : { key: pem, passphrase: password })
+  return {
+    type: key.asymmetricKeyType,
+    namedCurve: key.asymmetricKeyDetails?.namedCurve,
+    pkcs8: key.export({ format: 'der', type: 'pkcs8' }),
+  }
 }

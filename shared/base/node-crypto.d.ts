@@ -3,8 +3,12 @@
 declare module 'node:crypto' {
   export interface KeyObject {
     readonly type: 'secret' | 'public' | 'private'
+    readonly asymmetricKeyType?: string
+    readonly asymmetricKeyDetails?: { readonly namedCurve?: string }
+    export(options: { format: 'der'; type: 'pkcs8' }): Bytes
   }
   type Bytes = Uint8Array
+  export function createPrivateKey(given: { key: string; passphrase?: string }): KeyObject
   export function createSecretKey(key: Bytes): KeyObject
   export function randomFillSync(target: Bytes): Bytes
   export function timingSafeEqual(a: Bytes, b: Bytes): boolean

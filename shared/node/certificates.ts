@@ -1,10 +1,10 @@
 // Certificates of nodes: the internal authority, what it signs, and the requests for it (cluster 4).
 import { X509Certificate as Certificate, createHash, createPrivateKey, webcrypto } from 'node:crypto'
 import { isIP } from 'node:net'
+import { verifiedRequest } from '../api/certificate-authority.ts'
 import { limits } from '../base/limits.ts'
+import { drawSerial, KEY_ALGORITHM, loadX509, type X509 } from '../base/x509.ts'
 import { hostsFor, type NodeName, nameIn, uriOf, type Validity } from '../enrolment/names.ts'
-import { verifiedRequest } from './certificate-authority.ts'
-import { drawSerial, KEY_ALGORITHM, loadX509, type X509 } from './x509.ts'
 
 /** PEM. The key is PKCS #8. */
 export type Authority = { readonly certificate: string; readonly key: string }

@@ -18,6 +18,11 @@ export class FrameReader {
     this.#limit = limitBytes
   }
 
+  /** Nothing of a message is held that is not whole yet. */
+  get isBetweenMessages(): boolean {
+    return this.#length === 0
+  }
+
   take(bytes: Uint8Array): Uint8Array[] {
     this.#parts.push(bytes)
     this.#length += bytes.length

@@ -10,6 +10,8 @@ export interface Wire {
   /** Ends when the peer closes; throws when the connection breaks or a message is over `limits.partBytes`. */
   messages(): AsyncIterable<Uint8Array>
   close(reason?: string): void
+  /** This end lost its memory and the wire was not lost: what was said on it before still holds. */
+  readonly resumed?: boolean
 }
 
 /** Opens a wire to the Leader. Rejects with a reason an operator can use. */

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { openSqlite } from '#edge-follower/node/sqlite.ts'
 import { createReplicaStore } from '#edge-follower/store/replica-store.ts'
+import type { Sqlite } from '#edge-follower/store/sqlite.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { wall } from '#shared/base/time.ts'
 import { ContentHash, rowDigest } from '#shared/ledger/digest.ts'
@@ -16,18 +17,26 @@ export async function installDataset(
   dataset: Dataset,
 ): Promise<void> {
   const key = await loadSigningKey(join(directory, 'signing-key.json'))
-  const keyring = createKeyring({ versions: new Map([[1, dataKey]]), current: 1 }, randomBytes)
+  const sqlite = openSqlite(join(directory, 'data.db'), 'writer')
   const signing = { kid: key.kid, node: 'edge-1', jwk: JSON.stringify(key.publicJwk), created_at: 1 }
-  const pieces: { table: TableName; rows: Row[] }[] = [
-    ...datasetRows(dataset, keyring),
-    { table: 'signing_keys', rows: [signing] },
-  ]
+  installInto(sqlite, dataKey, dataset, [{ table: 'signing_keys', rows: [signing] }])
+  sqlite.close()
+}
+
+type Piece = { readonly table: TableName; readonly rows: Row[] }
+
+export function installInto(
+  sqlite: Sqlite,
+  dataKey: Uint8Array,
+  dataset: Dataset,
+  more: readonly Piece[],
+): void {
+  const keyring = createKeyring({ versions: new Map([[1, dataKey]]), current: 1 }, randomBytes)
+  const pieces: Piece[] = [...datasetRows(dataset, keyring), ...more]
   const digests = pieces.flatMap(({ table, rows }) => rows.map((row) => rowDigest(table, row)))
   const contentHash = new ContentHash().change(digests, []).toString()
-  const sqlite = openSqlite(join(directory, 'data.db'), 'writer')
   const store = createReplicaStore(sqlite)
   store.stageBegin({ id: 'bench', position: { epoch: 1, seq: 1 }, contentHash, at: 0, chunks: pieces.length })
   for (const [chunk, { table, rows }] of pieces.entries()) store.stageChunk(chunk, table, rows)
   store.stageFinish(wall(Date.now()))
-  sqlite.close()
 }

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { arch, cpus, platform, totalmem } from 'node:os'
 import { closures } from './closure.ts'
 import { failover, switchovers, syncWrites } from './cluster.ts'
+import { edge } from './edge.ts'
 import { edgeIdle } from './edge-idle.ts'
 import { type Figure, printFigure } from './measure.ts'
 import { neonWrites } from './neon.ts'
@@ -24,6 +25,7 @@ const cases: Record<string, () => Promise<Figure[]>> = {
   'sync-writes': syncWrites,
   failover,
   switchovers,
+  edge,
   'edge-idle': edgeIdle,
 }
 

@@ -1,10 +1,13 @@
 // Writing at the Leader, beside bare commits in the same Postgres, and how soon a Follower shows it.
-import { Client, type OneMachine, oneMachine } from '../support/nodes.ts'
+import { Client, type MachineOptions, type OneMachine, oneMachine } from '../support/nodes.ts'
 import { bareCommits } from './bare-postgres.ts'
 import { type Figure, figure, quantile, residentMb } from './measure.ts'
 
-export async function running<T>(body: (machine: OneMachine, admin: Client) => Promise<T>): Promise<T> {
-  const machine = await oneMachine()
+export async function running<T>(
+  body: (machine: OneMachine, admin: Client) => Promise<T>,
+  options: MachineOptions = {},
+): Promise<T> {
+  const machine = await oneMachine(options)
   try {
     machine.leader.start()
     await machine.leader.ready()
@@ -64,8 +67,12 @@ export const secretWrites = (): Promise<Figure[]> =>
   })
 
 /** From the Leader's acknowledgement to a read at the Follower that must have this position. */
-export const propagation = (): Promise<Figure[]> =>
-  running(async (machine, admin) => {
+export const propagation = (): Promise<Figure[]> => running(propagationOf('', 50))
+
+/** `at`: where, in the figure's name. */
+export const propagationOf =
+  (at: string, barMs: number) =>
+  async (machine: OneMachine, admin: Client): Promise<Figure[]> => {
     await must(201, admin.loadPolicy('root', variables(50)))
     const reader = admin.at(machine.follower.url)
     const p50: number[] = []
@@ -84,10 +91,10 @@ export const propagation = (): Promise<Figure[]> =>
       p99.push(quantile(delays, 0.99))
     }
     return [
-      figure('propagation at 100 writes/s, p50', 'ms', p50),
-      figure('propagation at 100 writes/s, p99 (bar ≤ 50)', 'ms', p99),
+      figure(`propagation at 100 writes/s${at}, p50`, 'ms', p50),
+      figure(`propagation at 100 writes/s${at}, p99 (bar ≤ ${barMs})`, 'ms', p99),
     ]
-  })
+  }
 
 async function oneWrite(
   admin: Client,

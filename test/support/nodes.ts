@@ -1,7 +1,15 @@
 // Real nodes as processes, started the way an operator starts them: `holdfast leader`, `holdfast follower`.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -19,18 +27,21 @@ export class NodeProcess {
   readonly #command: readonly string[]
   readonly env: Env
   readonly #wrap: readonly string[]
+  readonly #program: readonly string[]
   #child: ChildProcess | undefined
   #log = ''
 
-  /** `wrap`: a command that runs the program, such as `taskset -c 1`. */
+  /** `wrap`: a command that runs the program, such as `taskset -c 1`; `program`: what takes the command, ours or another. */
   constructor(
     command: readonly string[],
     env: Env,
     port: number,
     wrap: readonly string[] = [],
     scheme: 'http' | 'https' = 'http',
+    program: readonly string[] = [process.execPath, main],
   ) {
     this.#command = command
+    this.#program = program
     this.env = env
     this.#wrap = wrap
     this.url = `${scheme}://127.0.0.1:${port}`
@@ -45,13 +56,14 @@ export class NodeProcess {
   }
 
   start(): void {
-    const line = [...this.#wrap, process.execPath, main, ...this.#command]
+    const line = [...this.#wrap, ...this.#program, ...this.#command]
     const child = spawn(line[0]!, line.slice(1), {
       env: { ...process.env, ...this.env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const keep = (chunk: Buffer): void => {
       this.#log = (this.#log + chunk.toString()).slice(-20_000)
+      if (process.env.DBG) appendFileSync('/tmp/wk-edge.log', chunk)
     }
     child.stdout.on('data', keep)
     child.stderr.on('data', keep)
@@ -121,6 +133,8 @@ export type MachineOptions = {
   readonly env?: Env
   readonly leaderEnv?: Env
   readonly followerEnv?: Env
+  /** Who dials, where the Follower is a Worker; default: the object. */
+  readonly edgeLink?: 'leader' | 'object'
   /** Both speak HTTPS; who asks them must trust it (NODE_EXTRA_CA_CERTS). */
   readonly tls?: Certificates
 }
@@ -151,6 +165,7 @@ export async function oneMachine(options: MachineOptions = {}): Promise<OneMachi
     ...tlsEnv(directory, options.tls),
     ...options.env,
   }
+  const isDialled = options.edgeLink === 'leader'
   const leader = new NodeProcess(
     ['leader'],
     {
@@ -158,30 +173,37 @@ export async function oneMachine(options: MachineOptions = {}): Promise<OneMachi
       HOLDFAST_NAME: 'leader-1',
       HOLDFAST_DATA_DIR: leaderData,
       HOLDFAST_PORT: String(leaderPort),
-      HOLDFAST_FOLLOWERS: `edge-1=${bearerFile}`,
+      ...(isDialled
+        ? {
+            HOLDFAST_EDGE_FOLLOWERS: `edge-1=http://127.0.0.1:${followerPort}#${bearerFile}`,
+            HOLDFAST_EDGE_HEARTBEAT: '1',
+          }
+        : { HOLDFAST_FOLLOWERS: `edge-1=${bearerFile}` }),
       ...options.leaderEnv,
     },
     leaderPort!,
     [],
     scheme,
   )
-  const follower = new NodeProcess(
-    ['follower'],
-    {
-      ...common,
-      HOLDFAST_NAME: 'edge-1',
-      HOLDFAST_DATA_DIR: followerData,
-      HOLDFAST_PORT: String(followerPort),
-      HOLDFAST_LEADER_URL: leader.url,
-      HOLDFAST_BEARER_FILE: bearerFile,
-      HOLDFAST_SERVER_THREADS: '1',
-      ...(options.tls === undefined ? {} : { HOLDFAST_LEADER_CA_FILE: join(directory, 'ca.pem') }),
-      ...options.followerEnv,
-    },
-    followerPort!,
-    options.wrapFollower,
-    scheme,
-  )
+  const followerEnv = {
+    ...common,
+    HOLDFAST_NAME: 'edge-1',
+    HOLDFAST_DATA_DIR: followerData,
+    HOLDFAST_PORT: String(followerPort),
+    HOLDFAST_LEADER_URL: leader.url,
+    HOLDFAST_BEARER_FILE: bearerFile,
+    HOLDFAST_SERVER_THREADS: '1',
+    ...(options.tls === undefined ? {} : { HOLDFAST_LEADER_CA_FILE: join(directory, 'ca.pem') }),
+    ...options.followerEnv,
+  }
+  const isWorker = process.env.HOLDFAST_TEST_FOLLOWER === 'worker'
+  const follower = isWorker
+    ? (await import('./edge.ts')).edgeFollower(
+        { ...followerEnv, HOLDFAST_LINK: isDialled ? 'leader' : 'object' },
+        followerPort!,
+        options.wrapFollower,
+      )
+    : new NodeProcess(['follower'], followerEnv, followerPort!, options.wrapFollower, scheme)
   return {
     directory,
     account,
@@ -197,7 +219,8 @@ export async function oneMachine(options: MachineOptions = {}): Promise<OneMachi
       return Number(readFileSync(file, 'utf8').split('\n')[0])
     },
     async stop() {
-      await follower.kill('SIGTERM')
+      // At SIGTERM workerd waits for the Leader's WebSockets to end.
+      await follower.kill(isWorker ? 'SIGKILL' : 'SIGTERM')
       await leader.kill('SIGTERM')
       rmSync(directory, { recursive: true, force: true })
     },

@@ -11,3 +11,9 @@ export default function make(): () => void {
 
 /** The file there of a test file: two of one name in two folders have two. */
 export const seenName = (testFile: string): string => testFile.replaceAll('/', '__')
+
+/** Of a file that runs once more with another kind of Follower; what is for that kind only runs once. */
+export const seenAgainName = (testFile: string, kind: string | undefined): string =>
+  kind === undefined || testFile.endsWith(`.${kind}.test.ts`)
+    ? seenName(testFile)
+    : `${seenName(testFile)}@${kind}`

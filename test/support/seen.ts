@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { afterAll, expect } from 'vitest'
-import { seenName } from './seen-folder.ts'
+import { seenAgainName } from './seen-folder.ts'
 
 const lines = new Set<string>()
 const fetchAsIs = globalThis.fetch
@@ -18,5 +18,6 @@ globalThis.fetch = async (input, init) => {
 
 afterAll(() => {
   const { testPath } = expect.getState()
-  writeFileSync(join(process.env.HOLDFAST_SEEN!, seenName(relative('', testPath!))), [...lines].join('\n'))
+  const name = seenAgainName(relative('', testPath!), process.env.HOLDFAST_TEST_FOLLOWER)
+  writeFileSync(join(process.env.HOLDFAST_SEEN!, name), [...lines].join('\n'))
 })

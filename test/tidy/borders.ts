@@ -73,6 +73,24 @@ export const borders: readonly Border[] = [
     instead: 'take a Dial and a Clock; it runs in a Worker too',
   },
   {
+    from: 'edge-follower/follower.ts',
+    never: ['node:', 'cloudflare:', 'better-sqlite3', '#shared/node/', './node/', './worker/'],
+    instead: 'take it as a port; every runtime hands in its own',
+  },
+  {
+    from: 'edge-follower/worker/',
+    // Of node: there is what the platform serves, and a file system is not among it.
+    never: ['node:fs', 'node:fs/promises', 'better-sqlite3', 'pino', '#shared/node/', '../node/'],
+    instead:
+      'a Worker has no files, processes and sockets: use the doors beside it, or move what is pure out of shared/node',
+  },
+  {
+    from: '',
+    never: ['cloudflare:workers'],
+    instead: 'only the Durable Object knows that it is one',
+    except: ['edge-follower/worker/follower-object.ts'],
+  },
+  {
     from: '',
     never: ['pg'],
     instead: 'use the Database of control-plane/ledger/connection.ts',

@@ -97,6 +97,9 @@ describe('the house', () => {
   test('the rules themselves can fail', () => {
     expect(brokenImports('shared/policy/x.ts', "import { x } from 'node:fs'")).toHaveLength(1)
     expect(brokenImports('edge-follower/store/x.ts', "import X from 'better-sqlite3'")).toHaveLength(2)
+    expect(
+      brokenImports('edge-follower/worker/x.ts', "import { x } from '#shared/node/log.ts'"),
+    ).toHaveLength(1)
     expect(brokenLayers('shared/id/x.ts', "import { x } from '../api/x.ts'")).toHaveLength(1)
     expect(brokenWords('shared/api/x.ts', 'const now = Date.now()')).toHaveLength(1)
     expect(notesIn("test('a (policy note 70) (policy note 71)'\n  // (policy note 72)")).toEqual([

@@ -93,10 +93,21 @@ const selects = layouts.map(({ part, layout }, i) => {
   return `SELECT ${i} AS part, ${cells.join(', ')} FROM page CROSS JOIN ${part.table} d WHERE d.${key} = page.id${part.where}`
 })
 
+/** A Durable Object's SQLite joins five selects and no more (P9): groups of them are joined. */
+const JOINED_SELECTS = 4
+
+function unionAll(terms: readonly string[]): string {
+  const groups: string[] = []
+  for (let i = 0; i < terms.length; i += JOINED_SELECTS) {
+    groups.push(`SELECT * FROM (${terms.slice(i, i + JOINED_SELECTS).join(' UNION ALL ')}) AS joined`)
+  }
+  return groups.join(' UNION ALL ')
+}
+
 /** Everything that the JSON of these resources shows. */
 export function detailsQuery(source: IdSource): Query<Details> {
   return {
-    sql: `WITH page(id) AS (${source.sql}) ${selects.join(' UNION ALL ')} ORDER BY ${ORDER}`,
+    sql: `WITH page(id) AS (${source.sql}) ${unionAll(selects)} ORDER BY ${ORDER}`,
     params: source.params,
     bytes: ['b1'],
     read(rows) {

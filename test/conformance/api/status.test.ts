@@ -61,6 +61,8 @@ const cases: readonly ReadCase[] = [
         },
       },
     },
+    // There are no files: keys are secrets of the Worker.
+    bodyAtTheEdge: { configuration: { conjur: { keys: { unprotected_files: 0 } } } },
   },
   { name: 'health is open', as: 'nobody', path: '/health', status: 200, body: { ok: true } },
   {

@@ -177,12 +177,22 @@ export type ReadCase = {
   readonly status: number
   /** Text, or a part of the JSON. */
   readonly body?: unknown
+  /** What a Worker answers instead, with the platform's reason beside it. */
+  readonly bodyAtTheEdge?: unknown
 }
+
+/** The Follower of these cases is a Worker. */
+export const atTheEdge = process.env.HOLDFAST_TEST_FOLLOWER === 'worker'
 
 /** Each case at the Leader and at the Follower: the same request, the same answer. */
 export function readCases(worldOf: () => World, cases: readonly ReadCase[]): void {
   describe.each(['leader', 'follower'] as const)('read at the %s', (node) => {
-    test.each(cases)('$name', async ({ as, path, method = 'GET', headers = {}, status, body }) => {
+    test.each(cases)('$name', async (asked) => {
+      const { as, path, method = 'GET', headers = {}, status } = asked
+      const body =
+        atTheEdge && node === 'follower' && asked.bodyAtTheEdge !== undefined
+          ? asked.bodyAtTheEdge
+          : asked.body
       const world = worldOf()
       const { url } = world.machine[node]
       const client = as === 'nobody' ? new Client(url, 'acme') : world[as].at(url)

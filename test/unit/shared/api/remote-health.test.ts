@@ -2,8 +2,8 @@
 import { once } from 'node:events'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import { afterEach, describe, expect, test } from 'vitest'
+import { createRemoteHealth } from '#shared/api/remote-health.ts'
 import { limits } from '#shared/base/limits.ts'
-import { createRemoteHealth } from '#shared/node/remote-health.ts'
 
 const servers: Server[] = []
 afterEach(() => {

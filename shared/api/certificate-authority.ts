@@ -1,9 +1,9 @@
 // Signs a certificate with a key that is given: for this call only, and nothing of it is kept.
-import { createPrivateKey, type KeyObject, webcrypto } from 'node:crypto'
-import type { CertificateOrder } from '../api/node.ts'
 import { DomainError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
-import { drawSerial, loadX509 } from './x509.ts'
+import { type PrivateKey, readPrivateKey } from '../base/native-crypto.ts'
+import { drawSerial, loadX509 } from '../base/x509.ts'
+import type { CertificateOrder } from './node.ts'
 
 type Algorithm = { readonly name: string; readonly namedCurve?: string; readonly hash: string }
 
@@ -13,9 +13,9 @@ const curves: Readonly<Record<string, Algorithm>> = {
   secp521r1: { name: 'ECDSA', namedCurve: 'P-521', hash: 'SHA-512' },
 }
 
-function algorithmOf(key: KeyObject): Algorithm {
-  if (key.asymmetricKeyType === 'rsa') return { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
-  const curve = curves[key.asymmetricKeyDetails?.namedCurve ?? '']
+function algorithmOf({ type, namedCurve }: PrivateKey): Algorithm {
+  if (type === 'rsa') return { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
+  const curve = curves[namedCurve ?? '']
   if (curve === undefined) throw unusable('the private key is neither RSA nor on a NIST curve')
   return curve
 }
@@ -30,15 +30,17 @@ export async function signCertificate(order: CertificateOrder, now: number): Pro
   if (request === undefined) return undefined
   const authority = attempt('the certificate chain is not PEM', () => new x509.X509Certificate(order.chain))
   const key = attempt('the private key is not PEM, or its password is wrong', () =>
-    createPrivateKey({
-      key: order.privateKey,
-      ...(order.password === undefined ? {} : { passphrase: order.password.trim() }),
-    }),
+    readPrivateKey(order.privateKey, order.password?.trim()),
   )
   const signingAlgorithm = algorithmOf(key)
-  const pkcs8 = new Uint8Array(key.export({ format: 'der', type: 'pkcs8' }))
-  const signingKey = await webcrypto.subtle.importKey('pkcs8', pkcs8, signingAlgorithm, false, ['sign'])
-  pkcs8.fill(0)
+  const signingKey = await crypto.subtle.importKey(
+    'pkcs8',
+    key.pkcs8 as Uint8Array<ArrayBuffer>,
+    signingAlgorithm,
+    false,
+    ['sign'],
+  )
+  key.pkcs8.fill(0)
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: drawSerial(),
     subject: [{ CN: [order.commonName] }],
@@ -46,7 +48,7 @@ export async function signCertificate(order: CertificateOrder, now: number): Pro
     notBefore: new Date(now - limits.certificateBackdatedMs),
     notAfter: new Date(Math.min(now + order.lifeMs, authority.notAfter.getTime())),
     publicKey: request.publicKey,
-    signingKey: signingKey as unknown as CryptoKey,
+    signingKey,
     signingAlgorithm,
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),

@@ -1,7 +1,8 @@
 // The engine that makes dynamic secrets, asked over HTTP (http-api 14).
-import type { SecretAnswer, SecretOrder } from '../api/node.ts'
+
 import { limits } from '../base/limits.ts'
 import { boundedText } from './bounded-text.ts'
+import type { SecretAnswer, SecretOrder } from './node.ts'
 
 /** `report`: for what the operator must see; it is told neither keys nor secrets. */
 export function secretEngineAt(
@@ -41,9 +42,11 @@ async function ask(
     headers: { 'Content-Type': 'application/json', 'X-Request-ID': requestId },
     body: JSON.stringify(body),
     // Whoever it sends us to is not the one that the operator trusts with the keys.
-    redirect: 'error',
+    redirect: 'manual',
     signal: AbortSignal.timeout(limits.secretEngineMs),
   })
+  if (response.status < 200 || (response.status >= 300 && response.status < 400))
+    return failed(502, 'its answer leads elsewhere')
   const text = await boundedText(response, limits.secretEngineBytes)
   if (text === undefined) return failed(502, 'its answer is too large, or no text')
   return { kind: response.ok ? 'made' : 'refused', text }

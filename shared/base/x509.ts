@@ -1,13 +1,11 @@
 // The certificate library, loaded when it is first needed: few nodes sign or ask for certificates, and it would be in the
 // memory of all.
-import { webcrypto } from 'node:crypto'
-
 export type X509 = typeof import('@peculiar/x509')
 
 export async function loadX509(): Promise<X509> {
   await import('reflect-metadata')
   const x509 = await import('@peculiar/x509')
-  x509.cryptoProvider.set(webcrypto as unknown as Crypto)
+  x509.cryptoProvider.set(crypto)
   return x509
 }
 
@@ -16,7 +14,7 @@ export const KEY_ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-25
 
 /** Positive, and not shorter for a leading zero (RFC 5280 4.1.2.2). */
 export function drawSerial(): string {
-  const serial = webcrypto.getRandomValues(new Uint8Array(16))
+  const serial = crypto.getRandomValues(new Uint8Array(16))
   serial[0] = (serial[0]! & 0x7f) | 0x40
   return serial.toHex()
 }

@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
+import { secretEngineAt } from '#shared/api/secret-engine.ts'
 import { limits } from '#shared/base/limits.ts'
-import { secretEngineAt } from '#shared/node/secret-engine.ts'
 
 let server: Server | undefined
 afterEach(async () => {

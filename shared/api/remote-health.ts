@@ -1,10 +1,11 @@
 // Health of other nodes as seen from here (cluster 9). Only nodes that the settings name are asked, and nobody can make
 // this node ask one of them more than once at a time.
-import type { Health, NodeIo } from '../api/node.ts'
+
 import { isObject, type Json, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { boundedText } from './bounded-text.ts'
-import type { NamedUrl } from './settings.ts'
+import type { Health, NodeIo } from './node.ts'
+import type { NamedUrl } from './setting-tables.ts'
 
 /** Of two entries with one name the later one counts. */
 export function createRemoteHealth(nodes: readonly NamedUrl[]): NodeIo['remoteHealth'] {
@@ -32,9 +33,11 @@ async function ask(url: string): Promise<Health> {
   try {
     const response = await fetch(url, {
       // Whoever it sends us to is none of the nodes.
-      redirect: 'error',
+      redirect: 'manual',
       signal: AbortSignal.timeout(limits.remoteHealthMs),
     })
+    if (response.status < 200 || (response.status >= 300 && response.status < 400))
+      return unwell('it cannot be reached')
     const text = await boundedText(response, limits.remoteHealthBytes)
     const body = text === undefined ? undefined : parseJson(text)
     if (!isObject(body)) return unwell(`its answer, with status ${response.status}, is no health`)

@@ -1,0 +1,55 @@
+// Settings of a Follower at the edge: variables and secrets of its Worker, and no file.
+import { z } from 'zod'
+import { forms, originsOf, readSettings, type SettingsOf } from '#shared/api/setting-tables.ts'
+import { fromBase64 } from '#shared/base/bytes.ts'
+import { DomainError } from '#shared/base/errors.ts'
+import { servingTable } from '../serving-settings.ts'
+import type { Env } from './platform-types.ts'
+
+export const workerTable = {
+  ...servingTable,
+  name: { doc: 'Name of this Follower, as its Leader knows it', form: forms.text.default('edge-1') },
+  link: {
+    doc: 'Who dials: the leader (it needs no address of its own), or this object',
+    form: z.enum(['leader', 'object']).default('leader'),
+  },
+  leader_url: {
+    doc: 'Address of the Leader, https; needed when this object dials',
+    form: forms.httpUrl.optional(),
+  },
+} as const
+
+export type WorkerSettings = SettingsOf<typeof workerTable> & {
+  /** 32 bytes. */
+  readonly dataKey: Uint8Array
+  readonly bearer: string
+}
+
+const BEARER_CHARACTERS = 32
+
+/** Throws `settings_invalid` that names the variable and says what to do. */
+export function workerSettings(env: Env): WorkerSettings {
+  const texts = Object.fromEntries(
+    Object.entries(env).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  )
+  const sources = { flags: {}, env: texts, file: undefined }
+  const settings = readSettings(workerTable, sources)
+  if (settings.link === 'object' && settings.leader_url === undefined)
+    throw invalid('HOLDFAST_LEADER_URL', 'it must be given when HOLDFAST_LINK is object: set it in [vars]')
+  const dataKey = fromBase64((texts.HOLDFAST_DATA_KEY ?? '').trim())
+  if (dataKey?.length !== 32)
+    throw invalid(
+      'HOLDFAST_DATA_KEY',
+      'it does not hold 32 bytes in base64: give the Leader’s data key with `wrangler secret put HOLDFAST_DATA_KEY`',
+    )
+  const bearer = (texts.HOLDFAST_BEARER ?? '').trim()
+  if (bearer.length < BEARER_CHARACTERS || /\s/.test(bearer))
+    throw invalid(
+      'HOLDFAST_BEARER',
+      `it is not a bearer of ${BEARER_CHARACTERS} characters or more: make one with \`holdfast keys new --bearer FILE\` and give it with \`wrangler secret put HOLDFAST_BEARER\``,
+    )
+  return { ...settings, dataKey, bearer, origins: originsOf(workerTable, sources) }
+}
+
+const invalid = (target: string, what: string): DomainError =>
+  new DomainError('settings_invalid', `${target}: ${what}`, { target })
