@@ -9,7 +9,8 @@ import { allRoutes } from '#shared/api/routes/index.ts'
 import { seenName } from '../support/seen-folder.ts'
 
 const folder = process.env.HOLDFAST_SEEN!
-const ran = new Set(readdirSync(folder))
+/** Those of single parts ask servers that they make up themselves. */
+const ran = new Set(readdirSync(folder).filter((file) => !file.startsWith(seenName('test/unit/'))))
 const cases = globSync('test/conformance/**/*.test.ts').map(seenName)
 const partOnly = cases.some((file) => !ran.has(file))
 
