@@ -15,6 +15,8 @@ import {
   newestWith,
   numbersToTake,
   parseHistory,
+  segmentAt,
+  segmentsOf,
   timelineAt,
   timelineOfFile,
 } from './timeline.ts'
@@ -134,7 +136,33 @@ export async function prepareRecovery({ cluster, runAs }: Room): Promise<void> {
   await rm(join(cluster, 'recovery.signal'), { force: true })
   const settings = join(cluster, 'postgresql.auto.conf')
   if (await stat(settings).catch(() => undefined)) await truncate(settings)
+  while (await forgetBegun(cluster)) {}
   await forgetLaterHistories(cluster)
+}
+
+/**
+ * A Standby that goes over to another timeline receives the segment of the fork once more, from its beginning. One that
+ * ended in the middle of that would read the new file and no other, find less than it has replayed, and take no question
+ * until a Leader has sent the rest. Nothing is lost with it: Postgres completes the file of the one before up to the fork
+ * before it begins the next. Answers whether there was something to forget.
+ */
+async function forgetBegun(cluster: string): Promise<boolean> {
+  const folder = join(cluster, 'pg_wal')
+  const names = await readdir(folder)
+  const newest = newestWith(names)
+  if (newest === undefined) return false
+  const own = segmentsOf(names, newest)
+  const { size } = await stat(join(folder, own[0]!))
+  for (const fork of (await historyOf(cluster, newest)).forks) {
+    const [before, after] = [fork.timeline, newest].map((timeline) => segmentAt(timeline, fork.end, size))
+    const shared = fork.end % size
+    if (!names.includes(before!) || !names.includes(after!)) continue
+    const [complete, begun] = await Promise.all([before!, after!].map((name) => readFile(join(folder, name))))
+    if (complete!.subarray(0, shared).equals(begun!.subarray(0, shared))) continue
+    for (const name of [...own, historyFile(newest)]) await rm(join(folder, name))
+    return true
+  }
+  return false
 }
 
 /** Numbers of the timelines of which there is a history, empty ones too. */

@@ -35,11 +35,20 @@ function placeOf(end: Lsn, segmentBytes: number): string {
   return hex(Math.floor(number / perName)) + hex(number % perName)
 }
 
+const isSegment = (name: string): boolean => /^[0-9A-F]{24}$/.test(name)
+
+/** The file with the byte before `end`. */
+export const segmentAt = (timeline: number, end: Lsn, segmentBytes: number): string =>
+  hex(timeline) + placeOf(end, segmentBytes)
+
+export const segmentsOf = (names: readonly string[], timeline: number): string[] =>
+  names.filter((name) => isSegment(name) && timelineOfSegment(name) === timeline)
+
 /** The newest timeline that has a segment among these files; with `end`, one in which the byte before it is. */
 export function newestWith(names: readonly string[], end?: Lsn, segmentBytes = 1): number | undefined {
   const place = end === undefined ? undefined : placeOf(end, segmentBytes)
   const timelines = names
-    .filter((name) => /^[0-9A-F]{24}$/.test(name) && (place === undefined || name.endsWith(place)))
+    .filter((name) => isSegment(name) && (place === undefined || name.endsWith(place)))
     .map(timelineOfSegment)
   return timelines.length === 0 ? undefined : Math.max(...timelines)
 }
