@@ -101,9 +101,8 @@ export function createInstance(room: Room, options: InstanceOptions, ended: () =
   async function launchOnce(): Promise<void> {
     await writeFolder()
     await writeSettings()
-    await prepareRecovery(room)
     ready = false
-    const started = await room.spawn(files.arguments)
+    const started = await room.spawn(files.arguments, () => prepareRecovery(room))
     running = started
     await started.ready()
     ready = true

@@ -1,6 +1,6 @@
 // One owner for a folder of Postgres: two would end each other's server for ever.
 import { once } from 'node:events'
-import { readFile, realpath } from 'node:fs/promises'
+import { readdir, readFile, readlink, realpath } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { DomainError } from '#shared/base/errors.ts'
 import { sha256Hex } from '#shared/base/native-crypto.ts'
@@ -34,14 +34,25 @@ const POLL_MS = 20
 /** After this long an immediate shutdown was not heard, and the process is killed. */
 const HEARD_WITHIN_MS = 10_000
 
+type Ending = { readonly clock: Clock; readonly log: (message: string) => void }
+
 /**
- * Ends a server of an earlier life, whose owner died without a word (where setpriv could not tie them together).
- * Only for the process that has claimed the folder.
+ * Ends a server of an earlier life, whose owner died without a word (where setpriv could not tie them together), and what
+ * is left of one that was killed: its processes live on for moments, and one that ends a recovery in them would take away
+ * what makes the next server begin in recovery (I4). Only for the process that has claimed the folder.
  */
-export async function endOrphan(
-  cluster: string,
-  { clock, log }: { readonly clock: Clock; readonly log: (message: string) => void },
-): Promise<void> {
+export async function endOrphan(cluster: string, ending: Ending): Promise<void> {
+  await endPostmaster(cluster, ending)
+  for (let told = false; ; told = true) {
+    const left = await processesIn(cluster)
+    if (left.length === 0) return
+    if (!told) ending.log(`ending what is left of an earlier Postgres: ${left.join(', ')}`)
+    for (const pid of left) signal(pid, 'SIGKILL')
+    await ending.clock.sleep(POLL_MS)
+  }
+}
+
+async function endPostmaster(cluster: string, { clock, log }: Ending): Promise<void> {
   const pid = await postmasterPid(cluster)
   if (pid === undefined) return
   const since = clock.monotonic()
@@ -53,6 +64,20 @@ export async function endOrphan(
     told = true
     await clock.sleep(POLL_MS)
   }
+}
+
+/** Every process of Postgres works in the folder of its cluster; one that has ended works nowhere. */
+async function processesIn(cluster: string): Promise<number[]> {
+  const folder = await realpath(cluster)
+  const pids = (await readdir('/proc')).map(Number).filter((pid) => pid > 0)
+  const found = await Promise.all(
+    pids.map(async (pid) => {
+      const works = await readlink(`/proc/${pid}/cwd`).catch(() => '')
+      const name = works === folder ? await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '') : ''
+      return name === 'postgres\n'
+    }),
+  )
+  return pids.filter((_, i) => found[i])
 }
 
 async function postmasterPid(cluster: string): Promise<number | undefined> {

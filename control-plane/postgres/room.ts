@@ -45,8 +45,8 @@ export type Room = {
   version(): Promise<number>
   /** Makes the cluster if it is not there. `complete` may add to it before it is one. */
   initialise(complete?: (folder: string) => Promise<void>): Promise<void>
-  /** Starts the server as our child, and ends one that an earlier process left. */
-  spawn(settings: readonly string[]): Promise<Running>
+  /** Starts the server as our child, when nothing is left of the one before and the folder was prepared. */
+  spawn(settings: readonly string[], prepare?: () => Promise<void>): Promise<Running>
   /** Gives the folder back. Nothing runs in it any more. */
   leave(): Promise<void>
 }
@@ -99,7 +99,11 @@ export async function enterRoom(options: RoomOptions): Promise<Room> {
       `postgresql://${USER}@localhost${port === undefined ? '' : `:${port}`}/${database}?host=${encodeURIComponent(sockets)}`,
     version: () => versionOf(join(options.binaries, 'postgres')),
     initialise: (complete) => initialise(cluster, runAs, options, complete),
-    spawn: (settings) => start(cluster, runAs, settings, options),
+    async spawn(settings, prepare) {
+      await endOrphan(cluster, options)
+      await prepare?.()
+      return start(cluster, runAs, settings, options)
+    },
     async leave() {
       if (sockets !== own) await rm(sockets, { recursive: true, force: true })
       await release()
@@ -127,7 +131,6 @@ async function start(
   settings: readonly string[],
   options: RoomOptions,
 ): Promise<Running> {
-  await endOrphan(cluster, options)
   const file = join(options.dataDirectory, 'postgres.log')
   await shortenLog(file)
   const log = await open(file, 'a', 0o600)

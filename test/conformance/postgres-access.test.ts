@@ -3,31 +3,15 @@ import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { callPeer } from '#control-plane/postgres/peer.ts'
-import {
-  allBinaries,
-  follows,
-  type HandsCluster,
-  type HandsNode,
-  ledBy,
-  startHandsCluster,
-  until,
-} from '../support/hands.ts'
+import { allBinaries, follows, type HandsNode, handsClusters, ledBy, until } from '../support/hands.ts'
 
 // Copies and starts take their time where other tests run too.
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 })
 
 describe.each(await allBinaries())('the Postgres of a node on $name', ({ binaries }) => {
-  let open: HandsCluster | undefined
-  afterEach(async () => {
-    await open?.close()
-    open = undefined
-  })
-  const cluster = async (): Promise<HandsCluster> => {
-    open = await startHandsCluster(binaries)
-    return open
-  }
+  const cluster = handsClusters(binaries)
 
   test('a certificate that was renewed is used for what is connected from then on', async () => {
     const { leader, standbys, nodes } = await ledBy(await cluster(), 'a', 'b')

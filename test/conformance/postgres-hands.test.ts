@@ -1,15 +1,16 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { nodeOf } from '#control-plane/coordination/keys.ts'
 import { findRunAs } from '#control-plane/postgres/run-as.ts'
+import { segmentAt } from '#control-plane/postgres/timeline.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import {
   allBinaries,
   follows,
-  type HandsCluster,
   type HandsNode,
+  handsClusters,
   leads,
   ledBy,
   level,
@@ -36,6 +37,7 @@ async function killPostgres(node: HandsNode): Promise<void> {
 }
 
 const PAGE_BYTES = 8_192
+const SEGMENT_BYTES = 16 * 1024 * 1024
 /** Of a message without content and its commit. */
 const MESSAGE_BYTES = 104
 
@@ -45,15 +47,7 @@ const disk = async (node: HandsNode): Promise<string> => (await node.hands.freez
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 })
 
 describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
-  let open: HandsCluster | undefined
-  afterEach(async () => {
-    await open?.close()
-    open = undefined
-  })
-  const cluster = async (): Promise<HandsCluster> => {
-    open = await startHandsCluster(binaries)
-    return open
-  }
+  const cluster = handsClusters(binaries)
 
   test('an empty node holds nothing, makes the first data, and lets no commit go before somebody is named', async () => {
     const a = await (await cluster()).add('a')
@@ -296,6 +290,31 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
     expect([...history.matchAll(/^(\d+)\t/gm)].map(([, timeline]) => timeline)).toEqual(['1', '2'])
   })
 
+  test('who ends while the first log of a new timeline comes has all that it had, and follows', async () => {
+    const { leader: a, standbys } = await ledBy(await cluster(), 'a', 'b')
+    const [b] = standbys as [HandsNode]
+    await a.ask('SET synchronous_commit = local; INSERT INTO written SELECT generate_series(1, 10000)')
+    await level(a, b)
+    await a.hands.demote()
+    const frozen = await a.hands.freeze()
+    await b.hands.freeze()
+    const { fork } = await b.hands.promote(2)
+    const wal = (node: HandsNode, name: string): string => join(node.folder, 'postgres', 'pg_wal', name)
+    // What Postgres has then: the history, and the segment of the fork from its beginning to anywhere before the fork.
+    const segment = segmentAt(3, fork, SEGMENT_BYTES)
+    const begun = readFileSync(wal(b, segment))
+    begun.fill(0, (fork % SEGMENT_BYTES) - 8 * PAGE_BYTES)
+    writeFileSync(wal(a, '00000003.history'), readFileSync(wal(b, '00000003.history')), { mode: 0o600 })
+    writeFileSync(wal(a, segment), begun, { mode: 0o600 })
+    await killPostgres(a)
+    expect(await a.hands.freeze()).toEqual(frozen)
+    await writeAlone(b, 0)
+    await follows(a, b)
+    await level(b, a)
+    expect((await written(a)).length).toBe(10_001)
+    expect(a.said.filter((said) => said.includes('copied'))).toEqual([])
+  })
+
   test('a Leader that goes on alone is copied anew from the next one, as another disk, and what it had is kept', async () => {
     const { leader, standbys } = await ledBy(await cluster(), 'a', 'b')
     const [b] = standbys as [HandsNode]
@@ -423,6 +442,15 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
     expect(again.stops()).toBe(0)
   })
 
+  test('what is left of a Postgres that was killed is ended before it is started again (I4)', async () => {
+    const { leader: a } = await ledBy(await cluster(), 'a')
+    await a.hands.demote()
+    // It would live on with the cluster in its hands, and end its recovery beside the next one.
+    process.kill(await processOf(a, 'startup'), 'SIGSTOP')
+    await killPostgres(a)
+    expect(await isReadOnly(a)).toBe(true)
+  })
+
   test('killed at any moment of a promotion it comes back in recovery, and can be promoted (I4)', async () => {
     let { leader: a } = await ledBy(await cluster(), 'a')
     await a.hands.demote()
@@ -432,10 +460,9 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
       await systemClock.sleep(afterMs)
       const pid = a.hands.pid()
       if (pid !== undefined) process.kill(pid, 'SIGKILL')
+      // Killed on its way into recovery it was started once more, and promoted.
       if ((await promoting) === undefined) await until(async () => a.stops() > 0)
       else await a.hands.demote()
-      // Killed on its way into recovery it was started once more and promoted, and that failed late: the machine demotes then.
-      if (!(await isReadOnly(a))) await a.hands.demote()
       expect(await isReadOnly(a)).toBe(true)
       a = await a.again()
       expect(await isReadOnly(a)).toBe(true)

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { afterEach } from 'vitest'
 import { nodeOf } from '#control-plane/coordination/keys.ts'
 import { connect } from '#control-plane/ledger/connection.ts'
 import { findBinaries } from '#control-plane/postgres/binaries.ts'
@@ -51,6 +52,19 @@ export async function until<T>(look: () => Promise<T | undefined | false>): Prom
     const found = await look()
     if (found !== undefined && found !== false) return found
     await systemClock.sleep(10)
+  }
+}
+
+/** A cluster for each test that asks for one, closed after it. */
+export function handsClusters(binaries: string): () => Promise<HandsCluster> {
+  let open: HandsCluster | undefined
+  afterEach(async () => {
+    await open?.close()
+    open = undefined
+  })
+  return async () => {
+    open = await startHandsCluster(binaries)
+    return open
   }
 }
 
@@ -146,7 +160,7 @@ export async function follows(standby: HandsNode, leader: HandsNode): Promise<st
 /** A process of its Postgres, by what it is. */
 export async function processOf(
   node: HandsNode,
-  kind: 'walreceiver' | 'walsender' | 'walwriter' | 'checkpointer',
+  kind: 'startup' | 'walreceiver' | 'walsender' | 'walwriter' | 'checkpointer',
 ): Promise<number> {
   return until(async () => {
     const [row] = await node.ask(`SELECT pid FROM pg_stat_activity WHERE backend_type = '${kind}'`)
