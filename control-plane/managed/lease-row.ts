@@ -2,6 +2,7 @@
 import type { Clock } from '#shared/base/time.ts'
 import { connect, type HeldSession, type Session } from '../ledger/connection.ts'
 import { endWriters, newestEpoch, raiseEpoch } from '../ledger/epoch-guard.ts'
+import { sessionWithin } from '../postgres/asking.ts'
 import { within } from '../postgres/waiting.ts'
 import type { Heard, Holder } from './lease.ts'
 
@@ -37,9 +38,8 @@ export function createLeaseRow(options: LeaseOptions): LeaseRow {
   /** `silent` when there is no answer in time; the connection is not used again then. */
   async function ask(withinMs: number, question: (session: Session) => Promise<Heard>): Promise<Heard> {
     let session: HeldSession | undefined
-    const opening = database.session()
     try {
-      session = await within(clock, CONNECT_WITHIN_MS, 'a connection to the database', opening)
+      session = await sessionWithin(database, clock, CONNECT_WITHIN_MS)
       const heard = await within(clock, withinMs, 'an answer of the database', question(session))
       session.release()
       answers = true
@@ -47,8 +47,7 @@ export function createLeaseRow(options: LeaseOptions): LeaseRow {
     } catch (error) {
       if (answers) report(error)
       answers = false
-      if (session !== undefined) session.release(true)
-      else opening.then((late) => late.release(true)).catch(() => undefined)
+      session?.release(true)
       return { kind: 'silent' }
     }
   }

@@ -1,6 +1,6 @@
 // Questions to our own Postgres, one at a time on a connection that is kept open, each with a bound.
 import type { Clock } from '#shared/base/time.ts'
-import { connect, type Database } from '../ledger/connection.ts'
+import { connect, type Database, type HeldSession } from '../ledger/connection.ts'
 import { within } from './waiting.ts'
 
 export type Row = Readonly<Record<string, unknown>>
@@ -22,12 +22,7 @@ export function createAsker(url: string, clock: Clock): Asker {
   return {
     async ask(text, params = [], withinMs = ASK_WITHIN_MS) {
       const giveUpAt = clock.monotonic() + withinMs
-      const pending = database.session()
-      const session = await within(clock, withinMs, 'a connection to Postgres', pending).catch((error) => {
-        // Nobody waits for it any more, and why there was none has been said.
-        pending.then((late) => late.release(true)).catch(() => undefined)
-        throw error
-      })
+      const session = await sessionWithin(database, clock, withinMs)
       try {
         const left = Math.max(1, giveUpAt - clock.monotonic())
         const { rows } = await within(clock, left, 'an answer of Postgres', session.query(text, params))
@@ -40,4 +35,14 @@ export function createAsker(url: string, clock: Clock): Asker {
     },
     close: () => database.close(),
   }
+}
+
+/** Rejected when there is none in time; one that comes later is closed. */
+export function sessionWithin(database: Database, clock: Clock, withinMs: number): Promise<HeldSession> {
+  const opening = database.session()
+  return within(clock, withinMs, 'a connection to the database', opening).catch((error: unknown) => {
+    // Nobody waits for it any more, and the caller learns that there was none: why it failed later is of no use.
+    opening.then((late) => late.release(true)).catch(() => undefined)
+    throw error
+  })
 }
