@@ -1,15 +1,8 @@
 // Real nodes as processes, started the way an operator starts them: `holdfast leader`, `holdfast follower`.
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
-import {
-  appendFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -63,7 +56,6 @@ export class NodeProcess {
     })
     const keep = (chunk: Buffer): void => {
       this.#log = (this.#log + chunk.toString()).slice(-20_000)
-      if (process.env.DBG) appendFileSync('/tmp/wk-edge.log', chunk)
     }
     child.stdout.on('data', keep)
     child.stderr.on('data', keep)
@@ -77,10 +69,16 @@ export class NodeProcess {
       if (this.#child?.exitCode != null) {
         throw new Error(`${this.#command[0]} ended with ${this.#child.exitCode}:\n${this.#log}`)
       }
-      if (await answers(`${this.url}${path}`)) return
+      if ((await statusOf(`${this.url}${path}`)) === 200) return
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
     throw new Error(`${this.#command[0]} was not ready within ${withinMs} ms:\n${this.#log}`)
+  }
+
+  /** Resolves when it answers anything: a Follower without a copy is not well. */
+  async answered(): Promise<void> {
+    while ((await statusOf(`${this.url}/health`)) === undefined)
+      await new Promise((resolve) => setTimeout(resolve, 5))
   }
 
   /** Resolves with the exit code when the program ends by itself. */
@@ -99,14 +97,14 @@ export class NodeProcess {
   }
 }
 
-async function answers(url: string): Promise<boolean> {
+/** Undefined while nobody listens: refused or reset. */
+async function statusOf(url: string): Promise<number | undefined> {
   try {
     const response = await fetch(url)
     await response.arrayBuffer()
-    return response.status === 200
+    return response.status
   } catch {
-    // Refused or reset: the program is not listening yet.
-    return false
+    return undefined
   }
 }
 
@@ -241,16 +239,31 @@ function tlsEnv(directory: string, tls: Certificates | undefined): Env {
   }
 }
 
+const FIRST_PORT = 10_000
+/** Above it the system itself gives ports to whoever asks for any: one of those may be taken before it is used. */
+const LAST_PORT = 32_000
+let lastGiven = randomInt(FIRST_PORT, LAST_PORT)
+
+/** Ports that nobody listens at, each given once by this process. */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
   const ports: number[] = []
-  for (const server of servers) {
-    if (!server.listening) await once(server, 'listening')
-    const address = server.address()
-    if (address !== null && typeof address === 'object') ports.push(address.port)
+  while (ports.length < count) {
+    lastGiven = lastGiven === LAST_PORT ? FIRST_PORT : lastGiven + 1
+    if (await isFree(lastGiven)) ports.push(lastGiven)
   }
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
   return ports
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer().listen(port, '127.0.0.1')
+  try {
+    await once(server, 'listening')
+  } catch {
+    // Somebody has it.
+    return false
+  }
+  await once(server.close(), 'close')
+  return true
 }
 
 /** The Conjur HTTP API as a client uses it. */
