@@ -2,7 +2,7 @@
 import { type Cluster, startCluster, TTL_SECONDS } from '../cluster/cluster.ts'
 import { prepareLoad, startLoad } from '../cluster/load.ts'
 import { operate } from '../cluster/operator.ts'
-import { settled } from '../cluster/settled.ts'
+import { settled, startAll } from '../cluster/settled.ts'
 import { Client } from '../support/nodes.ts'
 import { type Figure, figure } from './measure.ts'
 import { must, running, variables, writesPerSecond } from './write.ts'
@@ -16,11 +16,7 @@ const FAR_MS = 2.5
 async function withCluster<T>(body: (cluster: Cluster) => Promise<T>): Promise<T> {
   const cluster = await startCluster()
   try {
-    for (const { process } of cluster.nodes) process.start()
-    await cluster.leader()
-    for (const process of cluster.followers) process.start()
-    await Promise.all(cluster.followers.map((process) => process.ready()))
-    await settled(cluster)
+    await startAll(cluster)
     return await body(cluster)
   } finally {
     await cluster.close()

@@ -43,7 +43,7 @@ async function offlineEdge(): Promise<OfflineEdge> {
   const apiKey = toHex(randomBytes(32))
   // The object makes its storage, and the key that it signs with.
   node.start()
-  await answered(node)
+  await node.answered()
   await node.kill('SIGTERM')
   const folder = join(directory, 'storage', 'holdfast')
   const file = (await readdir(folder)).find((name) => /^[0-9a-f]{64}\.sqlite$/.test(name))!
@@ -70,23 +70,13 @@ async function offlineEdge(): Promise<OfflineEdge> {
   }
 }
 
-/** Any answer: without a copy its health is 502. */
-async function answered(node: NodeProcess): Promise<void> {
-  for (;;) {
-    const answer = await fetch(`${node.url}/health`).catch(() => undefined)
-    await answer?.arrayBuffer()
-    if (answer !== undefined) return
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-}
-
 async function startHello(): Promise<{ port: number; stop: () => Promise<void> }> {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-bench-'))
   const [port] = await freePorts(1)
   const bundle = new URL('./hello-object.js', import.meta.url).pathname
   const node = edgeNode({ directory, port: port!, vars: {}, secrets: {}, wrap: subjectPin(), bundle })
   node.start()
-  await answered(node)
+  await node.answered()
   return {
     port: port!,
     async stop() {
@@ -143,6 +133,7 @@ async function starting(edge: OfflineEdge): Promise<Figure[]> {
     edge.node.start()
     for (;;) {
       const askedAt = performance.now()
+      // Nobody listens yet.
       const answer = await client.getSecret(`app/secret-${round}`).catch(() => undefined)
       await answer?.arrayBuffer()
       if (answer?.status === 200) {

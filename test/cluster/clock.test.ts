@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Client } from '../support/nodes.ts'
 import { type Cluster, type ControlNode, missing, send, startCluster, TTL_SECONDS } from './cluster.ts'
-import { balanced, eventually, settled } from './settled.ts'
+import { eventually, settled, startAll } from './settled.ts'
 
 const without = missing()
 const preload = new URL('../support/clock-jump.ts', import.meta.url).href
@@ -18,11 +18,7 @@ describe.skipIf(without !== undefined).each([
       followers: 1,
       env: { NODE_OPTIONS: `--import=${preload}`, HOLDFAST_TEST_JUMP_MS: String(jump) },
     })
-    for (const { process } of cluster.nodes) process.start()
-    await settled(cluster)
-    await balanced(cluster)
-    for (const process of cluster.followers) process.start()
-    await Promise.all(cluster.followers.map((process) => process.ready()))
+    await startAll(cluster)
   }, 120_000)
   afterAll(() => cluster?.close(), 60_000)
 

@@ -172,12 +172,15 @@ export async function holdfast(...words: readonly string[]): Promise<string> {
   return stdout
 }
 
+/** Short enough that those of three nodes are seen where only the end of an output is shown. */
+const lastOf = (log: string): string => log.slice(-1_500)
+
 const logsOf = (nodes: readonly ControlNode[]): string =>
   nodes
     .map(({ name, process, directory }) => {
       const file = join(directory, 'postgres.log')
-      const postgres = existsSync(file) ? readFileSync(file, 'utf8').slice(-2_000) : ''
-      return `--- ${name}\n${process.log.slice(-4_000)}\n--- Postgres of ${name}\n${postgres}`
+      const postgres = existsSync(file) ? readFileSync(file, 'utf8') : ''
+      return `--- ${name}\n${lastOf(process.log)}\n--- Postgres of ${name}\n${lastOf(postgres)}`
     })
     .join('\n')
 

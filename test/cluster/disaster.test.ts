@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Client } from '../support/nodes.ts'
 import { type Cluster, type ControlNode, missing, startCluster } from './cluster.ts'
 import { operate } from './operator.ts'
-import { balanced, eventually, settled } from './settled.ts'
+import { balanced, eventually, settled, startAll } from './settled.ts'
 
 const without = missing()
 
@@ -12,11 +12,7 @@ describe.skipIf(without !== undefined)(`a lost site${without ? ` (${without})` :
 
   beforeAll(async () => {
     cluster = await startCluster({ names: ['a', 'b', 'c', 'far'], dr: ['far'], followers: 1 })
-    for (const { process } of cluster.nodes) process.start()
-    await settled(cluster)
-    await balanced(cluster)
-    for (const process of cluster.followers) process.start()
-    await Promise.all(cluster.followers.map((process) => process.ready()))
+    await startAll(cluster)
   }, 120_000)
   afterAll(() => cluster?.close(), 60_000)
 

@@ -8,7 +8,7 @@ import { type Random, runSeed, seeded } from '../support/random.ts'
 import { type Cluster, missing, startCluster, TTL_SECONDS } from './cluster.ts'
 import { type Fault, faults } from './faults.ts'
 import { type Load, longestGap, lost, overlaps, prepareLoad, startLoad } from './load.ts'
-import { eventually, settled } from './settled.ts'
+import { eventually, settled, startAll, withLogs } from './settled.ts'
 
 const ROUNDS = Number(process.env.HOLDFAST_ROUNDS ?? 0)
 const ONLY = process.env.HOLDFAST_FAULT ?? ''
@@ -57,12 +57,8 @@ describe.skipIf(without !== undefined)(
     beforeAll(async () => {
       random = seeded(runSeed('cluster'))
       cluster = await startCluster()
-      for (const { process } of cluster.nodes) process.start()
-      await cluster.leader()
-      for (const process of cluster.followers) process.start()
-      await Promise.all(cluster.followers.map((process) => process.ready()))
+      await startAll(cluster)
       workerKey = await prepareLoad(cluster)
-      await settled(cluster)
     }, 120_000)
     afterAll(() => cluster?.close(), 60_000)
 
@@ -71,9 +67,6 @@ describe.skipIf(without !== undefined)(
       const load = await startLoad(cluster, workerKey)
       try {
         for (let round = 0; round < Math.max(1, ROUNDS); round++) outages.push(await once(fault, load))
-      } catch (error) {
-        if (error instanceof Error) error.message += `\n${cluster.logs()}`
-        throw error
       } finally {
         await load.stop()
       }
@@ -95,15 +88,9 @@ describe.skipIf(without !== undefined)(
       await sleep(random.int(0, 1_000))
       const others = cluster.nodes.filter((node) => node !== leader && node !== sync)
       const from = performance.now()
-      await fault.run({
-        cluster,
-        load,
-        random,
-        leader,
-        sync,
-        others,
-        adminKey: cluster.adminKey(),
-      })
+      await fault
+        .run({ cluster, load, random, leader, sync, others, adminKey: cluster.adminKey() })
+        .catch(withLogs(cluster))
       const { leader: now } = await settled(cluster)
       if (fault.moves === 'always') expect(now.name).not.toBe(leader.name)
       if (fault.moves === 'never') expect(now.name).toBe(leader.name)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { type Cluster, missing, startCluster } from './cluster.ts'
 import { lost, overlaps, prepareLoad, startLoad } from './load.ts'
-import { settled } from './settled.ts'
+import { settled, startAll } from './settled.ts'
 
 /** Undefined, with the reason, where no small disk can be had. */
 const without = missing() ?? (process.getuid?.() === 0 ? undefined : 'only root can mount a small disk')
@@ -36,12 +36,8 @@ test.skipIf(without !== undefined)(
       },
     })
     if (mounted.length === 0) return context.skip('no file system may be mounted here')
-    for (const { process } of cluster.nodes) process.start()
-    await cluster.leader()
-    for (const process of cluster.followers) process.start()
-    await Promise.all(cluster.followers.map((process) => process.ready()))
+    const { leader } = await startAll(cluster)
     const key = await prepareLoad(cluster)
-    const { leader } = await settled(cluster)
     expect(leader.name).toBe('a')
     const load = await startLoad(cluster, key)
     const ballast = join(leader.directory, 'ballast')

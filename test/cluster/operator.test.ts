@@ -8,7 +8,7 @@ import { Client } from '../support/nodes.ts'
 import { type Cluster, type ControlNode, missing, send, startCluster } from './cluster.ts'
 import { lost, overlaps, prepareLoad, startLoad } from './load.ts'
 import { operate } from './operator.ts'
-import { balanced, eventually, settled } from './settled.ts'
+import { eventually, settled, startAll } from './settled.ts'
 
 const without = missing()
 
@@ -21,9 +21,7 @@ describe.skipIf(without !== undefined)(
 
     beforeAll(async () => {
       cluster = await startCluster({ followers: 0 })
-      for (const { process } of cluster.nodes) process.start()
-      await settled(cluster)
-      await balanced(cluster)
+      await startAll(cluster)
       workerKey = await prepareLoad(cluster)
     }, 120_000)
     afterAll(() => cluster?.close(), 60_000)

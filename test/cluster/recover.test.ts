@@ -5,7 +5,7 @@ import { type Etcd, findEtcd, startMembers } from '../support/etcd.ts'
 import { Client } from '../support/nodes.ts'
 import { type Cluster, type ControlNode, missing, startCluster } from './cluster.ts'
 import { operate } from './operator.ts'
-import { balanced, eventually, settled } from './settled.ts'
+import { balanced, eventually, settled, startAll } from './settled.ts'
 
 const without = missing()
 
@@ -15,9 +15,7 @@ describe.skipIf(without !== undefined)(`a lost store${without ? ` (${without})` 
 
   beforeAll(async () => {
     cluster = await startCluster({ followers: 0 })
-    for (const { process } of cluster.nodes) process.start()
-    await settled(cluster)
-    await balanced(cluster)
+    await startAll(cluster)
   }, 120_000)
   afterAll(async () => {
     await cluster?.close()

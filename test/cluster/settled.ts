@@ -16,6 +16,14 @@ export async function eventually<T>(
   }
 }
 
+/** For what fails: what the nodes have said first, so that what went wrong stands at the end. */
+export const withLogs =
+  (cluster: Cluster) =>
+  (error: Error): never => {
+    error.message = `${cluster.logs()}\n${error.message}`
+    throw error
+  }
+
 /** The balancer has seen who leads. */
 export async function balanced({ url }: Cluster): Promise<void> {
   const status = (): Promise<number | undefined> =>
@@ -24,6 +32,15 @@ export async function balanced({ url }: Cluster): Promise<void> {
       () => undefined,
     )
   await eventually('the balancer leads to the Leader', status, (found) => found === 200)
+}
+
+/** Starts all of it, the Followers when there is somebody to follow. */
+export async function startAll(cluster: Cluster): Promise<{ leader: ControlNode; sync: ControlNode }> {
+  for (const { process } of cluster.nodes) process.start()
+  const found = await settled(cluster)
+  for (const process of cluster.followers) process.start()
+  await Promise.all(cluster.followers.map((process) => process.ready()))
+  return found
 }
 
 /** Everybody is there again: one leads, one has the duty, the others follow. Who may not come back by itself is let in. */
@@ -44,10 +61,7 @@ export async function settled(cluster: Cluster): Promise<{ leader: ControlNode; 
       return found
     },
     (found) => found.every(isWhole) && found.some((health) => health!.ok),
-  ).catch((error: Error) => {
-    error.message = `${cluster.logs()}\n${error.message}`
-    throw error
-  })
+  ).catch(withLogs(cluster))
   const leader = cluster.nodes[all.findIndex((health) => health!.ok)]!
   await balanced(cluster)
   return { leader, sync: cluster.node(all.find((health) => health!.ok)!.cluster.sync_standby!) }

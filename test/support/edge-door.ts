@@ -62,6 +62,7 @@ export async function edgeDoor(isKnown: (name: string, bearer: string) => boolea
     async awaited(name, until) {
       while (!waiting.has(`${name} /replication/stream`) && !until?.aborted) {
         const change = once(changed, 'waits', until === undefined ? {} : { signal: until })
+        // Aborted: the loop ends.
         await change.catch(() => undefined)
       }
     },

@@ -28,11 +28,8 @@ async function started(given: { vars?: Env; secrets?: Env } = {}): Promise<NodeP
     folder.remove()
   }
   node.start()
-  for (;;) {
-    const answer = await fetch(`${node.url}/health`).catch(() => undefined)
-    await answer?.arrayBuffer()
-    if (answer !== undefined) return node
-  }
+  await node.answered()
+  return node
 }
 
 describe('a setting that is wrong is named, with what to do', () => {

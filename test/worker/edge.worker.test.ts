@@ -12,6 +12,7 @@ const policy = `
 - !permit { role: !host reader, privileges: [ read, execute ], resources: [ !variable one, !variable two ] }
 `
 
+/** Who is asked may just be away. */
 async function until<T>(ask: () => Promise<T | undefined>): Promise<T> {
   for (;;) {
     const found = await ask().catch(() => undefined)

@@ -52,6 +52,7 @@ afterAll(async () => {
 
 type Replication = { readonly state: string; readonly content_hash: string | null }
 
+/** `none` while it is away. */
 async function replication(): Promise<Replication> {
   const answer = await fetch(`${edge.url}/health`).catch(() => undefined)
   const none = { replication: { state: 'none', content_hash: null } }
