@@ -248,8 +248,9 @@ let lastGiven = randomInt(FIRST_PORT, LAST_PORT)
 export async function freePorts(count: number): Promise<number[]> {
   const ports: number[] = []
   while (ports.length < count) {
-    lastGiven = lastGiven === LAST_PORT ? FIRST_PORT : lastGiven + 1
-    if (await isFree(lastGiven)) ports.push(lastGiven)
+    const port = lastGiven === LAST_PORT ? FIRST_PORT : lastGiven + 1
+    lastGiven = port
+    if (await isFree(port)) ports.push(port)
   }
   return ports
 }
