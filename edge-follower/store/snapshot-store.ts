@@ -1,5 +1,6 @@
 // Reading at a Follower: every request sees one position, and what belongs to it is read in one transaction.
 import { LRUCache } from 'lru-cache'
+import { utf8 } from '#shared/base/bytes.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import type { Clock } from '#shared/base/time.ts'
@@ -35,47 +36,62 @@ export function createSnapshotStore(sqlite: Sqlite, clock: Clock): ReadStore {
   }
 }
 
-/** `list`: the ids as JSON. */
-type Closure = { readonly list: string; readonly roles: number }
+/** `list`: the ids as JSON; `text`: each between two zero bytes, which no store lets into an id. */
+type Closure = { readonly list: string; readonly text: Uint8Array; readonly roles: number }
 
-const nobody: Closure = { list: '[]', roles: 0 }
+const closureOf = (ids: readonly unknown[]): Closure => ({
+  list: JSON.stringify(ids),
+  text: utf8(`\0${ids.join('\0')}\0`),
+  roles: ids.length,
+})
 
-/**
- * Up to here a closure is looked through for each row; above, SQLite makes a set of it, which costs more than
- * the two lookups of a secret read.
- */
-const FEW_ROLES = 32
+const nobody = closureOf([])
+
+/** Up to here a closure is looked through for each row; above, SQLite makes a set of it, which costs more at first. */
+const FEW_ROLES = 64
 
 function run(sqlite: Sqlite, statement: Statement, closure: Closure): Row[] {
   const texts = textsOf(statement)
-  const sql = closure.roles <= FEW_ROLES ? texts.few : texts.many
-  return sqlite.all(sql, usesClosure(statement.sql) ? [...statement.params, closure.list] : statement.params)
+  const { sql, takes } = closure.roles <= FEW_ROLES ? texts.few : texts.many
+  const params =
+    takes.length === 0 ? statement.params : [...statement.params, ...takes.map((form) => closure[form])]
+  return sqlite.all(sql, params)
 }
 
-type Texts = { readonly few: string; readonly many: string }
+/** `takes`: forms of the closure that are its last parameters. */
+type Text = { readonly sql: string; readonly takes: readonly ('list' | 'text')[] }
+type Texts = { readonly few: Text; readonly many: Text }
 
 // Texts are written in the source, so there are only as many as there are queries.
 const textsBySource = new Map<string, Texts>()
 
-/** The statement in SQLite's words; its closure is the last parameter, as a JSON list. */
+/** The statement in SQLite's words. */
 function textsOf(statement: Statement): Texts {
   let texts = textsBySource.get(statement.sql)
   if (texts === undefined) {
     const sql = expandMacros('sqlite', statement.sql)
-    const list = `json_each(?${statement.params.length + 1})`
-    // Only names with their table: json_each has columns of its own.
+    const next = statement.params.length + 1
+    // In JSON an id would have to be parsed out for each row, which costs more than the rest of a secret read.
     const looked = sql.replace(
       /\b(\w+\.\w+) IN \(SELECT id FROM closure\)/g,
-      `EXISTS (SELECT 1 FROM ${list} WHERE value = $1)`,
+      `instr(?${next}, CAST(char(0) || $1 || char(0) AS BLOB)) > 0`,
     )
-    texts = { few: withClosure(looked, list), many: withClosure(sql, list) }
+    texts = {
+      few: looked === sql ? withList(sql, next, []) : withList(looked, next + 1, ['text']),
+      many: withList(sql, next, []),
+    }
     textsBySource.set(statement.sql, texts)
   }
   return texts
 }
 
+/** With the relation `closure`, where it is used, from a JSON list in this parameter. */
+function withList(sql: string, parameter: number, takes: Text['takes']): Text {
+  if (!usesClosure(sql)) return { sql, takes }
+  return { sql: withClosure(sql, `json_each(?${parameter})`), takes: [...takes, 'list'] }
+}
+
 function withClosure(sql: string, list: string): string {
-  if (!usesClosure(sql)) return sql
   const relation = `closure(id) AS NOT MATERIALIZED (SELECT value FROM ${list})`
   if (/^\s*WITH\s+RECURSIVE\b/i.test(sql)) {
     return sql.replace(/^\s*WITH\s+RECURSIVE\b/i, `WITH RECURSIVE ${relation},`)
@@ -83,12 +99,12 @@ function withClosure(sql: string, list: string): string {
   return /^\s*WITH\b/i.test(sql) ? sql.replace(/^\s*WITH\b/i, `WITH ${relation},`) : `WITH ${relation} ${sql}`
 }
 
-/** Closures by role, as JSON lists. True for one version of the data, so they can never be wrong (P5). */
+/** Closures by role. True for one version of the data, so they can never be wrong (P5). */
 function createClosures(sqlite: Sqlite): { of(role: string, dataVersion: number): Closure } {
   const remembered = new LRUCache<string, Closure>({
     max: limits.closuresRemembered,
     maxSize: limits.closureBytesRemembered,
-    sizeCalculation: ({ list }) => list.length,
+    sizeCalculation: ({ list, text }) => list.length + text.length,
   })
   let version = -1
   const sql = `WITH RECURSIVE ${closureCte('sqlite', '?1')} SELECT id FROM closure`
@@ -101,7 +117,7 @@ function createClosures(sqlite: Sqlite): { of(role: string, dataVersion: number)
       let closure = remembered.get(role)
       if (closure === undefined) {
         const ids = sqlite.all(sql, [role]).map((row) => row.id)
-        closure = { list: JSON.stringify(ids), roles: ids.length }
+        closure = closureOf(ids)
         remembered.set(role, closure)
       }
       return closure
