@@ -9,6 +9,7 @@ import { promisify } from 'node:util'
 import { toBase64, toHex } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { type TestAuthority, testAuthority } from '../support/certificates.ts'
+import { edgeNode, edgeOptions } from '../support/edge.ts'
 import { type Etcd, findEtcd, startMembers } from '../support/etcd.ts'
 import { type Env, freePorts, NodeProcess } from '../support/nodes.ts'
 import { type Link, openLink } from './network.ts'
@@ -70,6 +71,8 @@ export type ClusterOptions = {
   readonly names?: readonly string[]
   readonly dr?: readonly string[]
   readonly followers?: number
+  /** Of a deploy: Followers are Workers with it, and whoever leads dials them. */
+  readonly edgeBundle?: string
   readonly env?: Env
   /** Called with the data folder of each node before it is used. */
   readonly furnish?: (node: string, folder: string) => void
@@ -98,7 +101,10 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     return path
   }
   const followerNames = Array.from({ length: options.followers ?? 2 }, (_, i) => `edge-${i + 1}`)
-  const bearers = followerNames.map((name) => file(`${name}.bearer`, `${toHex(randomBytes(32))}\n`))
+  const followers = (await freePorts(followerNames.length)).map((port, i) => {
+    const name = followerNames[i]!
+    return { name, port, bearerFile: file(`${name}.bearer`, `${toHex(randomBytes(32))}\n`) }
+  })
   const common: Env = {
     HOLDFAST_ACCOUNT: account,
     HOLDFAST_DATA_KEY_FILE: file('data.key', `${toBase64(randomBytes(32))}\n`),
@@ -108,7 +114,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     HOLDFAST_FIRST_LEADER: names[0]!,
     HOLDFAST_DR_NODES: (options.dr ?? []).join(),
     HOLDFAST_NODE_CA_FILE: file('ca.pem', authority.ca),
-    HOLDFAST_FOLLOWERS: followerNames.map((name, i) => `${name}=${bearers[i]}`).join(),
+    ...knownToLeader(followers, options.edgeBundle !== undefined),
     ...options.env,
   }
   const postgresPorts = await freePorts(names.length)
@@ -121,15 +127,21 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       }),
     )
   const balancer = await startBalancer(directory, nodes)
-  const followers = await Promise.all(
-    followerNames.map((name, i) => follower(name, bearers[i]!, balancer.url, directory, common)),
-  )
+  const followerProcesses = followers.map((place) => {
+    const env = followerEnv(place, directory, common)
+    return options.edgeBundle === undefined
+      ? new NodeProcess(['follower'], { ...env, HOLDFAST_LEADER_URL: balancer.url }, place.port)
+      : edgeNode({
+          ...edgeOptions({ ...env, HOLDFAST_LINK: 'leader' }, place.port),
+          bundle: options.edgeBundle,
+        })
+  })
   const healthOf = (node: ControlNode): Promise<Health | undefined> => healthAt(node.process.url)
   return {
     account,
     nodes,
     etcd,
-    followers,
+    followers: followerProcesses,
     url: balancer.url,
     healthOf,
     node: (name) => nodes.find((node) => node.name === name)!,
@@ -153,7 +165,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     },
     logs: () => logsOf(nodes),
     async close() {
-      await Promise.all(followers.map((process) => process.kill()))
+      await Promise.all(followerProcesses.map((process) => process.kill()))
       await Promise.all(nodes.map((node) => node.kill()))
       await balancer.close()
       await Promise.all(etcd.map((member) => member.close()))
@@ -299,32 +311,31 @@ async function healthAt(url: string): Promise<Health | undefined> {
   }
 }
 
-async function follower(
-  name: string,
-  bearer: string,
-  leaderUrl: string,
-  directory: string,
-  common: Env,
-): Promise<NodeProcess> {
-  const [port] = await freePorts(1)
+type FollowerPlace = { readonly name: string; readonly port: number; readonly bearerFile: string }
+
+const knownToLeader = (followers: readonly FollowerPlace[], areDialled: boolean): Env =>
+  areDialled
+    ? {
+        HOLDFAST_EDGE_FOLLOWERS: followers
+          .map(({ name, port, bearerFile }) => `${name}=http://127.0.0.1:${port}#${bearerFile}`)
+          .join(),
+      }
+    : { HOLDFAST_FOLLOWERS: followers.map(({ name, bearerFile }) => `${name}=${bearerFile}`).join() }
+
+function followerEnv({ name, port, bearerFile }: FollowerPlace, directory: string, common: Env): Env {
   const own = join(directory, name)
   mkdirSync(own, { mode: 0o700 })
   const { HOLDFAST_ACCOUNT, HOLDFAST_DATA_KEY_FILE, HOLDFAST_HOST } = common
-  return new NodeProcess(
-    ['follower'],
-    {
-      HOLDFAST_ACCOUNT: HOLDFAST_ACCOUNT!,
-      HOLDFAST_DATA_KEY_FILE: HOLDFAST_DATA_KEY_FILE!,
-      HOLDFAST_HOST: HOLDFAST_HOST!,
-      HOLDFAST_NAME: name,
-      HOLDFAST_DATA_DIR: own,
-      HOLDFAST_PORT: String(port),
-      HOLDFAST_LEADER_URL: leaderUrl,
-      HOLDFAST_BEARER_FILE: bearer,
-      HOLDFAST_SERVER_THREADS: '1',
-    },
-    port!,
-  )
+  return {
+    HOLDFAST_ACCOUNT: HOLDFAST_ACCOUNT!,
+    HOLDFAST_DATA_KEY_FILE: HOLDFAST_DATA_KEY_FILE!,
+    HOLDFAST_HOST: HOLDFAST_HOST!,
+    HOLDFAST_NAME: name,
+    HOLDFAST_DATA_DIR: own,
+    HOLDFAST_PORT: String(port),
+    HOLDFAST_BEARER_FILE: bearerFile,
+    HOLDFAST_SERVER_THREADS: '1',
+  }
 }
 
 async function startBalancer(
