@@ -71,7 +71,7 @@ export type ClusterOptions = {
   readonly names?: readonly string[]
   readonly dr?: readonly string[]
   readonly followers?: number
-  /** Of a deploy: Followers are Workers with it, and whoever leads dials them. */
+  /** Of a deploy. Followers are Workers with it: the first is dialled by whoever leads, the others dial. */
   readonly edgeBundle?: string
   readonly env?: Env
   /** Called with the data folder of each node before it is used. */
@@ -103,7 +103,8 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   const followerNames = Array.from({ length: options.followers ?? 2 }, (_, i) => `edge-${i + 1}`)
   const followers = (await freePorts(followerNames.length)).map((port, i) => {
     const name = followerNames[i]!
-    return { name, port, bearerFile: file(`${name}.bearer`, `${toHex(randomBytes(32))}\n`) }
+    const bearerFile = file(`${name}.bearer`, `${toHex(randomBytes(32))}\n`)
+    return { name, port, bearerFile, isDialled: options.edgeBundle !== undefined && i === 0 }
   })
   const common: Env = {
     HOLDFAST_ACCOUNT: account,
@@ -114,7 +115,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     HOLDFAST_FIRST_LEADER: names[0]!,
     HOLDFAST_DR_NODES: (options.dr ?? []).join(),
     HOLDFAST_NODE_CA_FILE: file('ca.pem', authority.ca),
-    ...knownToLeader(followers, options.edgeBundle !== undefined),
+    ...knownToLeader(followers),
     ...options.env,
   }
   const postgresPorts = await freePorts(names.length)
@@ -128,11 +129,11 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     )
   const balancer = await startBalancer(directory, nodes)
   const followerProcesses = followers.map((place) => {
-    const env = followerEnv(place, directory, common)
+    const env = followerEnv(place, balancer.url, directory, common)
     return options.edgeBundle === undefined
-      ? new NodeProcess(['follower'], { ...env, HOLDFAST_LEADER_URL: balancer.url }, place.port)
+      ? new NodeProcess(['follower'], env, place.port)
       : edgeNode({
-          ...edgeOptions({ ...env, HOLDFAST_LINK: 'leader' }, place.port),
+          ...edgeOptions({ ...env, HOLDFAST_LINK: place.isDialled ? 'leader' : 'object' }, place.port),
           bundle: options.edgeBundle,
         })
   })
@@ -311,30 +312,37 @@ async function healthAt(url: string): Promise<Health | undefined> {
   }
 }
 
-type FollowerPlace = { readonly name: string; readonly port: number; readonly bearerFile: string }
+type FollowerPlace = {
+  readonly name: string
+  readonly port: number
+  readonly bearerFile: string
+  readonly isDialled: boolean
+}
 
-const knownToLeader = (followers: readonly FollowerPlace[], areDialled: boolean): Env =>
-  areDialled
-    ? {
-        HOLDFAST_EDGE_FOLLOWERS: followers
-          .map(({ name, port, bearerFile }) => `${name}=http://127.0.0.1:${port}#${bearerFile}`)
-          .join(),
-      }
-    : { HOLDFAST_FOLLOWERS: followers.map(({ name, bearerFile }) => `${name}=${bearerFile}`).join() }
+function knownToLeader(followers: readonly FollowerPlace[]): Env {
+  const [dialled, dialling] = [true, false].map((is) => followers.filter((one) => one.isDialled === is))
+  return {
+    HOLDFAST_EDGE_FOLLOWERS: dialled!
+      .map(({ name, port, bearerFile }) => `${name}=http://127.0.0.1:${port}#${bearerFile}`)
+      .join(),
+    HOLDFAST_FOLLOWERS: dialling!.map(({ name, bearerFile }) => `${name}=${bearerFile}`).join(),
+  }
+}
 
-function followerEnv({ name, port, bearerFile }: FollowerPlace, directory: string, common: Env): Env {
-  const own = join(directory, name)
+function followerEnv(place: FollowerPlace, leaderUrl: string, directory: string, common: Env): Env {
+  const own = join(directory, place.name)
   mkdirSync(own, { mode: 0o700 })
   const { HOLDFAST_ACCOUNT, HOLDFAST_DATA_KEY_FILE, HOLDFAST_HOST } = common
   return {
     HOLDFAST_ACCOUNT: HOLDFAST_ACCOUNT!,
     HOLDFAST_DATA_KEY_FILE: HOLDFAST_DATA_KEY_FILE!,
     HOLDFAST_HOST: HOLDFAST_HOST!,
-    HOLDFAST_NAME: name,
+    HOLDFAST_NAME: place.name,
     HOLDFAST_DATA_DIR: own,
-    HOLDFAST_PORT: String(port),
-    HOLDFAST_BEARER_FILE: bearerFile,
+    HOLDFAST_PORT: String(place.port),
+    HOLDFAST_BEARER_FILE: place.bearerFile,
     HOLDFAST_SERVER_THREADS: '1',
+    HOLDFAST_LEADER_URL: leaderUrl,
   }
 }
 
