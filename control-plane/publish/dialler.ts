@@ -4,6 +4,7 @@ import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import type { Clock } from '#shared/base/time.ts'
 import { edgeUrlFault } from '#shared/enrolment/edge-url.ts'
+import { isOfUnknownAuthority } from '#shared/node/tls.ts'
 import { dialWebSocket, NotTaken } from '#shared/node/websocket-wire.ts'
 import { backoffMs } from '#shared/replication/backoff.ts'
 import { type Door, doorsOf, type Known, type Path, type Streams, serveLink } from './entrance.ts'
@@ -129,11 +130,30 @@ async function linked(
     }
     return { message: 'it has ended', isRefused: false }
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
-    if (!(error instanceof NotTaken)) return { message, isRefused: false }
-    const hint = error.status === 401 ? ': it does not know this name with this bearer' : ''
-    return { message: `${message}${hint}`, isRefused: error.status >= 400 && error.status < 500 }
+    const what = error instanceof Error ? error.message : String(error)
+    const hint = hintFor(error)
+    const message = hint === undefined ? what : `${what}: ${hint}`
+    return {
+      message,
+      isRefused: error instanceof NotTaken && error.status >= 400 && error.status < 500,
+    }
   }
+}
+
+/** What an operator can do about a link that did not come to be; undefined: it may pass by itself. */
+function hintFor(error: unknown): string | undefined {
+  if (error instanceof NotTaken)
+    return error.status === 401 ? 'it does not know this name with this bearer' : undefined
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  return isOfUnknownAuthority(code)
+    ? 'no authority that is known here has signed its certificate: name a file that holds the right one in edge_ca_file'
+    : certificateHints[code]
+}
+
+const certificateHints: Readonly<Record<string, string>> = {
+  ERR_TLS_CERT_ALTNAME_INVALID: 'dial it by a name that its certificate holds, or give it one for this name',
+  CERT_HAS_EXPIRED: 'renew it there, or set the clock of this node right',
+  CERT_NOT_YET_VALID: 'compare the clocks',
 }
 
 /** Nothing but the answers to pings comes while nobody writes. They wake nobody: the runtime gives them by itself. */

@@ -1,6 +1,7 @@
 // The Followers that the settings name, with their bearers: those that dial, and those that are dialled.
 import { DomainError } from '#shared/base/errors.ts'
 import { readSettingFile } from '#shared/node/files.ts'
+import { loadAuthorities } from '#shared/node/keys.ts'
 import type { LeaderSettings } from '../settings.ts'
 import { type EdgeFollower, edgeEntryIn, invalidEdge } from './dialler.ts'
 import type { FollowerBearer } from './entrance.ts'
@@ -42,7 +43,7 @@ export async function followersOf(settings: LeaderSettings): Promise<NamedFollow
         bearer: await readSettingFile('edge_followers', bearerFile),
       })),
     ),
-    edgeAuthorities: caFile === undefined ? undefined : await readSettingFile('edge_ca_file', caFile),
+    edgeAuthorities: caFile === undefined ? undefined : await loadAuthorities('edge_ca_file', caFile),
   }
 }
 

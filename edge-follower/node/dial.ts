@@ -9,6 +9,7 @@ import { Refused, refusalIn } from '#shared/enrolment/messages.ts'
 import { readSettingFile } from '#shared/node/files.ts'
 import { type Identity, readIdentity } from '#shared/node/identity.ts'
 import { isEnrolled } from '#shared/node/join.ts'
+import { loadAuthorities } from '#shared/node/keys.ts'
 import { nodeTls } from '#shared/node/node-client.ts'
 import { socketWire } from '#shared/node/socket-wire.ts'
 import type { Dial, Wire } from '#shared/replication/wire.ts'
@@ -29,7 +30,7 @@ export async function dialOf(settings: FollowerSettings): Promise<Dial> {
   if ((await isEnrolled(settings.data_dir)) || leaderUrl === undefined || bearerFile === undefined)
     return identityDial(settings.data_dir)
   const bearer = await readSettingFile('bearer_file', bearerFile)
-  const ca = caFile === undefined ? undefined : await readSettingFile('leader_ca_file', caFile)
+  const ca = caFile === undefined ? undefined : await loadAuthorities('leader_ca_file', caFile)
   return createDial({ leaderUrl, name, bearer, ca })
 }
 

@@ -4,7 +4,7 @@ import { signCertificate } from '#shared/api/certificate-authority.ts'
 import type { Health } from '#shared/api/node.ts'
 import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
 import { limits } from '#shared/base/limits.ts'
-import { randomBytes } from '#shared/base/native-crypto.ts'
+import { randomBytes, sha256Hex } from '#shared/base/native-crypto.ts'
 import type { Space } from '#shared/base/space.ts'
 import { createKeyring, type Keyring } from '#shared/secret/keyring.ts'
 import { createTokens, newSigningKey, type SigningKey, signingKeyOf } from '#shared/token/access-token.ts'
@@ -48,6 +48,9 @@ const LEADER = 'leader'
 /** Of the Leader that was met last. */
 type Met = KnownLeader & { readonly isLive: boolean }
 
+/** Stored by who was put out; `bearer`: SHA-256, hexadecimal, of the one that is not to be shown again. */
+type PutOut = { readonly why: string; readonly bearer: string }
+
 /** `name`: of this object; undefined: that of the settings. Throws `settings_invalid`. */
 export async function openEdge(storage: ObjectStorage, env: Env, name: string | undefined): Promise<Edge> {
   const given = workerSettings(env)
@@ -59,6 +62,10 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
   const room = settings.link === 'leader' ? createWaitingRoom() : undefined
   const large = createLargeCells(storage)
   const sqlite = objectSqlite(storage, large)
+  const bearer = sha256Hex(settings.bearer)
+  let putOut = storage.kv.get(OUT) as PutOut | undefined
+  let ended: string | undefined
+  const remember = rememberLeader(storage, met)
   const auditBudget = { records: settings.audit_budget_records, bytes: settings.audit_budget_bytes }
   const follower = createFollower({
     name: settings.name,
@@ -83,7 +90,13 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     leaderUrl: settings.leader_url ?? met?.leaderUrl,
     leader: met && { leaderUrl: met.leaderUrl, cluster: met.cluster },
     sleeps: room !== undefined,
-    onStatus: rememberLeader(storage, met),
+    onStatus(status) {
+      remember(status)
+      if (status.state !== 'live' || putOut === undefined) return
+      // With another bearer the Leader has taken it in again.
+      storage.kv.delete(OUT)
+      putOut = undefined
+    },
     space: () => spaceIn(storage),
     // The platform has the certificate that clients see; keys are secrets of the Worker.
     shown: async () => ({ certificates: [], unprotectedKeyFiles: 0 }),
@@ -102,7 +115,6 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     set: 'full',
     gunzip: (packed) => gunzipSync(packed, { maxOutputLength: limits.partBytes * 4 }),
   })
-  let out = storage.kv.get(OUT) as string | undefined
   return {
     settings,
     log,
@@ -110,14 +122,14 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     health: follower.health,
     wasLive: met?.isLive === true,
     room,
-    out: () => out,
+    out: () => ended ?? putOut?.why,
     async run() {
-      if (out !== undefined) return
-      const ended = await follower.run(new AbortController().signal)
-      out = `${ended.message}: this Follower is not to serve any more`
-      log.error(out)
+      if (putOut?.bearer === bearer) return
+      const { why, message } = await follower.run(new AbortController().signal)
+      ended = `${message}: this Follower is not to serve any more`
+      log.error(ended)
       // Who was put out stays out (I11); who was superseded asks again when the object is started again.
-      if (ended.why === 'revoked') storage.kv.put(OUT, out)
+      if (why === 'revoked') storage.kv.put(OUT, { why: ended, bearer } satisfies PutOut)
     },
     async scrub() {
       const due = ((storage.kv.get(SCRUBBED_AT) as number | undefined) ?? 0) + limits.objectScrubPauseMs

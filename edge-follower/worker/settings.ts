@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { forms, originsOf, readSettings, type SettingsOf } from '#shared/api/setting-tables.ts'
 import { fromBase64 } from '#shared/base/bytes.ts'
 import { DomainError } from '#shared/base/errors.ts'
+import { isInClear } from '#shared/enrolment/edge-url.ts'
 import { servingTable } from '../serving-settings.ts'
 import type { Env } from './platform-types.ts'
 
@@ -36,6 +37,8 @@ export function workerSettings(env: Env): WorkerSettings {
   const settings = readSettings(workerTable, sources)
   if (settings.link === 'object' && settings.leader_url === undefined)
     throw invalid('HOLDFAST_LEADER_URL', 'it must be given when HOLDFAST_LINK is object: set it in [vars]')
+  if (settings.leader_url !== undefined && isInClear(new URL(settings.leader_url)))
+    throw invalid('HOLDFAST_LEADER_URL', 'it must begin with https: the bearer would be sent in clear')
   const dataKey = fromBase64((texts.HOLDFAST_DATA_KEY ?? '').trim())
   if (dataKey?.length !== 32)
     throw invalid(

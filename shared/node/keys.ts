@@ -36,6 +36,13 @@ function fromPem<T>(setting: string, file: string, make: () => T): T {
 const certificateOf = (setting: string, file: string, pem: string): X509Certificate =>
   fromPem(setting, file, () => new X509Certificate(pem))
 
+/** PEM with what certificates are checked against. A file without one would be taken for no authority at all. */
+export async function loadAuthorities(setting: string, file: string): Promise<string> {
+  const pem = await readSettingFile(setting, file)
+  certificateOf(setting, file, pem)
+  return pem
+}
+
 type TlsSettings = {
   readonly tls_cert_file?: string | undefined
   readonly tls_key_file?: string | undefined

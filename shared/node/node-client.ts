@@ -8,6 +8,7 @@ import { limits } from '../base/limits.ts'
 import { Refused, refusalIn } from '../enrolment/messages.ts'
 import { nameIn } from '../enrolment/names.ts'
 import type { Identity } from './identity.ts'
+import { isOfUnknownAuthority } from './tls.ts'
 
 export type NodeTls = {
   readonly ca: string
@@ -73,17 +74,8 @@ export async function askLeader(
 /** The certificate of the other side was refused: as long as it shows this one, asking again is of no use. */
 function isForeign(error: unknown): boolean {
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-  return error instanceof OtherCluster || FOREIGN.has(code)
+  return error instanceof OtherCluster || isOfUnknownAuthority(code)
 }
-
-const FOREIGN = new Set([
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'CERT_SIGNATURE_FAILURE',
-])
 
 class OtherCluster extends Error {}
 

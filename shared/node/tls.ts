@@ -15,16 +15,25 @@ export function shownOn(socket: Duplex): Shown {
   return { kind: 'trusted', serial, name, notAfter }
 }
 
+const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'CERT_SIGNATURE_FAILURE',
+])
+
 const words: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: 'it has run out',
   CERT_NOT_YET_VALID: 'it is not valid yet: compare the clocks',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'another authority has signed it',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'another authority has signed it',
-  UNABLE_TO_GET_ISSUER_CERT: 'another authority has signed it',
 }
+
+/** Of an error with this code: whoever signed the certificate of the other end is not known here. */
+export const isOfUnknownAuthority = (code: string): boolean => UNKNOWN_AUTHORITY.has(code)
 
 /** The types say an Error, the runtime gives its code. */
 function wordsOf(error: unknown): string {
   const code = String(error)
-  return words[code] ?? code
+  return isOfUnknownAuthority(code) ? 'another authority has signed it' : (words[code] ?? code)
 }

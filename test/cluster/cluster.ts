@@ -9,6 +9,7 @@ import { promisify } from 'node:util'
 import { toBase64, toHex } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { type TestAuthority, testAuthority } from '../support/certificates.ts'
+import { edgeNode, edgeOptions } from '../support/edge.ts'
 import { type Etcd, findEtcd, startMembers } from '../support/etcd.ts'
 import { type Env, freePorts, NodeProcess } from '../support/nodes.ts'
 import { type Link, openLink } from './network.ts'
@@ -70,6 +71,8 @@ export type ClusterOptions = {
   readonly names?: readonly string[]
   readonly dr?: readonly string[]
   readonly followers?: number
+  /** Of a deploy. Followers are Workers with it: the first is dialled by whoever leads, the others dial. */
+  readonly edgeBundle?: string
   readonly env?: Env
   /** Called with the data folder of each node before it is used. */
   readonly furnish?: (node: string, folder: string) => void
@@ -98,7 +101,11 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     return path
   }
   const followerNames = Array.from({ length: options.followers ?? 2 }, (_, i) => `edge-${i + 1}`)
-  const bearers = followerNames.map((name) => file(`${name}.bearer`, `${toHex(randomBytes(32))}\n`))
+  const followers = (await freePorts(followerNames.length)).map((port, i) => {
+    const name = followerNames[i]!
+    const bearerFile = file(`${name}.bearer`, `${toHex(randomBytes(32))}\n`)
+    return { name, port, bearerFile, isDialled: options.edgeBundle !== undefined && i === 0 }
+  })
   const common: Env = {
     HOLDFAST_ACCOUNT: account,
     HOLDFAST_DATA_KEY_FILE: file('data.key', `${toBase64(randomBytes(32))}\n`),
@@ -108,7 +115,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     HOLDFAST_FIRST_LEADER: names[0]!,
     HOLDFAST_DR_NODES: (options.dr ?? []).join(),
     HOLDFAST_NODE_CA_FILE: file('ca.pem', authority.ca),
-    HOLDFAST_FOLLOWERS: followerNames.map((name, i) => `${name}=${bearers[i]}`).join(),
+    ...knownToLeader(followers),
     ...options.env,
   }
   const postgresPorts = await freePorts(names.length)
@@ -121,15 +128,21 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       }),
     )
   const balancer = await startBalancer(directory, nodes)
-  const followers = await Promise.all(
-    followerNames.map((name, i) => follower(name, bearers[i]!, balancer.url, directory, common)),
-  )
+  const followerProcesses = followers.map((place) => {
+    const env = followerEnv(place, balancer.url, directory, common)
+    return options.edgeBundle === undefined
+      ? new NodeProcess(['follower'], env, place.port)
+      : edgeNode({
+          ...edgeOptions({ ...env, HOLDFAST_LINK: place.isDialled ? 'leader' : 'object' }, place.port),
+          bundle: options.edgeBundle,
+        })
+  })
   const healthOf = (node: ControlNode): Promise<Health | undefined> => healthAt(node.process.url)
   return {
     account,
     nodes,
     etcd,
-    followers,
+    followers: followerProcesses,
     url: balancer.url,
     healthOf,
     node: (name) => nodes.find((node) => node.name === name)!,
@@ -153,7 +166,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     },
     logs: () => logsOf(nodes),
     async close() {
-      await Promise.all(followers.map((process) => process.kill()))
+      await Promise.all(followerProcesses.map((process) => process.kill()))
       await Promise.all(nodes.map((node) => node.kill()))
       await balancer.close()
       await Promise.all(etcd.map((member) => member.close()))
@@ -299,32 +312,38 @@ async function healthAt(url: string): Promise<Health | undefined> {
   }
 }
 
-async function follower(
-  name: string,
-  bearer: string,
-  leaderUrl: string,
-  directory: string,
-  common: Env,
-): Promise<NodeProcess> {
-  const [port] = await freePorts(1)
-  const own = join(directory, name)
+type FollowerPlace = {
+  readonly name: string
+  readonly port: number
+  readonly bearerFile: string
+  readonly isDialled: boolean
+}
+
+function knownToLeader(followers: readonly FollowerPlace[]): Env {
+  const [dialled, dialling] = [true, false].map((is) => followers.filter((one) => one.isDialled === is))
+  return {
+    HOLDFAST_EDGE_FOLLOWERS: dialled!
+      .map(({ name, port, bearerFile }) => `${name}=http://127.0.0.1:${port}#${bearerFile}`)
+      .join(),
+    HOLDFAST_FOLLOWERS: dialling!.map(({ name, bearerFile }) => `${name}=${bearerFile}`).join(),
+  }
+}
+
+function followerEnv(place: FollowerPlace, leaderUrl: string, directory: string, common: Env): Env {
+  const own = join(directory, place.name)
   mkdirSync(own, { mode: 0o700 })
   const { HOLDFAST_ACCOUNT, HOLDFAST_DATA_KEY_FILE, HOLDFAST_HOST } = common
-  return new NodeProcess(
-    ['follower'],
-    {
-      HOLDFAST_ACCOUNT: HOLDFAST_ACCOUNT!,
-      HOLDFAST_DATA_KEY_FILE: HOLDFAST_DATA_KEY_FILE!,
-      HOLDFAST_HOST: HOLDFAST_HOST!,
-      HOLDFAST_NAME: name,
-      HOLDFAST_DATA_DIR: own,
-      HOLDFAST_PORT: String(port),
-      HOLDFAST_LEADER_URL: leaderUrl,
-      HOLDFAST_BEARER_FILE: bearer,
-      HOLDFAST_SERVER_THREADS: '1',
-    },
-    port!,
-  )
+  return {
+    HOLDFAST_ACCOUNT: HOLDFAST_ACCOUNT!,
+    HOLDFAST_DATA_KEY_FILE: HOLDFAST_DATA_KEY_FILE!,
+    HOLDFAST_HOST: HOLDFAST_HOST!,
+    HOLDFAST_NAME: place.name,
+    HOLDFAST_DATA_DIR: own,
+    HOLDFAST_PORT: String(place.port),
+    HOLDFAST_BEARER_FILE: place.bearerFile,
+    HOLDFAST_SERVER_THREADS: '1',
+    HOLDFAST_LEADER_URL: leaderUrl,
+  }
 }
 
 async function startBalancer(

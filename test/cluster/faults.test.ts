@@ -1,51 +1,12 @@
-// What is at stake: no acknowledged write is lost, no two Leaders answer at once, no Follower fails a read, every answer is
-// audited once, whatever happens to a cluster of real processes. HOLDFAST_ROUNDS: how often every fault happens (`npm run
-// test:cluster`); without it those that matter most, once. HOLDFAST_SEED repeats a run's choices.
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { limits } from '#shared/base/limits.ts'
-import { Client } from '../support/nodes.ts'
+// What is at stake: what `outlive` says, whatever happens to a cluster of real processes. HOLDFAST_SEED repeats a run's choices.
+import { afterAll, beforeAll, describe, test } from 'vitest'
 import { type Random, runSeed, seeded } from '../support/random.ts'
 import { type Cluster, missing, startCluster, TTL_SECONDS } from './cluster.ts'
-import { type Fault, faults } from './faults.ts'
-import { type Load, longestGap, lost, overlaps, prepareLoad, startLoad } from './load.ts'
-import { eventually, settled, startAll, withLogs } from './settled.ts'
+import { prepareLoad } from './load.ts'
+import { startAll } from './settled.ts'
+import { chosenFaults, outlive, trialTimeoutMs } from './trial.ts'
 
-const ROUNDS = Number(process.env.HOLDFAST_ROUNDS ?? 0)
-const ONLY = process.env.HOLDFAST_FAULT ?? ''
-const chosen = faults.filter(({ name, always }) => (ROUNDS > 0 || always) && name.includes(ONLY))
 const without = missing()
-
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-
-/** Every answered request has one record; every record of a probe was asked for. */
-async function auditFaults(cluster: Cluster, load: Load): Promise<string[]> {
-  const admin = await new Client(cluster.url, cluster.account).login('admin', cluster.adminKey())
-  const counts = new Map<string, number>()
-  for (const msgid of ['update', 'fetch']) {
-    for (let offset = 0; ; offset += limits.auditRowsPerAnswer) {
-      const response = await admin.request('GET', `/audit?msgid=${msgid}&offset=${offset}`)
-      if (response.status === 404) break
-      const rows = (await response.json()) as { procid: string }[]
-      for (const { procid } of rows) counts.set(procid, (counts.get(procid) ?? 0) + 1)
-      if (rows.length < limits.auditRowsPerAnswer) break
-    }
-  }
-  const answered = load.journal.answered.filter(({ id }) => counts.get(id) !== 1)
-  const twice = [...counts].filter(([id, count]) => id.startsWith('probe-') && count !== 1)
-  return [
-    ...answered.map(({ id }) => `${id} has ${counts.get(id) ?? 0} records`),
-    ...twice.map(([id, count]) => `${id} has ${count} records`),
-  ]
-}
-
-async function audited(cluster: Cluster): Promise<void> {
-  for (const follower of cluster.followers)
-    await eventually(
-      'the audit of a Follower is delivered',
-      async () => (await (await fetch(`${follower.url}/health`)).json()) as { audit: { queued: number } },
-      ({ audit }) => audit.queued === 0,
-    )
-}
 
 describe.skipIf(without !== undefined)(
   `a cluster, ttl ${TTL_SECONDS} s${without ? ` (${without})` : ''}`,
@@ -62,39 +23,8 @@ describe.skipIf(without !== undefined)(
     }, 120_000)
     afterAll(() => cluster?.close(), 60_000)
 
-    test.each(chosen)('$name', { timeout: (1 + ROUNDS) * 120_000 }, async (fault) => {
-      const outages: number[] = []
-      const load = await startLoad(cluster, workerKey)
-      try {
-        for (let round = 0; round < Math.max(1, ROUNDS); round++) outages.push(await once(fault, load))
-      } finally {
-        await load.stop()
-      }
-      const { journal } = load
-      expect(journal.failedProbes).toEqual([])
-      expect(overlaps(journal)).toEqual([])
-      expect(await lost(cluster, workerKey, journal)).toEqual([])
-      await audited(cluster)
-      expect(await auditFaults(cluster, load)).toEqual([])
-      const sorted = outages.map(Math.round).sort((a, b) => a - b)
-      process.stdout.write(
-        `${fault.name}: ${sorted.length} rounds, no acknowledgement for ${sorted[sorted.length >> 1]} ms (${sorted[0]} to ${sorted.at(-1)}), ` +
-          `${journal.answered.length} answers, ${journal.probes} reads at Followers\n`,
-      )
-    })
-
-    async function once(fault: Fault, load: Load): Promise<number> {
-      const { leader, sync } = await settled(cluster)
-      await sleep(random.int(0, 1_000))
-      const others = cluster.nodes.filter((node) => node !== leader && node !== sync)
-      const from = performance.now()
-      await fault
-        .run({ cluster, load, random, leader, sync, others, adminKey: cluster.adminKey() })
-        .catch(withLogs(cluster))
-      const { leader: now } = await settled(cluster)
-      if (fault.moves === 'always') expect(now.name).not.toBe(leader.name)
-      if (fault.moves === 'never') expect(now.name).toBe(leader.name)
-      return longestGap(load.journal, from)
-    }
+    test.each(chosenFaults)('$name', { timeout: trialTimeoutMs }, (fault) =>
+      outlive(fault, { cluster, workerKey, random }),
+    )
   },
 )

@@ -17,8 +17,8 @@ export type Journal = {
   /** By variable. */
   readonly acknowledged: Map<string, number>
   readonly attempted: Map<string, number>
-  /** Reads of Followers: how many, and what went wrong. */
-  probes: number
+  /** Reads of Followers: those that were answered, and what went wrong. */
+  readonly probed: string[]
   readonly failedProbes: string[]
 }
 
@@ -78,7 +78,7 @@ export async function startLoad(
     answered: [],
     acknowledged: new Map(),
     attempted: new Map(),
-    probes: 0,
+    probed: [],
     failedProbes: [],
   }
   const waiting = new Set<{ readonly at: number; readonly done: (time: number) => void }>()
@@ -124,14 +124,15 @@ export async function startLoad(
   const probers = cluster.followers.map((follower, i) => {
     const client = worker.at(follower.url)
     const pending = new Set<Promise<void>>()
+    let n = 0
     const timer = setInterval(() => {
-      const n = ++journal.probes
+      const id = `probe-${load}-${i}-${++n}`
       const asked = ask(client, `load/v${n % VARIABLES}`, undefined, {
-        headers: { 'X-Request-Id': `probe-${load}-${i}-${n}` },
+        headers: { 'X-Request-Id': id },
         signal: AbortSignal.timeout(REQUEST_MS),
       }).then((answer) => {
-        if (answer?.status !== 200)
-          journal.failedProbes.push(`edge-${i + 1}, probe ${n}: ${answer?.status ?? 'no answer'}`)
+        if (answer?.status === 200) journal.probed.push(id)
+        else journal.failedProbes.push(`edge-${i + 1}, ${id}: ${answer?.status ?? 'no answer'}`)
         pending.delete(asked)
       })
       pending.add(asked)

@@ -10,11 +10,17 @@ import { readIdentity } from '#shared/node/identity.ts'
 import { unpackSeed } from '#shared/node/join.ts'
 import { createLog } from '#shared/node/log.ts'
 import { type ControlNode, type ControlNodes, startControlNodes } from '../support/control-nodes.ts'
+import { type EdgeDoor, edgeDoor } from '../support/edge-door.ts'
+import { type Edge, edgeFollower } from '../support/edge-follower.ts'
 import { type Ran, runCommand } from '../support/joining.ts'
 import { freePorts, NodeProcess } from '../support/nodes.ts'
 
 let cluster: ControlNodes
 let follower: NodeProcess
+let door: EdgeDoor
+/** By the Leader that has dialled last. */
+let shown = ''
+let edge: Edge | undefined
 let folder: string
 beforeAll(async () => {
   const [port] = await freePorts(1)
@@ -31,10 +37,16 @@ beforeAll(async () => {
     },
     port!,
   )
+  door = await edgeDoor((_name, bearer) => {
+    shown = bearer
+    return true
+  })
 })
 afterAll(async () => {
   await follower?.kill()
+  await edge?.stop()
   await cluster?.close()
+  await door?.close()
   rmSync(folder, { recursive: true, force: true })
 })
 
@@ -85,25 +97,37 @@ test('who is about to lead is seen by nobody until it does', async () => {
   await leader.close()
 })
 
-test('a Follower that joined at one Leader goes on at the next one', async () => {
+/** Resolves when the Follower that is dialled has something of this epoch. */
+async function isFed(epoch: number): Promise<void> {
+  while (edge?.held()?.epoch !== epoch) await new Promise((resolve) => setTimeout(resolve, 50))
+}
+
+test('Followers that joined at one Leader go on at the next one, also who is dialled', async () => {
   const [first, second] = cluster.nodes as [ControlNode, ControlNode]
   await first.lead(1)
   const { out: seed } = await at(first, 'seed', 'follower', 'edge-1')
   await unpackSeed(seed, folder, Date.now())
   follower.start()
   await follower.ready()
-  await follows(1)
+  const dialled = ['seed', 'follower', '--edge', 'edge-2', '--dial', `http://127.0.0.1:${door.port}`]
+  const bearer = /printf '%s' (\S+) \|/.exec((await at(first, ...dialled)).out)![1]
+  edge = edgeFollower(folder, 'edge-2', door.dial('edge-2'))
+  await Promise.all([follows(1), isFed(1)])
 
   await first.kill()
+  shown = ''
   await second.lead(2)
-  await follows(2)
+  await Promise.all([follows(2), isFed(2)])
+  expect(shown).toBe(bearer)
 
   const { clusterId } = (await readIdentity(folder))!.membership
   const own = (await readIdentity(second.folder))!
   expect(own.presented.name).toEqual({ clusterId, roleClass: 'control', node: 'node-2' })
   const { out } = await at(second, 'ca', 'list')
-  for (const node of ['standby node-1', 'standby node-2', 'follower edge-1']) expect(out).toContain(node)
-  const { code } = await at(second, 'ca', 'revoke', 'edge-1')
-  expect(code).toBe(0)
+  for (const node of ['standby node-1', 'standby node-2', 'follower edge-1', 'follower edge-2'])
+    expect(out).toContain(node)
+  for (const name of ['edge-1', 'edge-2'])
+    expect(await at(second, 'ca', 'revoke', name)).toMatchObject({ code: 0 })
   expect(await follower.ended()).toBe(1)
+  expect(await edge.ended).toMatchObject({ why: 'revoked' })
 })

@@ -41,6 +41,11 @@ describe('a setting that is wrong is named, with what to do', () => {
     ],
     ['HOLDFAST_BEARER', { secrets: { HOLDFAST_BEARER: 'short' } }, 'wrangler secret put HOLDFAST_BEARER'],
     ['HOLDFAST_LEADER_URL', { vars: { HOLDFAST_LINK: 'object' } }, 'set it in [vars]'],
+    [
+      'HOLDFAST_LEADER_URL',
+      { vars: { HOLDFAST_LINK: 'object', HOLDFAST_LEADER_URL: 'http://leader.example' } },
+      'begin with https',
+    ],
     ['HOLDFAST_LINK', { vars: { HOLDFAST_LINK: 'nobody' } }, '"leader"'],
     ['trusted_proxies', { vars: { HOLDFAST_TRUSTED_PROXIES: 'x' } }, 'x'],
   ])('%s', async (variable, given, words) => {

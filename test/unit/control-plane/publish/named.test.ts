@@ -55,3 +55,11 @@ test('one name is one Follower, whoever dials', async () => {
   const settings = given('edge-1=https://one.example#DIR/a', { followers: `edge-1=${join(folder, 'b')}` })
   await expect(followersOf(settings)).rejects.toThrow('edge_followers: edge-1 is the name of another node')
 })
+
+test('a file that holds no authority is refused, and what it holds is not said', async () => {
+  const settings = given('edge-1=https://one.example#DIR/a', { edge_ca_file: join(folder, 'b') })
+  const error: unknown = await followersOf(settings).catch((one: unknown) => one)
+  expect(String(error)).toContain('edge_ca_file: ')
+  expect(String(error)).toContain('cannot be read as PEM')
+  expect(String(error)).not.toContain('bearer-of-b')
+})
