@@ -13,7 +13,7 @@ import type { KnownLeader, LinkStatus } from '../link/link.ts'
 import { createAuditQueue } from '../store/audit-queue.ts'
 import { createReplicaStore } from '../store/replica-store.ts'
 import { scrubOnce } from '../store/scrub.ts'
-import { forgetState } from '../store/state.ts'
+import { forgetState, readState } from '../store/state.ts'
 import { workerClock as clock } from './clock.ts'
 import { createWaitingRoom, outgoingDial, type WaitingRoom } from './dial.ts'
 import { createLargeCells } from './large-cells.ts'
@@ -27,6 +27,7 @@ export type Edge = {
   readonly log: Log
   readonly api: Follower['api']
   readonly health: () => Health
+  readonly hasCopy: () => boolean
   /** The copy was being followed when the object was last in memory: wires that are left may go on. */
   readonly wasLive: boolean
   /** Where the Leader's wires come in; undefined when this object dials. */
@@ -40,6 +41,7 @@ export type Edge = {
 }
 
 // Keys of the object's own records beside the copy and the audit queue.
+const NAME = 'name'
 const SIGNING_KEY = 'signing-key'
 const OUT = 'out'
 const SCRUBBED_AT = 'scrubbed-at'
@@ -48,10 +50,10 @@ const LEADER = 'leader'
 /** Of the Leader that was met last. */
 type Met = KnownLeader & { readonly isLive: boolean }
 
-/** `name`: of this object; undefined: that of the settings. Throws `settings_invalid`. */
+/** `name`: of this object; undefined: it was said when the object was made. Throws `settings_invalid`. */
 export async function openEdge(storage: ObjectStorage, env: Env, name: string | undefined): Promise<Edge> {
   const given = workerSettings(env)
-  const settings = { ...given, name: name ?? given.name }
+  const settings = { ...given, name: heldName(storage, name) ?? given.name }
   const log = logOf(settings.name)
   const keyring = createKeyring({ versions: new Map([[1, settings.dataKey]]), current: 1 }, randomBytes)
   const signingKey = await heldSigningKey(storage, keyring, log)
@@ -108,6 +110,7 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     log,
     api: follower.api,
     health: follower.health,
+    hasCopy: () => readState(sqlite) !== undefined,
     wasLive: met?.isLive === true,
     room,
     out: () => out,
@@ -136,6 +139,13 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
       return true
     },
   }
+}
+
+/** An object is made by its name. Alarms and messages that start it again have not said it on every runtime. */
+function heldName(storage: ObjectStorage, name: string | undefined): string | undefined {
+  const held = storage.kv.get(NAME) as string | undefined
+  if (name !== undefined && name !== held) storage.kv.put(NAME, name)
+  return name ?? held
 }
 
 /** Only what is new is written: a status comes with every connection, and each write costs. */

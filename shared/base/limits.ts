@@ -85,6 +85,10 @@ export const limits = {
   edgeHeartbeatSecondsMax: 900,
   /** A Follower that is dialled and says no is dialled again after this, at most: asking costs it something too. */
   edgeRefusedMs: 30_000,
+  /** Objects of one Worker, each a Follower that its Leader sends everything. */
+  edgeObjects: 64,
+  /** How many of them are asked before a request is answered with 503. */
+  edgeObjectsAsked: 3,
   /** How long the other end of a WebSocket may take to say goodbye. */
   webSocketCloseMs: 2_000,
 
