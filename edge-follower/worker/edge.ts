@@ -41,7 +41,6 @@ export type Edge = {
 }
 
 // Keys of the object's own records beside the copy and the audit queue.
-const NAME = 'name'
 const SIGNING_KEY = 'signing-key'
 const OUT = 'out'
 const SCRUBBED_AT = 'scrubbed-at'
@@ -50,10 +49,10 @@ const LEADER = 'leader'
 /** Of the Leader that was met last. */
 type Met = KnownLeader & { readonly isLive: boolean }
 
-/** `name`: of this object; undefined: it was said when the object was made. Throws `settings_invalid`. */
+/** `name`: of this object; undefined: that of the settings. Throws `settings_invalid`. */
 export async function openEdge(storage: ObjectStorage, env: Env, name: string | undefined): Promise<Edge> {
   const given = workerSettings(env)
-  const settings = { ...given, name: heldName(storage, name) ?? given.name }
+  const settings = { ...given, name: name ?? given.name }
   const log = logOf(settings.name)
   const keyring = createKeyring({ versions: new Map([[1, settings.dataKey]]), current: 1 }, randomBytes)
   const signingKey = await heldSigningKey(storage, keyring, log)
@@ -139,13 +138,6 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
       return true
     },
   }
-}
-
-/** An object is made by its name. Alarms and messages that start it again have not said it on every runtime. */
-function heldName(storage: ObjectStorage, name: string | undefined): string | undefined {
-  const held = storage.kv.get(NAME) as string | undefined
-  if (name !== undefined && name !== held) storage.kv.put(NAME, name)
-  return name ?? held
 }
 
 /** Only what is new is written: a status comes with every connection, and each write costs. */
