@@ -2,7 +2,7 @@
 import { DurableObject } from 'cloudflare:workers'
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
-import { refused, unavailable } from './answers.ts'
+import { HAS_OTHERS, refused, unavailable } from './answers.ts'
 import { workerClock as clock } from './clock.ts'
 import { isOurLeader, type LinkPath, linkPaths } from './dial.ts'
 import { type Edge, openEdge } from './edge.ts'
@@ -15,6 +15,8 @@ const LINK_IS_NEW = 1012
 export class FollowerObject extends DurableObject<Env> {
   #edge: Edge | undefined
   #fault = ''
+  #lookedAt = 0
+  #isWell = false
   /** The Leader's sockets by the number that each carries. */
   readonly #wires = new Map<string, SocketWire>()
 
@@ -70,12 +72,22 @@ export class FollowerObject extends DurableObject<Env> {
       const { pathname } = new URL(request.url)
       if (linkPaths.has(pathname)) return this.#letIn(edge, request, pathname as LinkPath)
     }
-    const out = edge.out()
-    if (out !== undefined && new URL(request.url).pathname !== '/health') return unavailable(out)
+    const refusal = edge.out() ?? (request.headers.has(HAS_OTHERS) ? this.#unwell(edge) : undefined)
+    if (refusal !== undefined && new URL(request.url).pathname !== '/health') return unavailable(refusal)
     // The address that the platform has seen. Without it nobody is believed to be near.
     const answer = await edge.api.fetch(request, request.headers.get('CF-Connecting-IP') ?? NOBODY)
     // Nobody is known to an object without a copy, so it has judged nobody.
     return answer.status === 401 && !edge.hasCopy() ? unavailable(NO_COPY) : answer
+  }
+
+  /** What a balancer would find at `/health`: the Worker in front is one. */
+  #unwell(edge: Edge): string | undefined {
+    const now = clock.wall()
+    if (now - this.#lookedAt >= limits.objectHealthMs) {
+      this.#lookedAt = now
+      this.#isWell = edge.health().ok
+    }
+    return this.#isWell ? undefined : 'this Follower is not well: its /health says why'
   }
 
   #letIn(edge: Edge, request: Request, path: LinkPath): Response {

@@ -3,7 +3,7 @@
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
 import { type Place, placeCalled, placesOf } from '#shared/enrolment/regions.ts'
-import { refused, unavailable } from './answers.ts'
+import { HAS_OTHERS, refused, unavailable } from './answers.ts'
 import { isOurLeader, linkPaths, nameIn } from './dial.ts'
 import { logOf } from './log.ts'
 import { type Group, groupsOf, routeOf, type Whereabouts } from './places.ts'
@@ -56,10 +56,10 @@ function createFront(env: Env, base: string, places: readonly Place[]): Front {
   async function firstThatServes(route: readonly Place[], request: Request): Promise<Response> {
     const copies = route.length === 1 ? undefined : await copiesOf(request)
     let last: Response | undefined
-    for (const place of copies === undefined ? route.slice(0, 1) : route) {
+    for (const [i, place] of (copies === undefined ? route.slice(0, 1) : route).entries()) {
       // What is not passed on is let go.
       void last?.body?.cancel().catch(() => undefined)
-      const answer = await ask(place, copies?.() ?? request)
+      const answer = await ask(place, copies?.(i < route.length - 1) ?? request)
       if (answer !== undefined && answer.status !== UNAVAILABLE) return answer
       last = answer
     }
@@ -99,11 +99,20 @@ function routeFor(groups: readonly Group[], request: Request): readonly Place[] 
   })
 }
 
-/** What can be sent more than once: a reading, and a small body, as of an authentication. Undefined: it cannot. */
-async function copiesOf(request: Request): Promise<(() => Request) | undefined> {
-  if (request.method === 'GET' || request.method === 'HEAD') return () => request
+/** Makes a request once more; `hasOthers`: an object that is not well need not answer it. */
+type Copies = (hasOthers: boolean) => Request
+
+/** Of what can be sent more than once: a reading, and a small body, as of an authentication. Undefined: it cannot. */
+async function copiesOf(request: Request): Promise<Copies | undefined> {
+  const isReading = request.method === 'GET' || request.method === 'HEAD'
   const length = request.headers.get('Content-Length')
-  if (request.method !== 'POST' || length === null || Number(length) > limits.bodyBytes) return undefined
-  const body = await request.arrayBuffer()
-  return () => new Request(request, { body })
+  const isSmall = request.method === 'POST' && length !== null && Number(length) <= limits.bodyBytes
+  if (!isReading && !isSmall) return undefined
+  const body = isReading ? null : await request.arrayBuffer()
+  return (hasOthers) => {
+    const copy = new Request(request, { body })
+    if (hasOthers) copy.headers.set(HAS_OTHERS, 'yes')
+    else copy.headers.delete(HAS_OTHERS)
+    return copy
+  }
 }

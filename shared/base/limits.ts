@@ -89,6 +89,8 @@ export const limits = {
   edgeObjects: 64,
   /** How many of them are asked before a request is answered with 503. */
   edgeObjectsAsked: 3,
+  /** An object looks this often whether it is well, so that others are asked when it is not. */
+  objectHealthMs: 1_000,
   /** How long the other end of a WebSocket may take to say goodbye. */
   webSocketCloseMs: 2_000,
 

@@ -114,6 +114,13 @@ describe.each(['leader', 'object'] as const)('one Worker in three regions, and t
     const login = await ask(path, sydney, { method: 'POST', body: apiKey })
     expect(login.status).toBe(200)
     expect(JSON.parse(await login.text())).toMatchObject({ protected: expect.any(String) })
+    const container = async (headers: Record<string, string>): Promise<string> =>
+      ((await (await ask('/info', headers)).json()) as { container: string }).container
+    expect(known).toContain(await container(sydney))
+    expect(await container({ 'Holdfast-Follower': EMPTY })).toBe(EMPTY)
+    // A body that is not kept is sent once.
+    const streamed = { method: 'POST', body: new Blob([apiKey]).stream(), duplex: 'half' } as RequestInit
+    expect((await ask(path, sydney, streamed)).status).toBe(503)
     // Its health is its own.
     expect(await answering(sydney)).toBe(EMPTY)
   })
