@@ -187,7 +187,10 @@ describe.each(['leader', 'object'] as const)('one Worker in three regions, and t
   test('one that cannot even be started is gone round, and says so by name', async () => {
     await machine.follower.kill()
     const folder = join(machine.directory, 'edge-1', 'storage', 'holdfast')
-    const broken = fileOf('edge-1-enam-1', folder)
+    const files = filesIn(folder)
+    // Those that were shown the bearer, and none that a stranger named.
+    expect(new Set(files.keys())).toEqual(new Set([...known, EMPTY, 'edge-1', 'edge-1-apac-3']))
+    const broken = files.get('edge-1-enam-1')!
     for (const end of ['-wal', '-shm']) rmSync(`${broken}${end}`, { force: true })
     writeFileSync(broken, 'this is no database')
     machine.follower.start()
@@ -200,10 +203,10 @@ describe.each(['leader', 'object'] as const)('one Worker in three regions, and t
   })
 })
 
-/** The runtime remembers names for the alarms. */
-function fileOf(name: string, folder: string): string {
+/** The objects that there are, by name: the runtime remembers them for their alarms. */
+function filesIn(folder: string): Map<string, string> {
   const sqlite = openSqlite(join(folder, 'metadata.sqlite'), 'reader')
-  const [row] = sqlite.all('SELECT actor_id FROM _cf_ALARM WHERE actor_name = ?1', [name])
+  const rows = sqlite.all('SELECT actor_name, actor_id FROM _cf_ALARM', [])
   sqlite.close()
-  return join(folder, `${row!.actor_id}.sqlite`)
+  return new Map(rows.map((row) => [String(row.actor_name), join(folder, `${row.actor_id}.sqlite`)]))
 }
