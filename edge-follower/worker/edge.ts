@@ -4,7 +4,7 @@ import { signCertificate } from '#shared/api/certificate-authority.ts'
 import type { Health } from '#shared/api/node.ts'
 import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
 import { limits } from '#shared/base/limits.ts'
-import { randomBytes } from '#shared/base/native-crypto.ts'
+import { randomBytes, sha256Hex } from '#shared/base/native-crypto.ts'
 import type { Space } from '#shared/base/space.ts'
 import { createKeyring, type Keyring } from '#shared/secret/keyring.ts'
 import { createTokens, newSigningKey, type SigningKey, signingKeyOf } from '#shared/token/access-token.ts'
@@ -46,6 +46,9 @@ const OUT = 'out'
 const SCRUBBED_AT = 'scrubbed-at'
 const LEADER = 'leader'
 
+/** Why this Follower was put out, and the hash of the bearer that is good no more. */
+type Out = { readonly message: string; readonly bearerHash: string }
+
 /** Of the Leader that was met last. */
 type Met = KnownLeader & { readonly isLive: boolean }
 
@@ -60,6 +63,10 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
   const room = settings.link === 'leader' ? createWaitingRoom() : undefined
   const large = createLargeCells(storage)
   const sqlite = objectSqlite(storage, large)
+  const heldOut = storage.kv.get(OUT) as Out | undefined
+  let out = heldOut?.message
+  const bearerHash = sha256Hex(settings.bearer)
+  const remember = rememberLeader(storage, met)
   const auditBudget = { records: settings.audit_budget_records, bytes: settings.audit_budget_bytes }
   const follower = createFollower({
     name: settings.name,
@@ -84,7 +91,13 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     leaderUrl: settings.leader_url ?? met?.leaderUrl,
     leader: met && { leaderUrl: met.leaderUrl, cluster: met.cluster },
     sleeps: room !== undefined,
-    onStatus: rememberLeader(storage, met),
+    onStatus(status) {
+      remember(status)
+      if (status.state !== 'live' || out === undefined) return
+      // It was taken in again.
+      out = undefined
+      storage.kv.delete(OUT)
+    },
     space: () => spaceIn(storage),
     // The platform has the certificate that clients see; keys are secrets of the Worker.
     shown: async () => ({ certificates: [], unprotectedKeyFiles: 0 }),
@@ -103,7 +116,6 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     set: 'full',
     gunzip: (packed) => gunzipSync(packed, { maxOutputLength: limits.partBytes * 4 }),
   })
-  let out = storage.kv.get(OUT) as string | undefined
   return {
     settings,
     log,
@@ -114,12 +126,13 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     room,
     out: () => out,
     async run() {
-      if (out !== undefined) return
+      // Who was put out stays out (I11), also with another bearer until a Leader lets it in with that.
+      if (heldOut?.bearerHash === bearerHash) return
       const ended = await follower.run(new AbortController().signal)
       out = `${ended.message}: this Follower is not to serve any more`
       log.error(out)
-      // Who was put out stays out (I11); who was superseded asks again when the object is started again.
-      if (ended.why === 'revoked') storage.kv.put(OUT, out)
+      // Who was superseded asks again when the object is started again.
+      if (ended.why === 'revoked') storage.kv.put(OUT, { message: out, bearerHash } satisfies Out)
     },
     async scrub() {
       const due = ((storage.kv.get(SCRUBBED_AT) as number | undefined) ?? 0) + limits.objectScrubPauseMs
