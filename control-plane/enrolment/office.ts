@@ -240,14 +240,15 @@ export function createOffice(options: OfficeOptions): Office {
     const followers = namesOf(order)
     await change(asker.requestId, async (session, current, now) => {
       const events: AuditEvent[] = []
+      for (const node of new Set([...followers, ...formerOf(order, current)])) {
+        await putEdge(session, rowOf(node), now)
+        events.push(seedEvent(asker, { operation: 'issue', node, kind }))
+      }
       for (const node of followers) {
         const names = { node, kind, replicationSet, serviceRole }
         await putNode(session, { ...names, hosts: [], version: '', labels: {}, enrolledAt: now })
-        const told = { operation: 'issue', node, kind } as const
-        events.push(seedEvent(asker, told), memberEvent(asker, { operation: 'enroll', node }))
+        events.push(memberEvent(asker, { operation: 'enroll', node }))
       }
-      for (const node of new Set([...followers, ...formerOf(order, current)]))
-        await putEdge(session, rowOf(node), now)
       return { value: undefined, events }
     })
     return `${JSON.stringify({ node: order.node, followers, account, bearer, dialled_at: url ?? null })}\n`
