@@ -118,5 +118,5 @@ export function createEdgeGate({ office, heartbeatMs }: EdgeGateOptions): EdgeGa
 
 const refusalOf = ({ node, revokedBecause }: EdgeRow): Refusal => ({
   code: 'CERT_REVOKED',
-  message: `the bearer of ${node} is revoked (${revokedBecause}): make a new one with "holdfast seed follower --edge ${node}"`,
+  message: `the bearer of ${node} is revoked (${revokedBecause}): make a new one with "holdfast seed follower --edge ${node}", or with the name and the --regions of its Worker`,
 })

@@ -10,6 +10,7 @@ import { sha256Hex } from '#shared/base/native-crypto.ts'
 import { BUNDLE_FORMAT, signBundle } from '#shared/enrolment/bundle.ts'
 import type { EnrolRequest, Issued, Membership, Refusal } from '#shared/enrolment/messages.ts'
 import { classOf, hostOf, type LinkName, type NodeName, type Shown } from '#shared/enrolment/names.ts'
+import { placeCalled, placesOf } from '#shared/enrolment/regions.ts'
 import {
   type Authority,
   type IssuedCertificate,
@@ -179,7 +180,8 @@ export function createOffice(options: OfficeOptions): Office {
   }
 
   async function makeSeed(order: SeedOrder, asker: Asker): Promise<{ seed: string } | { refusal: string }> {
-    const refusal = await refusalOf(order)
+    let refusal: string | undefined
+    for (const node of namesOf(order)) refusal ??= await refusalOf({ ...order, node })
     const told = { node: order.node, kind: order.kind }
     if (refusal !== undefined) {
       await options.record(seedEvent(asker, { operation: 'issue', ...told, error: refusal }), asker.requestId)
@@ -223,26 +225,33 @@ export function createOffice(options: OfficeOptions): Office {
     return { seed: await signBundle(manifest, authority.certificate, authority.key) }
   }
 
-  /** What it answers is all that the Follower needs of the cluster, and is said once. */
-  async function makeEdge(
-    { node, kind, replicationSet, serviceRole, edge }: SeedOrder,
-    asker: Asker,
-  ): Promise<string> {
+  /** What it answers is all that the Followers need of the cluster, and is said once. */
+  async function makeEdge(order: SeedOrder, asker: Asker): Promise<string> {
+    const { kind, replicationSet, serviceRole, edge } = order
     const bearer = toBase64Url(options.random(32))
     const url = edge?.url
-    const dialled =
-      url === undefined ? undefined : { url, sealedBearer: keyring.seal(bearerRecord(node), utf8(bearer)) }
-    const row = { node, bearerHash: sha256Hex(bearer), dialled, revokedBecause: undefined }
-    await change(asker.requestId, async (session, _held, now) => {
-      const enrolledAt = now
-      const names = { node, kind, replicationSet, serviceRole }
-      await putNode(session, { ...names, hosts: [], version: '', labels: {}, enrolledAt })
-      await putEdge(session, row, now)
-      const told = { operation: 'issue', node, kind } as const
-      const events = [seedEvent(asker, told), memberEvent(asker, { operation: 'enroll', node })]
+    const rowOf = (node: string): EdgeRow => ({
+      node,
+      bearerHash: sha256Hex(bearer),
+      dialled:
+        url === undefined ? undefined : { url, sealedBearer: keyring.seal(bearerRecord(node), utf8(bearer)) },
+      revokedBecause: undefined,
+    })
+    const followers = namesOf(order)
+    await change(asker.requestId, async (session, current, now) => {
+      const events: AuditEvent[] = []
+      for (const node of new Set([...followers, ...formerOf(order, current)])) {
+        await putEdge(session, rowOf(node), now)
+        events.push(seedEvent(asker, { operation: 'issue', node, kind }))
+      }
+      for (const node of followers) {
+        const names = { node, kind, replicationSet, serviceRole }
+        await putNode(session, { ...names, hosts: [], version: '', labels: {}, enrolledAt: now })
+        events.push(memberEvent(asker, { operation: 'enroll', node }))
+      }
       return { value: undefined, events }
     })
-    return `${JSON.stringify({ node, account, bearer, dialled_at: url ?? null })}\n`
+    return `${JSON.stringify({ node: order.node, followers, account, bearer, dialled_at: url ?? null })}\n`
   }
 
   async function refusalOf({ node, kind, replicationSet, edge }: SeedOrder): Promise<string | undefined> {
@@ -393,6 +402,18 @@ export function createOffice(options: OfficeOptions): Office {
 /** Who never had a bearer has none that is good. */
 const isRevoked = (edge: EdgeRow | undefined): boolean =>
   edge === undefined || edge.revokedBecause !== undefined
+
+/** Whom an order takes in. */
+const namesOf = ({ node, edge }: SeedOrder): string[] =>
+  edge === undefined ? [node] : placesOf(node, edge.crowds).map(({ name }) => name)
+
+/** Others that the same Worker has had: it has one bearer, and they still have audit to give away. */
+const formerOf = ({ node, edge }: SeedOrder, { edges }: Held): string[] =>
+  edge === undefined || edge.crowds.length === 0
+    ? []
+    : [...edges.values()]
+        .filter((row) => row.revokedBecause === undefined && placeCalled(node, row.node) !== undefined)
+        .map((row) => row.node)
 
 const unknown: Refusal = {
   code: 'CERT_UNKNOWN',

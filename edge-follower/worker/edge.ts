@@ -13,7 +13,7 @@ import type { KnownLeader, LinkStatus } from '../link/link.ts'
 import { createAuditQueue } from '../store/audit-queue.ts'
 import { createReplicaStore } from '../store/replica-store.ts'
 import { scrubOnce } from '../store/scrub.ts'
-import { forgetState } from '../store/state.ts'
+import { forgetState, readState } from '../store/state.ts'
 import { workerClock as clock } from './clock.ts'
 import { createWaitingRoom, outgoingDial, type WaitingRoom } from './dial.ts'
 import { createLargeCells } from './large-cells.ts'
@@ -27,6 +27,7 @@ export type Edge = {
   readonly log: Log
   readonly api: Follower['api']
   readonly health: () => Health
+  readonly hasCopy: () => boolean
   /** The copy was being followed when the object was last in memory: wires that are left may go on. */
   readonly wasLive: boolean
   /** Where the Leader's wires come in; undefined when this object dials. */
@@ -120,6 +121,7 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     log,
     api: follower.api,
     health: follower.health,
+    hasCopy: () => readState(sqlite) !== undefined,
     wasLive: met?.isLive === true,
     room,
     out: () => ended ?? putOut?.why,

@@ -2,6 +2,7 @@
 import { DurableObject } from 'cloudflare:workers'
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
+import { HAS_OTHERS, refused, unavailable } from './answers.ts'
 import { workerClock as clock } from './clock.ts'
 import { isOurLeader, type LinkPath, linkPaths } from './dial.ts'
 import { type Edge, openEdge } from './edge.ts'
@@ -14,6 +15,8 @@ const LINK_IS_NEW = 1012
 export class FollowerObject extends DurableObject<Env> {
   #edge: Edge | undefined
   #fault = ''
+  #lookedAt = 0
+  #isWell = false
   /** The Leader's sockets by the number that each carries. */
   readonly #wires = new Map<string, SocketWire>()
 
@@ -69,10 +72,22 @@ export class FollowerObject extends DurableObject<Env> {
       const { pathname } = new URL(request.url)
       if (linkPaths.has(pathname)) return this.#letIn(edge, request, pathname as LinkPath)
     }
-    const out = edge.out()
-    if (out !== undefined && new URL(request.url).pathname !== '/health') return unavailable(out)
+    const refusal = edge.out() ?? (request.headers.has(HAS_OTHERS) ? this.#unwell(edge) : undefined)
+    if (refusal !== undefined && new URL(request.url).pathname !== '/health') return unavailable(refusal)
     // The address that the platform has seen. Without it nobody is believed to be near.
-    return edge.api.fetch(request, request.headers.get('CF-Connecting-IP') ?? NOBODY)
+    const answer = await edge.api.fetch(request, request.headers.get('CF-Connecting-IP') ?? NOBODY)
+    // Nobody is known to an object without a copy, so it has judged nobody.
+    return answer.status === 401 && !edge.hasCopy() ? unavailable(NO_COPY) : answer
+  }
+
+  /** What a balancer would find at `/health`: the Worker in front is one. */
+  #unwell(edge: Edge): string | undefined {
+    const now = clock.wall()
+    if (now - this.#lookedAt >= limits.objectHealthMs) {
+      this.#lookedAt = now
+      this.#isWell = edge.health().ok
+    }
+    return this.#isWell ? undefined : 'this Follower is not well: its /health says why'
   }
 
   #letIn(edge: Edge, request: Request, path: LinkPath): Response {
@@ -135,12 +150,9 @@ type Attached = { readonly id: string; readonly path: LinkPath; readonly isCut: 
 const attach = (socket: EdgeSocket, attached: Attached): void => socket.serializeAttachment(attached)
 const attachedTo = (socket: EdgeSocket): Attached => socket.deserializeAttachment() as Attached
 
+const NO_COPY = 'this Follower has not taken a snapshot from its Leader yet'
+
 /** An address that is in no range: who has none is not near. */
 const NOBODY = '0.0.0.0'
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
-const refused = (status: number, code: string, message: string): Response =>
-  Response.json({ error: { code, message } }, { status })
-
-const unavailable = (message: string): Response => refused(503, 'unavailable', message)

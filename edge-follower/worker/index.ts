@@ -1,13 +1,21 @@
-// The Worker in front: hands each request to the object that is the Follower.
+// The Worker in front: hands each request to an object that is a Follower.
 import { Hono } from 'hono'
+import { type Front, frontOf } from './front.ts'
 import type { Env } from './platform-types.ts'
 
 export { FollowerObject } from './follower-object.ts'
 
+/** Variables stay what they are for as long as the Worker is in memory. */
+const fronts = new WeakMap<Env, Front>()
+
+function frontFor(env: Env): Front {
+  const front = fronts.get(env) ?? frontOf(env)
+  fronts.set(env, front)
+  return front
+}
+
 // Paths are not looked at here: the Follower matches them undecoded.
 const app = new Hono<{ Bindings: Env }>({ getPath: () => '/' })
-app.all('*', (c) => c.env.FOLLOWER.getByName(nameFrom(c.env)).fetch(c.req.raw))
-
-const nameFrom = ({ HOLDFAST_NAME: name }: Env): string => (typeof name === 'string' ? name : 'edge-1')
+app.all('*', (c) => frontFor(c.env)(c.req.raw))
 
 export default app

@@ -1,4 +1,5 @@
 // The platform as this Follower uses it: a Durable Object, its storage, its WebSockets.
+import type { Region } from '#shared/enrolment/regions.ts'
 import type { Cell } from '#shared/ledger/tables.ts'
 
 /** A cell as the engine gives it: bytes come as an ArrayBuffer. */
@@ -45,7 +46,7 @@ export type ObjectState = {
 }
 
 export type ObjectNamespace = {
-  getByName(name: string, options?: { locationHint?: string }): { fetch(request: Request): Promise<Response> }
+  getByName(name: string, options?: { locationHint: Region }): { fetch(request: Request): Promise<Response> }
 }
 
 /** Variables and secrets are text. */

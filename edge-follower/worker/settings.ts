@@ -4,12 +4,34 @@ import { forms, originsOf, readSettings, type SettingsOf } from '#shared/api/set
 import { fromBase64 } from '#shared/base/bytes.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import { isInClear } from '#shared/enrolment/edge-url.ts'
+import { baseFault, type Crowd, crowdsIn } from '#shared/enrolment/regions.ts'
 import { servingTable } from '../serving-settings.ts'
 import type { Env } from './platform-types.ts'
 
+const crowds = forms.list.pipe(
+  z.array(z.string()).transform((entries, context): readonly Crowd[] => {
+    const found = crowdsIn(entries)
+    if (typeof found !== 'string') return found
+    context.addIssue({ code: 'custom', message: found })
+    return z.NEVER
+  }),
+)
+
+/** Who there is: all that the Worker in front has to know. */
+const crowdTable = {
+  name: {
+    doc: 'Name of this Follower, as its Leader knows it; with regions, what its names begin with',
+    form: forms.text.default('edge-1'),
+  },
+  regions: {
+    doc: 'How many Followers in which regions, region=count separated by commas; default: one, of this name',
+    form: crowds.default([]),
+  },
+} as const
+
 export const workerTable = {
   ...servingTable,
-  name: { doc: 'Name of this Follower, as its Leader knows it', form: forms.text.default('edge-1') },
+  ...crowdTable,
   link: {
     doc: 'Who dials: the leader (it needs no address of its own), or this object',
     form: z.enum(['leader', 'object']).default('leader'),
@@ -29,11 +51,17 @@ export type WorkerSettings = SettingsOf<typeof workerTable> & {
 const BEARER_CHARACTERS = 32
 
 /** Throws `settings_invalid` that names the variable and says what to do. */
+export function crowdSettings(env: Env): Pick<WorkerSettings, 'name' | 'regions'> {
+  const settings = readSettings(crowdTable, sourcesOf(env))
+  const fault = settings.regions.length === 0 ? undefined : baseFault(settings.name)
+  if (fault !== undefined) throw invalid('HOLDFAST_NAME', fault)
+  return settings
+}
+
+/** The same of all settings. */
 export function workerSettings(env: Env): WorkerSettings {
-  const texts = Object.fromEntries(
-    Object.entries(env).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
-  )
-  const sources = { flags: {}, env: texts, file: undefined }
+  const sources = sourcesOf(env)
+  const { env: texts } = sources
   const settings = readSettings(workerTable, sources)
   if (settings.link === 'object' && settings.leader_url === undefined)
     throw invalid('HOLDFAST_LEADER_URL', 'it must be given when HOLDFAST_LINK is object: set it in [vars]')
@@ -53,6 +81,14 @@ export function workerSettings(env: Env): WorkerSettings {
     )
   return { ...settings, dataKey, bearer, origins: originsOf(workerTable, sources) }
 }
+
+const sourcesOf = (env: Env) => ({
+  flags: {},
+  env: Object.fromEntries(
+    Object.entries(env).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  ),
+  file: undefined,
+})
 
 const invalid = (target: string, what: string): DomainError =>
   new DomainError('settings_invalid', `${target}: ${what}`, { target })

@@ -3,6 +3,7 @@ import type { ClientAddress } from '../authz/address.ts'
 import type { Json } from '../base/json.ts'
 import type { Clock, Wall } from '../base/time.ts'
 import type { NodeKind } from '../enrolment/names.ts'
+import type { Crowd } from '../enrolment/regions.ts'
 import type { Position } from '../ledger/position.ts'
 import type { LoadMode } from '../ledger/reads/policy.ts'
 import type { Ledger, ReadStore } from '../ledger/store.ts'
@@ -68,8 +69,15 @@ export type SeedOrder = {
   readonly lifeSeconds: number
   /** host:port of the Leader's node port, before those of the settings; undefined: only those. */
   readonly leader: string | undefined
-  /** A Follower without a file system, which gets a bearer; `url`: where the Leader dials it, undefined: it dials the Leader. */
-  readonly edge: { readonly url: string | undefined } | undefined
+  /** Followers without a file system, which get a bearer. */
+  readonly edge: EdgeOrder | undefined
+}
+
+export type EdgeOrder = {
+  /** Where the Leader dials them; undefined: they dial the Leader. */
+  readonly url: string | undefined
+  /** Empty: there is one, of the name of the order. */
+  readonly crowds: readonly Crowd[]
 }
 
 /** Where nodes are taken in. Refusals are words for the operator. */

@@ -85,6 +85,12 @@ export const limits = {
   edgeHeartbeatSecondsMax: 900,
   /** A Follower that is dialled and says no is dialled again after this, at most: asking costs it something too. */
   edgeRefusedMs: 30_000,
+  /** Objects of one Worker, each a Follower that its Leader sends everything. */
+  edgeObjects: 64,
+  /** How many of them are asked before a request is answered with 503. */
+  edgeObjectsAsked: 3,
+  /** An object looks this often whether it is well, so that others are asked when it is not. */
+  objectHealthMs: 1_000,
   /** How long the other end of a WebSocket may take to say goodbye. */
   webSocketCloseMs: 2_000,
 

@@ -23,7 +23,11 @@ let admin: Client
 const bearers = new Map<string, string>()
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'holdfast-edge-'))
-  door = await edgeDoor((name, bearer) => bearers.get(name) === bearer)
+  door = await edgeDoor((name, bearer) => {
+    // These are dialled before the bearer is printed.
+    if (name.startsWith('edge-many-')) bearers.set(name, bearer)
+    return bearers.get(name) === bearer
+  })
   bearers.set(NAMED, 'a-bearer-of-the-settings-0123456789')
   writeFileSync(join(folder, 'named.bearer'), `${bearers.get(NAMED)}\n`, { mode: 0o600 })
   writeFileSync(join(folder, 'wrong.bearer'), 'another-one\n', { mode: 0o600 })
@@ -177,6 +181,37 @@ describe('a Follower that is enrolled without a file system', () => {
     wire.close()
   })
 
+  test('many of one Worker have one bearer and a name each, and are put out one by one', async () => {
+    const [url, regions] = [`http://127.0.0.1:${door.port}`, 'weur=2,enam=1']
+    const { out } = await seed('edge-many', '--regions', regions, '--dial', url, '--data-key-file', 'a.key')
+    const bearer = bearerIn(out)
+    expect(out).toContain('# Followers edge-many-weur-1, edge-many-weur-2, edge-many-enam-1 at the edge.')
+    expect(out).toContain(
+      "--var HOLDFAST_NAME:edge-many --var HOLDFAST_ACCOUNT:acme --var 'HOLDFAST_REGIONS:",
+    )
+    expect(out).toContain(`#   curl -H 'Holdfast-Follower: edge-many-weur-2' ${url}/health\n`)
+    const names = ['edge-many-weur-1', 'edge-many-weur-2', 'edge-many-enam-1']
+    const edges = names.map((name) => edgeFollower(name, door.dial(name)))
+    for (const edge of edges) await follows(edge, 'six')
+    expect(names.map((name) => bearers.get(name))).toEqual([bearer, bearer, bearer])
+    expect((await machine.run(['ca', 'revoke', names[0]!])).code).toBe(0)
+    expect(await edges[0]!.ended).toMatchObject({ why: 'revoked' })
+    await follows(edges[1]!, 'seven')
+    // One that the new regions have no more keeps up with its Worker's bearer; one that was put out does not.
+    const { signal } = new AbortController()
+    const next = bearerIn((await seed('edge-many', '--regions', 'weur=2,oc=1')).out)
+    const dial = (name: string) =>
+      webSocketDial(machine.leader.url)(name, next)('/replication/stream', signal)
+    for (const name of ['edge-many-weur-2', 'edge-many-oc-1', 'edge-many-enam-1', 'edge-many-weur-1'])
+      (await dial(name)).close()
+    await expect(dial('edge-many')).rejects.toThrow('401')
+    for (const edge of edges) await edge.stop()
+    for (const name of [...names, 'edge-many-oc-1'])
+      expect((await machine.run(['ca', 'revoke', name])).code).toBe(0)
+    expect((await machine.run(['ca', 'list'])).out).not.toMatch(/edge-many.*\n {2}bearer {2}valid/)
+    await expect(dial('edge-many-oc-1')).rejects.toThrow()
+  })
+
   test('what is said once is said nowhere else', async () => {
     const { out } = await seed('edge-told', '--dial', 'https://edge.example')
     const bearer = bearerIn(out)
@@ -194,6 +229,8 @@ describe('a Follower that is enrolled without a file system', () => {
 
   test.each([
     ['a name with a dot', ['edge.1'], 'must have no "."'],
+    ['a region that there is not', ['edge-x', '--regions', 'mars=1'], 'there is no region mars'],
+    ['a name too long for regions', ['e'.repeat(60), '--regions', 'me=1'], 'at most 55'],
     ['a URL in clear', ['edge-x', '--dial', 'http://edge.example'], 'must begin with https'],
     ['a URL with a user', ['edge-x', '--dial', 'https://me:pw@edge.example'], 'must hold no user'],
     ['a name of the settings', [NAMED], 'is a Follower of the settings'],

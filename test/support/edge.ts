@@ -16,6 +16,9 @@ export type EdgeOptions = {
   readonly bundle?: string
 }
 
+/** Becomes `request.cf`: JSON. */
+export const CF_HEADER = 'Test-Cf'
+
 /** The runtime's own file. */
 const workerd: string = createRequire(import.meta.url)('workerd').default
 const toml = readFileSync(new URL('../../wrangler.toml', import.meta.url), 'utf8')
@@ -61,9 +64,9 @@ const config :Workerd.Config = (
     (name = "storage", disk = (path = "${join(directory, 'storage')}", writable = true)),
     (name = "internet", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
   ],
-  # The platform says from where a request comes.
-  sockets = [(name = "http", address = "127.0.0.1:${port}", service = "edge",
-    http = (injectRequestHeaders = [(name = "CF-Connecting-IP", value = "127.0.0.1")]))],
+  # The platform says from where a request comes: a test says the place in a header.
+  sockets = [(name = "http", address = "127.0.0.1:${port}", service = "edge", http = (cfBlobHeader = "${CF_HEADER}",
+    injectRequestHeaders = [(name = "CF-Connecting-IP", value = "127.0.0.1")]))],
 );
 const edge :Workerd.Worker = (
   modules = [(name = "index.js", esModule = embed "index.js")],

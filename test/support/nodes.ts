@@ -133,6 +133,8 @@ export type MachineOptions = {
   readonly followerEnv?: Env
   /** Who dials, where the Follower is a Worker; default: the object. */
   readonly edgeLink?: 'leader' | 'object'
+  /** Followers that the Leader knows, at the same address and with the same bearer; default: edge-1. */
+  readonly followerNames?: readonly string[]
   /** Both speak HTTPS; who asks them must trust it (NODE_EXTRA_CA_CERTS). */
   readonly tls?: Certificates
 }
@@ -164,6 +166,7 @@ export async function oneMachine(options: MachineOptions = {}): Promise<OneMachi
     ...options.env,
   }
   const isDialled = options.edgeLink === 'leader'
+  const names = options.followerNames ?? ['edge-1']
   const leader = new NodeProcess(
     ['leader'],
     {
@@ -173,10 +176,12 @@ export async function oneMachine(options: MachineOptions = {}): Promise<OneMachi
       HOLDFAST_PORT: String(leaderPort),
       ...(isDialled
         ? {
-            HOLDFAST_EDGE_FOLLOWERS: `edge-1=http://127.0.0.1:${followerPort}#${bearerFile}`,
+            HOLDFAST_EDGE_FOLLOWERS: names
+              .map((name) => `${name}=http://127.0.0.1:${followerPort}#${bearerFile}`)
+              .join(),
             HOLDFAST_EDGE_HEARTBEAT: '1',
           }
-        : { HOLDFAST_FOLLOWERS: `edge-1=${bearerFile}` }),
+        : { HOLDFAST_FOLLOWERS: names.map((name) => `${name}=${bearerFile}`).join() }),
       ...options.leaderEnv,
     },
     leaderPort!,

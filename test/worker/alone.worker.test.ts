@@ -47,6 +47,8 @@ describe('a setting that is wrong is named, with what to do', () => {
       'begin with https',
     ],
     ['HOLDFAST_LINK', { vars: { HOLDFAST_LINK: 'nobody' } }, '"leader"'],
+    ['HOLDFAST_REGIONS', { vars: { HOLDFAST_REGIONS: 'weur=1,mars=1' } }, 'there is no region mars'],
+    ['HOLDFAST_NAME', { vars: { HOLDFAST_NAME: 'edge.7', HOLDFAST_REGIONS: 'me=1' } }, 'letters, digits'],
     ['trusted_proxies', { vars: { HOLDFAST_TRUSTED_PROXIES: 'x' } }, 'x'],
   ])('%s', async (variable, given, words) => {
     const node = await started(given)
@@ -65,7 +67,12 @@ test('without a copy it is not ready, and says why', async () => {
     502,
     { ok: false, role: 'follower', services: { possum: 'no snapshot yet' } },
   ])
-  expect((await fetch(`${node.url}/secrets/acme/variable/x`)).status).toBe(401)
+  // Also who is nobody here may be somebody to one that has a copy.
+  const asked = await fetch(`${node.url}/secrets/acme/variable/x`)
+  expect([asked.status, await asked.text()]).toEqual([
+    503,
+    expect.stringContaining('has not taken a snapshot'),
+  ])
 })
 
 describe('who dials in', () => {

@@ -1,4 +1,4 @@
-// `holdfast seed follower --edge`: what a Follower without a file system needs, as the lines that give it to Cloudflare.
+// `holdfast seed follower --edge`: what Followers without a file system need, as the lines that give it to Cloudflare.
 
 import { sessionOf } from '../client.ts'
 import { print } from '../output.ts'
@@ -7,12 +7,18 @@ import { call, type Flags } from './api.ts'
 export type EdgeFlags = Flags & {
   readonly replicationSet?: string
   readonly serviceRole?: string
+  readonly regions?: string
   readonly dial?: string
   readonly leaderUrl?: string
   readonly dataKeyFile?: string
 }
 
-type Enrolled = { readonly node: string; readonly account: string; readonly bearer: string }
+type Enrolled = {
+  readonly node: string
+  readonly followers: readonly string[]
+  readonly account: string
+  readonly bearer: string
+}
 
 export async function makeEdgeSeed(name: string, flags: EdgeFlags): Promise<void> {
   const given = Object.entries({
@@ -20,6 +26,7 @@ export async function makeEdgeSeed(name: string, flags: EdgeFlags): Promise<void
     replication_set: flags.replicationSet,
     service_role: flags.serviceRole,
     edge: 'true',
+    regions: flags.regions,
     dialled_at: flags.dial,
   }).filter((pair): pair is [string, string] => pair[1] !== undefined)
   const body = Buffer.from(new URLSearchParams(given).toString())
@@ -30,23 +37,31 @@ export async function makeEdgeSeed(name: string, flags: EdgeFlags): Promise<void
 }
 
 /** Secrets go through pipes and files alone: `printf` is a part of the shell, so no process has one among its arguments. */
-function linesFor({ node, account, bearer }: Enrolled, flags: EdgeFlags & { readonly leaderUrl: string }) {
+function linesFor(
+  { node, followers, account, bearer }: Enrolled,
+  flags: EdgeFlags & { readonly leaderUrl: string },
+) {
   const file = flags.dataKeyFile ?? process.env.HOLDFAST_DATA_KEY_FILE ?? 'data.key'
   const link =
     flags.dial === undefined
       ? { HOLDFAST_LINK: 'object', HOLDFAST_LEADER_URL: flags.leaderUrl }
       : { HOLDFAST_LINK: 'leader' }
-  const variables = Object.entries({ HOLDFAST_NAME: node, HOLDFAST_ACCOUNT: account, ...link })
+  const crowd = flags.regions === undefined ? {} : { HOLDFAST_REGIONS: flags.regions }
+  const variables = Object.entries({ HOLDFAST_NAME: node, HOLDFAST_ACCOUNT: account, ...crowd, ...link })
   return [
-    `# Follower ${node} at the edge. Give these lines to sh in a copy of holdfast, where "npx wrangler login" was done.`,
+    `# ${followers.length === 1 ? 'Follower' : 'Followers'} ${followers.join(', ')} at the edge. Give these lines to sh in a copy of holdfast, where "npx wrangler login" was done.`,
     '# The bearer is shown this once, and the Leader knows it from now on: keep it as you keep a password.',
     `printf '%s' ${quoted(bearer)} | npx wrangler secret put HOLDFAST_BEARER`,
     '# The data key, from the file of the Leader’s data_key_file:',
     `npx wrangler secret put HOLDFAST_DATA_KEY < ${quoted(file)}`,
     `npx wrangler deploy ${variables.map(([key, value]) => `--var ${quoted(`${key}:${value}`)}`).join(' ')}`,
-    ...(flags.dial === undefined
-      ? []
-      : [`# The Leader dials ${flags.dial} from now on, at least every half minute.`]),
+    flags.dial === undefined
+      ? '# It begins to dial at the first request, at the address that wrangler has printed:'
+      : `# The Leader dials ${flags.dial} from now on, at least every half minute. To see how it is:`,
+    ...followers.map(
+      (name) =>
+        `#   curl -H 'Holdfast-Follower: ${name}' ${flags.dial?.replace(/\/$/, '') ?? 'https://HOST'}/health`,
+    ),
   ]
 }
 

@@ -38,6 +38,7 @@ export function addMembershipCommands(program: Command): void {
     .option('--replication-set <name>', 'secrets that it holds; default: full')
     .option('--service-role <name>', 'what it serves; default: all')
     .option('--edge', 'a Follower without a file system: print the lines that deploy it as a Worker')
+    .option('--regions <list>', 'with --edge: how many in which regions, such as weur=2,enam=1; default: one')
     .option('--dial <url>', 'with --edge: where the Leader dials it, https; default: it dials the Leader')
     .option('--leader-url <url>', 'with --edge: where it dials the Leader; default: the node that is asked')
     .option('--data-key-file <file>', 'with --edge: file with the data key (HOLDFAST_DATA_KEY_FILE)')

@@ -7,6 +7,7 @@ import { isStorable } from '../../base/bytes.ts'
 import { limits } from '../../base/limits.ts'
 import { edgeUrlFault } from '../../enrolment/edge-url.ts'
 import { ADDRESS, hostOf, NODE_NAME, type NodeKind, nodeKinds } from '../../enrolment/names.ts'
+import { baseFault, crowdsIn } from '../../enrolment/regions.ts'
 import { makeId } from '../../id/resource-id.ts'
 import { type Access, accessQuery } from '../../ledger/reads/access.ts'
 import { actorOf } from '../actor.ts'
@@ -71,6 +72,8 @@ const makeSeed = route({
       ttl: 'Seconds until it expires; default: an hour',
       edge: 'true: of a Follower without a file system, which gets a bearer instead of a seed',
       dialled_at: 'https URL at which the Leader dials such a Follower; default: it dials the Leader',
+      regions:
+        'Regions of such Followers and how many are in each, such as weur=2,enam=1: each gets a name of its own, and all one bearer',
     },
     gives: 'bytes',
     answers: [200, 403, 404, 405, 422],
@@ -83,17 +86,22 @@ const makeSeed = route({
     const kind = nodeKinds.find((one) => one === named)
     const parameters = parametersOf(request)
     const given = (name: string): string | undefined => textOf(parameters, name) || undefined
+    const crowds = crowdsIn(listOf(given('regions')))
     const order: SeedOrder = {
       node: given('follower_hostname') ?? '',
       kind: kind ?? 'follower',
       replicationSet: given('replication_set') ?? 'full',
       serviceRole: given('service_role') ?? 'all',
-      hosts: (given('altnames') ?? '').split(',').flatMap((host) => host.trim() || []),
+      hosts: listOf(given('altnames')),
       lifeSeconds: Number(given('ttl') ?? limits.seedLifeSeconds),
       leader: given('leader'),
-      edge: given('edge') === 'true' ? { url: given('dialled_at') } : undefined,
+      edge:
+        given('edge') === 'true'
+          ? { url: given('dialled_at'), crowds: typeof crowds === 'string' ? [] : crowds }
+          : undefined,
     }
-    return { ...askedOf(account!, settings), kind, order, wrong: faultOf(order) ?? edgeFaultOf(order) }
+    const wrong = faultOf(order) ?? (typeof crowds === 'string' ? crowds : edgeFaultOf(order))
+    return { ...askedOf(account!, settings), kind, order, wrong }
   },
   facts: rights,
   /** Undefined: this caller or this order is refused, or this node makes no seeds. */
@@ -124,6 +132,8 @@ const failed = (caller: Caller, kind: NodeKind, node: string, { status }: Outcom
     error: status === 403 ? 'forbidden' : 'not found',
   })
 
+const listOf = (text = ''): string[] => text.split(',').flatMap((item) => item.trim() || [])
+
 /** What is wrong with an order, undefined when nothing is. */
 function faultOf({ node, serviceRole, hosts, lifeSeconds, leader }: SeedOrder): string | undefined {
   if (!NODE_NAME.test(node))
@@ -145,6 +155,8 @@ function edgeFaultOf({ node, kind, edge }: SeedOrder): string | undefined {
   if (kind !== 'follower') return 'edge is for followers: no other node runs there'
   if (node.includes('.'))
     return 'follower_hostname of an edge Follower must have no ".": it is sent before its bearer'
+  const fault = edge.crowds.length === 0 ? undefined : baseFault(node)
+  if (fault !== undefined) return `follower_hostname: ${fault}`
   return edge.url === undefined ? undefined : edgeUrlFault(edge.url)
 }
 
