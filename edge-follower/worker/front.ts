@@ -69,7 +69,8 @@ function createFront(env: Env, base: string, places: readonly Place[]): Front {
   return (request) => {
     if (isLink(request)) return firstThatServes([linkedTo(request)], request)
     const named = request.headers.get(NAMES_ONE)
-    if (named === null) return firstThatServes(routeFor(groups, request), request)
+    if (named === null)
+      return firstThatServes(places.length === 1 ? places : routeFor(groups, request), request)
     const place = byName.get(named)
     return place === undefined ? Promise.resolve(unknown()) : firstThatServes([place], request)
   }
