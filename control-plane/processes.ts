@@ -30,6 +30,8 @@ export type Processes = {
 
 const WELL_WITHIN_MS = 2_000
 const RESTART_MS = 200
+/** Longer than it takes the next Leader to open. */
+const AWAY_MS = 1_500
 
 /** Who answers clients, and the watchdog: started again when they end, and told everything anew. */
 export function startProcesses(
@@ -47,13 +49,19 @@ export function startProcesses(
   let status: NodeStatus | undefined
   let closed = false
   let closing: LinkedProcess<ToApi> | undefined
+  /** It was told that it leads, or is about to: nothing but its end shows that it does so no more. */
+  let hasLed = false
+  let ended: Promise<void> = Promise.resolve()
+  let away = new AbortController()
   let drain: { readonly asked: Monotonic; readonly done: () => void } | undefined
   let accounting:
     | { readonly id: string; readonly done: (signature: Signature | undefined) => void }
     | undefined
 
   const lead = (): void => {
-    if (epoch !== undefined && deadline !== undefined) api.send({ kind: 'lead', epoch, deadline })
+    if (epoch === undefined || deadline === undefined) return
+    hasLed = true
+    api.send({ kind: 'lead', epoch, deadline })
   }
 
   const watch = (): void => {
@@ -63,6 +71,7 @@ export function startProcesses(
 
   function startApi(): void {
     wellAt = undefined
+    hasLed = false
     const started = startLinked<ToApi, FromApi>(API, (message) => {
       if (started !== api) return
       if (message.kind === 'well' && message.ok) wellAt = clock.monotonic()
@@ -95,17 +104,36 @@ export function startProcesses(
     })
   }
 
+  async function endApi(): Promise<void> {
+    const old = api
+    closing = old
+    hasLed = false
+    await old.kill()
+    void startLater(old)
+  }
+
+  /** Not at once: where nodes share a machine, to start it takes the processor from the node that takes over. */
+  async function startLater(old: LinkedProcess<ToApi>): Promise<void> {
+    away = new AbortController()
+    await clock.sleep(AWAY_MS, away.signal)
+    if (!closed && old === api) startApi()
+  }
+
   startApi()
   startWatchdog()
   const rewatch = setInterval(watch, WATCH_EVERY_MS)
   return {
     doors: {
       setDeadline(at) {
+        away.abort()
         deadline = at
         api.send({ kind: 'deadline', deadline: at })
         watchdog.send({ kind: 'deadline', deadline: at })
       },
-      prepare: (next) => api.send({ kind: 'prepare', epoch: next }),
+      prepare(next) {
+        hasLed = true
+        api.send({ kind: 'prepare', epoch: next })
+      },
       open(opened) {
         epoch = opened
         lead()
@@ -121,10 +149,8 @@ export function startProcesses(
         epoch = undefined
         deadline = undefined
         watchdog.send({ kind: 'deadline', deadline })
-        const old = api
-        closing = old
-        await old.kill()
-        if (!closed && old === api) startApi()
+        if (hasLed) ended = endApi()
+        await ended
       },
       well(probe: Answering) {
         const answers = wellAt !== undefined && clock.monotonic() - wellAt < WELL_WITHIN_MS
@@ -148,6 +174,7 @@ export function startProcesses(
     },
     async close() {
       closed = true
+      away.abort()
       clearInterval(rewatch)
       await Promise.all([api.kill(), watchdog.kill()])
     },
