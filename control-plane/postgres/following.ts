@@ -43,8 +43,7 @@ export async function followLeader(
   let stalled = false
   while (!signal.aborted) {
     try {
-      if (instance.runs()) await cutOff(instance, clock)
-      const next = await look(wire, stalled)
+      const next = await look(wire, await called(wire), stalled)
       stalled = false
       if (next === 'refused') await clock.sleep(REFUSED_MS, signal)
       if (next === 'failed') await clock.sleep(patienceMs, signal)
@@ -84,10 +83,24 @@ function sayer({ clock, log }: FollowOptions): (message: string) => void {
   }
 }
 
+/** Cut off from whoever was followed, and connected with the Leader: both take their time. */
+async function called(wire: Wire): Promise<Peer> {
+  const { instance, options } = wire
+  const cut = instance.runs() ? cutOff(instance, options.clock) : undefined
+  const [called, alone] = await Promise.allSettled([call(wire), cut])
+  if (called.status === 'rejected') throw called.reason
+  if (alone.status === 'fulfilled') return called.value
+  called.value.close()
+  throw alone.reason
+}
+
 /** One look at both logs, and what follows from it. `stalled`: to stream was tried, and nothing came. */
-async function look(wire: Wire, stalled: boolean): Promise<'stream' | 'copied' | 'failed' | 'refused'> {
+async function look(
+  wire: Wire,
+  peer: Peer,
+  stalled: boolean,
+): Promise<'stream' | 'copied' | 'failed' | 'refused'> {
   const { instance, leader, options, say } = wire
-  const peer = await call(wire)
   try {
     const theirs = await peer.identify()
     if (theirs.inRecovery) throw new DomainError('unavailable', 'it leads nobody')

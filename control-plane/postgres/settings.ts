@@ -22,6 +22,9 @@ export const commonSettings = (sockets: string, durable: boolean): Settings => (
   plan_cache_mode: 'force_generic_plan',
   jit: 'off',
   fsync: durable ? 'on' : 'off',
+  // What nobody waits for, such as the end of a transaction that was broken off, is flushed when nobody else flushes. Who
+  // hands over waits for it.
+  wal_writer_delay: '20ms',
   // A statement that waits for ever would hold the writer.
   lock_timeout: '10s',
   log_min_messages: 'warning',
