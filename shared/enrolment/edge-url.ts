@@ -2,6 +2,8 @@
 
 const isLoopback = (host: string): boolean => /^(localhost|127(\.\d+){3}|\[::1\])$/.test(host)
 
+export const isLoopbackUrl = (url: string): boolean => isLoopback(URL.parse(url)?.hostname ?? '')
+
 /** All on the way could read the bearer. */
 export const isInClear = ({ protocol, hostname }: URL): boolean =>
   protocol === 'http:' && !isLoopback(hostname)

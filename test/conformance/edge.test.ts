@@ -137,9 +137,9 @@ describe('a Follower that is enrolled without a file system', () => {
     expect(code).toBe(0)
     const bearer = bearerIn(out)
     expect(out.split('\n').filter((line) => !line.startsWith('#'))).toEqual([
-      `printf '%s' ${bearer} | npx wrangler secret put HOLDFAST_BEARER`,
-      `npx wrangler secret put HOLDFAST_DATA_KEY < 'it'\\''s.key'`,
-      `npx wrangler deploy --var HOLDFAST_NAME:edge-in --var HOLDFAST_ACCOUNT:acme --var HOLDFAST_LINK:object --var HOLDFAST_LEADER_URL:${machine.leader.url}`,
+      `printf '%s' ${bearer} | npx wrangler secret put HOLDFAST_BEARER --name holdfast-edge-in`,
+      `npx wrangler secret put HOLDFAST_DATA_KEY --name holdfast-edge-in < 'it'\\''s.key'`,
+      `npx wrangler deploy --name holdfast-edge-in --var HOLDFAST_NAME:edge-in --var HOLDFAST_ACCOUNT:acme --var HOLDFAST_LINK:object --var HOLDFAST_LEADER_URL:${machine.leader.url}`,
       '',
     ])
     const edge = edgeFollower('edge-in', webSocketDial(machine.leader.url)('edge-in', bearer))

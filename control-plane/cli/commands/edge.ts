@@ -1,5 +1,6 @@
 // `holdfast seed follower --edge`: what Followers without a file system need, as the lines that give it to Cloudflare.
 
+import { isLoopbackUrl } from '#shared/enrolment/edge-url.ts'
 import { sessionOf } from '../client.ts'
 import { print } from '../output.ts'
 import { call, type Flags } from './api.ts'
@@ -47,14 +48,21 @@ function linesFor(
       ? { HOLDFAST_LINK: 'object', HOLDFAST_LEADER_URL: flags.leaderUrl }
       : { HOLDFAST_LINK: 'leader' }
   const crowd = flags.regions === undefined ? {} : { HOLDFAST_REGIONS: flags.regions }
+  const worker = `--name ${workerName(node)}`
   const variables = Object.entries({ HOLDFAST_NAME: node, HOLDFAST_ACCOUNT: account, ...crowd, ...link })
   return [
     `# ${followers.length === 1 ? 'Follower' : 'Followers'} ${followers.join(', ')} at the edge. Give these lines to sh in a copy of holdfast, where "npx wrangler login" was done.`,
     '# The bearer is shown this once, and the Leader knows it from now on: keep it as you keep a password.',
-    `printf '%s' ${quoted(bearer)} | npx wrangler secret put HOLDFAST_BEARER`,
+    `printf '%s' ${quoted(bearer)} | npx wrangler secret put HOLDFAST_BEARER ${worker}`,
     '# The data key, from the file of the Leader’s data_key_file:',
-    `npx wrangler secret put HOLDFAST_DATA_KEY < ${quoted(file)}`,
-    `npx wrangler deploy ${variables.map(([key, value]) => `--var ${quoted(`${key}:${value}`)}`).join(' ')}`,
+    `npx wrangler secret put HOLDFAST_DATA_KEY ${worker} < ${quoted(file)}`,
+    '# Every later deploy of this Worker is this line too: wrangler.toml has other variables.',
+    `npx wrangler deploy ${worker} ${variables.map(([key, value]) => `--var ${quoted(`${key}:${value}`)}`).join(' ')}`,
+    ...(flags.dial === undefined && isLoopbackUrl(flags.leaderUrl)
+      ? [
+          `# ${flags.leaderUrl} is this machine, which nobody at Cloudflare reaches: ask again with --leader-url.`,
+        ]
+      : []),
     flags.dial === undefined
       ? '# It begins to dial at the first request, at the address that wrangler has printed:'
       : `# The Leader dials ${flags.dial} from now on, at least every half minute. To see how it is:`,
@@ -64,6 +72,12 @@ function linesFor(
     ),
   ]
 }
+
+/** Of its own for each seed: secrets and variables are a Worker's. As Cloudflare allows them. */
+const workerName = (node: string): string =>
+  `holdfast-${node.toLowerCase().replaceAll(/[^a-z0-9-]/g, '-')}`.slice(0, WORKER_NAME_CHARS)
+
+const WORKER_NAME_CHARS = 63
 
 /** For a POSIX shell. */
 const quoted = (text: string): string =>
