@@ -130,12 +130,14 @@ describe.each(await allBinaries())('the hands on $name', ({ binaries }) => {
     await until(async () => !(await busy()))
     const { end } = await leader.hands.probe(true)
     const writer = await connected()
+    const say = (bytes: number): Promise<unknown> =>
+      writer.query("SELECT pg_logical_emit_message(true, 'test', repeat('x', $1))", [bytes])
+    await say(1_000)
     // The log ends with a page: the header of the next one is not taken for something that is left.
     await until(async () => {
       const left = PAGE_BYTES - ((await leader.hands.probe(true)).end % PAGE_BYTES)
       if (left === PAGE_BYTES) return true
-      const bytes = left > MESSAGE_BYTES + 8 ? left - MESSAGE_BYTES : 1_000
-      await writer.query("SELECT pg_logical_emit_message(true, 'test', repeat('x', $1))", [bytes])
+      await say(left > MESSAGE_BYTES + 8 ? left - MESSAGE_BYTES : 1_000)
       return false
     })
     await until(async () => !(await busy()))

@@ -10,6 +10,8 @@ const fetchAsIs = globalThis.fetch
 
 globalThis.fetch = async (input, init) => {
   const response = await fetchAsIs(input, init)
+  // The Worker in front may have answered, which is no route.
+  if (new Headers(init?.headers).has('Holdfast-Follower')) return response
   const request = input instanceof Request ? input : undefined
   const { pathname, search } = new URL(request?.url ?? String(input))
   lines.add(`${response.status} ${init?.method ?? request?.method ?? 'GET'} ${pathname}${search}`)
