@@ -1,4 +1,4 @@
-// The Follower at the edge, in local workerd: beside a Durable Object that answers a constant, in the same run.
+// The Follower at the edge, in local workerd: beside a Durable Object that answers a constant and a bare one, in the same run.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -70,10 +70,11 @@ async function offlineEdge(): Promise<OfflineEdge> {
   }
 }
 
-async function startHello(): Promise<{ port: number; stop: () => Promise<void> }> {
+/** A Durable Object that is not ours. */
+async function startObject(file: string): Promise<{ port: number; stop: () => Promise<void> }> {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-bench-'))
   const [port] = await freePorts(1)
-  const bundle = new URL('./hello-object.js', import.meta.url).pathname
+  const bundle = new URL(file, import.meta.url).pathname
   const node = edgeNode({ directory, port: port!, vars: {}, secrets: {}, wrap: subjectPin(), bundle })
   node.start()
   await node.answered()
@@ -100,26 +101,32 @@ const plan = (port: number, authorization: string): LoadPlan => ({
 })
 
 async function reading(edge: OfflineEdge): Promise<Figure[]> {
-  const rps: number[] = []
-  const hellos: number[] = []
-  const ratios: number[] = []
+  const rps: Record<'ours' | 'hello' | 'bare', number[]> = { ours: [], hello: [], bare: [] }
   for (let round = 0; round < rounds; round++) {
     const client = await edge.start()
-    const ours = await load(plan(edge.port, client.authorization))
-    if (ours.wrongStatus > 0) throw new Error(`${ours.wrongStatus} answers were not 200`)
+    rps.ours.push(await loaded(edge.port, client))
     await edge.node.kill()
-    const hello = await startHello()
-    const base = await load(plan(hello.port, client.authorization))
-    await hello.stop()
-    rps.push(ours.requestsPerSecond)
-    hellos.push(base.requestsPerSecond)
-    ratios.push(ours.requestsPerSecond / base.requestsPerSecond)
+    for (const name of ['hello', 'bare'] as const) {
+      const object = await startObject(`./${name}-object.js`)
+      rps[name].push(await loaded(object.port, client))
+      await object.stop()
+    }
   }
+  const ratios = (upper: number[], lower: number[]): number[] => upper.map((one, i) => one / lower[i]!)
   return [
-    figure('secret read at the edge, 50 000 secrets', 'requests/s', rps),
-    figure('a Durable Object that says hello', 'requests/s', hellos),
-    figure('secret read ÷ hello (bar ≥ 0.5)', 'ratio', ratios),
+    figure('secret read at the edge, 50 000 secrets', 'requests/s', rps.ours),
+    figure('a Durable Object that says hello', 'requests/s', rps.hello),
+    figure('a bare one that looks up, opens and records as a read does', 'requests/s', rps.bare),
+    figure('secret read ÷ hello (bar ≥ 0.5)', 'ratio', ratios(rps.ours, rps.hello)),
+    figure('bare ÷ hello', 'ratio', ratios(rps.bare, rps.hello)),
+    figure('secret read ÷ bare', 'ratio', ratios(rps.ours, rps.bare)),
   ]
+}
+
+async function loaded(port: number, client: Client): Promise<number> {
+  const { requestsPerSecond, wrongStatus } = await load(plan(port, client.authorization))
+  if (wrongStatus > 0) throw new Error(`${wrongStatus} answers were not 200`)
+  return requestsPerSecond
 }
 
 /** From the first request that its process can take: the runtime itself is there before. */
