@@ -1,6 +1,7 @@
 // Clients of a cluster, and what they saw: the only truth that the end is compared with.
 import { Client } from '../support/nodes.ts'
 import type { Cluster } from './cluster.ts'
+import { eventually } from './settled.ts'
 
 /** One answered write or read of the control plane; times of this process, milliseconds. */
 type Answered = {
@@ -74,6 +75,12 @@ export async function startLoad(
 ): Promise<Load> {
   const load = ++loads
   const worker = await new Client(cluster.url, cluster.account).login('host/load/worker', workerKey)
+  // The key of a new Leader comes to the Followers like every other commit: until then they believe no token of his.
+  for (const { url } of cluster.followers) {
+    const read = () =>
+      ask(worker.at(url), 'load/v0', undefined, { headers: {}, signal: AbortSignal.timeout(REQUEST_MS) })
+    await eventually('a Follower believes the token', read, (answer) => answer?.status === 200)
+  }
   const journal: Journal = {
     answered: [],
     acknowledged: new Map(),
