@@ -115,7 +115,8 @@ export function startProcesses(
   /** Not at once: where nodes share a machine, to start it takes the processor from the node that takes over. */
   async function startLater(old: LinkedProcess<ToApi>): Promise<void> {
     away = new AbortController()
-    await clock.sleep(AWAY_MS, away.signal)
+    // A deadline has been set again: this node leads on.
+    if (deadline === undefined) await clock.sleep(AWAY_MS, away.signal)
     if (!closed && old === api) startApi()
   }
 

@@ -87,11 +87,11 @@ function sayer({ clock, log }: FollowOptions): (message: string) => void {
 async function called(wire: Wire): Promise<Peer> {
   const { instance, options } = wire
   const cut = instance.runs() ? cutOff(instance, options.clock) : undefined
-  const [called, alone] = await Promise.allSettled([call(wire), cut])
-  if (called.status === 'rejected') throw called.reason
-  if (alone.status === 'fulfilled') return called.value
-  called.value.close()
-  throw alone.reason
+  const [met, apart] = await Promise.allSettled([call(wire), cut])
+  if (met.status === 'rejected') throw met.reason
+  if (apart.status === 'fulfilled') return met.value
+  met.value.close()
+  throw apart.reason
 }
 
 /** One look at both logs, and what follows from it. `stalled`: to stream was tried, and nothing came. */

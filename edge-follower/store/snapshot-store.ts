@@ -41,7 +41,7 @@ type Closure = { readonly list: string; readonly text: Uint8Array; readonly role
 
 const closureOf = (ids: readonly unknown[]): Closure => ({
   list: JSON.stringify(ids),
-  text: utf8(`\0${ids.join('\0')}\0`),
+  text: utf8(`${ids.map((id) => `\0${id}`).join('')}\0`),
   roles: ids.length,
 })
 

@@ -57,7 +57,7 @@ function createFront(env: Env, base: string, places: readonly Place[]): Front {
     const copies = route.length === 1 ? undefined : await copiesOf(request)
     let last: Response | undefined
     for (const [i, place] of (copies === undefined ? route.slice(0, 1) : route).entries()) {
-      // What is not passed on is let go.
+      // What is not passed on is let go; one that has failed meanwhile is gone as well.
       void last?.body?.cancel().catch(() => undefined)
       const answer = await ask(place, copies?.(i < route.length - 1) ?? request)
       if (answer !== undefined && answer.status !== UNAVAILABLE) return answer

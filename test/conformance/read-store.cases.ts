@@ -112,6 +112,33 @@ export function readStoreCases(engine: string, open: Open): void {
         expect((await store.read({ statements: [], caller: 'b' })).callerKnown).toBe(true)
       }))
 
+    // Few are looked through as one text, many are a set.
+    test.each([0, 100])('holds no role whose name is only a part of what is held (and %i more)', (more) => {
+      const held = ['me', ...oddTexts, 'acme:group:admins', 'x"acme:group:root\\', 'p,q', 'p","q']
+      const parts = [
+        '',
+        'm',
+        'e',
+        'acme:group:admin',
+        'cme:group:admins',
+        'acme:group:root\\',
+        'p',
+        ',',
+        '","',
+      ]
+      const others = Array.from({ length: more }, (_, i) => `more-${i}`)
+      const own = [...new Set([...held, ...others])]
+      const strange = parts.filter((id) => !own.includes(id))
+      const changes = [...own, ...strange].map(role).concat(own.slice(1).map((id) => member(id, 'me')))
+      return holding(changes, async ({ store }) => {
+        const sql = 'SELECT r.id AS id FROM roles r WHERE r.id IN (SELECT id FROM closure) ORDER BY r.id'
+        const found = async (caller?: string): Promise<unknown[]> =>
+          (await store.read({ statements: [{ sql, params: [] }], caller })).rows[0]!.map(({ id }) => id)
+        expect(await found('me')).toEqual([...own].sort(byByte))
+        expect(await found()).toEqual([])
+      })
+    })
+
     test('is known to every statement that names it, with other relations and parameters beside it', () =>
       holding([role('a'), role('b'), member('b', 'a')], async ({ store }) => {
         const statements = [
