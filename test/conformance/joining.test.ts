@@ -13,19 +13,14 @@ import { systemClock } from '#shared/node/clock.ts'
 import { identityFiles, readIdentity } from '#shared/node/identity.ts'
 import { obtainIdentity, renewAtLeader, unpackSeed } from '#shared/node/join.ts'
 import { askLeader, nodeTls } from '#shared/node/node-client.ts'
-import { type Joiner, type JoiningMachine, joiningMachine, type Ran } from '../support/joining.ts'
+import { type Joiner, type JoiningMachine, type Ran, servingMachine } from '../support/joining.ts'
 import { Client } from '../support/nodes.ts'
 
 let machine: JoiningMachine
 let admin: Client
 let edge: Joiner
 beforeAll(async () => {
-  machine = await joiningMachine()
-  machine.leader.start()
-  await machine.leader.ready()
-  admin = await machine.admin()
-  await admin.loadPolicy('root', '- !variable pw')
-  await admin.setSecret('pw', 'one')
+  ;[machine, admin] = await servingMachine('one')
   edge = await machine.follower('edge-1')
 })
 afterAll(() => machine?.stop())

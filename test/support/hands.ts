@@ -207,3 +207,13 @@ export async function ledBy(nodes: HandsCluster, leader: string, ...standbys: re
   const copies = await Promise.all(others.map((standby) => follows(standby, first)))
   return { nodes, leader: first, standbys: others, copies }
 }
+
+export const isReadOnly = async (node: HandsNode): Promise<boolean> =>
+  (await node.ask('SELECT pg_is_in_recovery() AS recovering'))[0]?.recovering === true
+
+/** Its Postgres is killed, and it is told when another one is there. */
+export async function killPostgres(node: HandsNode): Promise<void> {
+  const stops = node.stops()
+  process.kill(node.hands.pid()!, 'SIGKILL')
+  await until(async () => node.stops() > stops)
+}

@@ -32,6 +32,17 @@ export type JoiningMachine = {
   stop(): Promise<void>
 }
 
+/** Started, with a variable `pw` of this value. */
+export async function servingMachine(pw: string): Promise<readonly [JoiningMachine, Client]> {
+  const machine = await joiningMachine()
+  machine.leader.start()
+  await machine.leader.ready()
+  const admin = await machine.admin()
+  await admin.loadPolicy('root', '- !variable pw')
+  await admin.setSecret('pw', pw)
+  return [machine, admin]
+}
+
 export async function joiningMachine(leaderEnv: Env = {}): Promise<JoiningMachine> {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-join-'))
   const dataKeyFile = join(directory, 'data.key')

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemClock } from '#shared/node/clock.ts'
 import { edgeNode } from '../support/edge.ts'
-import { type JoiningMachine, joiningMachine } from '../support/joining.ts'
+import { type JoiningMachine, servingMachine } from '../support/joining.ts'
 import { type Client, freePorts, type NodeProcess } from '../support/nodes.ts'
 
 const names = ['edge-weur-1', 'edge-enam-1']
@@ -16,12 +16,7 @@ let port: number
 let directory: string
 let node: NodeProcess | undefined
 beforeAll(async () => {
-  machine = await joiningMachine()
-  machine.leader.start()
-  await machine.leader.ready()
-  admin = await machine.admin()
-  await admin.loadPolicy('root', '- !variable pw')
-  await admin.setSecret('pw', 'held')
+  ;[machine, admin] = await servingMachine('held')
   port = (await freePorts(1))[0]!
   directory = join(machine.directory, 'edge')
   mkdirSync(directory)

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock } from '#shared/node/clock.ts'
 import { edgeNode } from '../support/edge.ts'
-import { type JoiningMachine, joiningMachine } from '../support/joining.ts'
+import { type JoiningMachine, servingMachine } from '../support/joining.ts'
 import { type Client, type Env, freePorts, type NodeProcess } from '../support/nodes.ts'
 
 const root = new URL('../..', import.meta.url).pathname
@@ -84,12 +84,7 @@ describe.each(['object', 'leader'] as const)('a Worker by the lines of a seed, a
   }
 
   beforeAll(async () => {
-    machine = await joiningMachine()
-    machine.leader.start()
-    await machine.leader.ready()
-    admin = await machine.admin()
-    await admin.loadPolicy('root', '- !variable pw')
-    await admin.setSecret('pw', 'of the Leader')
+    ;[machine, admin] = await servingMachine('of the Leader')
     ;[port] = (await freePorts(1)) as [number]
     await deployed()
   }, 120_000)
