@@ -2,11 +2,12 @@
 import { gunzipSync } from 'node:zlib'
 import { signCertificate } from '#shared/api/certificate-authority.ts'
 import type { Health } from '#shared/api/node.ts'
+import { parseRanges } from '#shared/authz/address.ts'
 import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes, sha256Hex } from '#shared/base/native-crypto.ts'
 import type { Space } from '#shared/base/space.ts'
-import { createKeyring, type Keyring } from '#shared/secret/keyring.ts'
+import { createKeyring, type Keyring, openingByWebCrypto } from '#shared/secret/keyring.ts'
 import { createTokens, newSigningKey, type SigningKey, signingKeyOf } from '#shared/token/access-token.ts'
 import { createFollower, type Follower } from '../follower.ts'
 import type { KnownLeader, LinkStatus } from '../link/link.ts'
@@ -18,6 +19,7 @@ import { workerClock as clock } from './clock.ts'
 import { createWaitingRoom, outgoingDial, type WaitingRoom } from './dial.ts'
 import { createLargeCells } from './large-cells.ts'
 import { type Log, logOf } from './log.ts'
+import { outgoingThrough } from './outgoing.ts'
 import type { Env, ObjectStorage } from './platform-types.ts'
 import { type WorkerSettings, workerSettings } from './settings.ts'
 import { objectSqlite } from './sqlite.ts'
@@ -57,7 +59,9 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
   const given = workerSettings(env)
   const settings = { ...given, name: name ?? given.name }
   const log = logOf(settings.name)
-  const keyring = createKeyring({ versions: new Map([[1, settings.dataKey]]), current: 1 }, randomBytes)
+  const keys = { versions: new Map([[1, settings.dataKey]]), current: 1 }
+  // Through `node:crypto` opening costs a secret read more here than all else that is computed for it.
+  const keyring = await openingByWebCrypto(createKeyring(keys, randomBytes), keys)
   const signingKey = await heldSigningKey(storage, keyring, log)
   const met = storage.kv.get(LEADER) as Met | undefined
   const room = settings.link === 'leader' ? createWaitingRoom() : undefined
@@ -103,6 +107,7 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     shown: async () => ({ certificates: [], unprotectedKeyFiles: 0 }),
     balancers: [],
     signCertificate: (order) => signCertificate(order, clock.wall()),
+    outgoing: outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks')),
     report: log.warn,
     alarm: log.error,
     onFault: (error, requestId) =>

@@ -8,7 +8,7 @@ import { DYNAMIC_PATH, isDynamic } from '../../id/dynamic.ts'
 import { isKind } from '../../id/kinds.ts'
 import { makeId } from '../../id/resource-id.ts'
 import { type Change, put, remove } from '../../ledger/change.ts'
-import { accessQuery } from '../../ledger/reads/access.ts'
+import { type Access, accessQuery } from '../../ledger/reads/access.ts'
 import { type DynamicSource, dynamicSourcesQuery } from '../../ledger/reads/issuer.ts'
 import {
   batchAccessQuery,
@@ -51,43 +51,52 @@ const getSecret = route({
     }
   },
   facts: ({ id, number, dynamic }) => (dynamic ? dynamicBatch(id) : storedBatch(id, number)),
-  prove(facts, { id }, io, caller): Promise<DynamicSecret> | undefined {
-    if (!('sources' in facts) || need(facts.access, 'execute') !== 'allowed') return undefined
-    return dynamicSecret(id, facts.sources.get(id), io, caller)
+  prove(facts, { id, version, number }, io, caller): Value | Promise<Value> {
+    if (need(accessIn(facts), 'execute') !== 'allowed') return undefined
+    if ('sources' in facts) return dynamicSecret(id, facts.sources.get(id), io, caller)
+    const { secret } = facts.stored
+    if (isNoNumber(version, number)) return undefined
+    return secret && io.keyring.openSoon(recordId('secrets', id, secret.version), secret.sealed)
   },
-  decide(facts, { id, version, number }, { caller, keyring }, made) {
+  decide(facts, { id, version, number }, { caller }, value) {
     const actor = actorOf(caller)
     const refused = (outcome: Outcome, error: string): Outcome =>
       recorded(outcome, fetchEvent(actor, { resource: id, version, error }))
-    const verdict = need(facts.access, 'execute')
+    const verdict = need(accessIn(facts), 'execute')
     if (verdict === 'not_found') return refused(problems.notFound(emptyOrNotFound(id)), 'Forbidden')
     if (verdict === 'forbidden') return refused(problems.forbidden(), 'Forbidden')
-    if (made !== undefined) {
-      if ('error' in made) return refused(made.outcome, made.error)
-      const body = { kind: 'bytes', bytes: utf8(made.json), type: 'application/json' } as const
+    if (value !== undefined && 'error' in value) return refused(value.outcome, value.error)
+    if (value !== undefined && 'json' in value) {
+      const body = { kind: 'bytes', bytes: utf8(value.json), type: 'application/json' } as const
       return answer(200, body, { headers: attachment, audit: [fetchEvent(actor, { resource: id })] })
     }
-    const secret = 'secret' in facts ? facts.secret : undefined
-    if (version !== undefined && number === undefined) {
+    if (isNoNumber(version, number)) {
       const message = "invalid type for parameter 'version'"
       return refused(problems.argument(message), message)
     }
-    if (secret === undefined) return refused(problems.notFound(emptyOrNotFound(id)), emptyOrNotFound(id))
-    const bytes = keyring.open(recordId('secrets', id, secret.version), secret.sealed)
+    if (value === undefined) return refused(problems.notFound(emptyOrNotFound(id)), emptyOrNotFound(id))
+    const type = ('stored' in facts && facts.stored.secret?.mimeType) || 'application/octet-stream'
     return answer(
       200,
-      { kind: 'bytes', bytes, type: secret.mimeType ?? 'application/octet-stream' },
+      { kind: 'bytes', bytes: value, type },
       { headers: attachment, audit: [fetchEvent(actor, { resource: id, version })] },
     )
   },
 })
 
-const storedBatch = (id: string, version: number | undefined) => ({
-  access: accessQuery(id),
-  secret: secretQuery(id, version),
-})
+/** A stored value, opened; or one that was made, or why it was not; undefined where there is none to be shown. */
+type Value = Uint8Array | DynamicSecret | undefined
+
+const isNoNumber = (version: string | undefined, number: number | undefined): boolean =>
+  version !== undefined && number === undefined
+
+const storedBatch = (id: string, version: number | undefined) => ({ stored: secretQuery(id, version) })
 
 const dynamicBatch = (id: string) => ({ access: accessQuery(id), sources: dynamicSourcesQuery([id]) })
+
+const accessIn = (
+  facts: FactsOf<ReturnType<typeof storedBatch> | ReturnType<typeof dynamicBatch>>,
+): Access => ('stored' in facts ? facts.stored.access : facts.access)
 
 const attachment = { 'Content-Disposition': 'attachment' } as const
 
@@ -110,12 +119,8 @@ const postSecret = route({
     id: makeId(params.account!, params.kind!, params.id!),
     value: body,
   }),
-  facts: ({ id }) => ({
-    access: accessQuery(id),
-    current: secretQuery(id, undefined),
-    versions: versionsQuery(id),
-  }),
-  decide({ access, current, versions }, { kind, id, value }, context) {
+  facts: ({ id }) => ({ stored: secretQuery(id, undefined), versions: versionsQuery(id) }),
+  decide({ stored: { access, secret: current }, versions }, { kind, id, value }, context) {
     if (kind !== 'variable' && kind !== 'public_key') return problems.noRoute()
     const actor = actorOf(context.caller)
     const refused = (outcome: Outcome, error: string): Outcome =>
@@ -178,12 +183,8 @@ const expireSecret = route({
     kind: params.kind!,
     id: makeId(params.account!, params.kind!, params.id!),
   }),
-  facts: ({ id }) => ({
-    access: accessQuery(id),
-    secret: secretQuery(id, undefined),
-    versions: versionsQuery(id),
-  }),
-  decide({ access, secret, versions }, { kind, id }, { caller }) {
+  facts: ({ id }) => ({ stored: secretQuery(id, undefined), versions: versionsQuery(id) }),
+  decide({ stored: { access, secret }, versions }, { kind, id }, { caller }) {
     if (!isKind(kind)) return problems.noRoute()
     if (kind !== 'variable') return problems.argument(`Invalid secret kind: ${kind}`)
     const actor = actorOf(caller)

@@ -10,39 +10,43 @@ export type Access = {
   readonly privileges: ReadonlySet<string>
 }
 
-const accessSql = (resource: string): string =>
-  "SELECT 'owner' AS what, CASE WHEN r.owner IN (SELECT id FROM closure) THEN 'yes' ELSE 'no' END AS value " +
-  `FROM resources r WHERE r.id = ${resource} ` +
-  "UNION ALL SELECT 'privilege' AS what, p.privilege AS value FROM permissions p " +
-  `WHERE p.resource = ${resource} AND p.role IN (SELECT id FROM closure)`
+/** More of the resource `r`, read with it: columns of the first row, and where they come from. */
+export type Beside = { readonly columns: readonly string[]; readonly join: string }
+
+/** One row for the resource, and one for each privilege; `resource`: an expression. `accessOf` reads them. */
+export const accessSql = (resource: string, { columns, join }: Beside = { columns: [], join: '' }): string =>
+  `SELECT ${["'owner' AS what", "CASE WHEN r.owner IN (SELECT id FROM closure) THEN 'yes' ELSE 'no' END AS value", ...columns].join(', ')} ` +
+  `FROM resources r ${join} WHERE r.id = ${resource} ` +
+  `UNION ALL SELECT ${["'privilege' AS what", 'p.privilege AS value', ...columns.map(() => 'NULL')].join(', ')} ` +
+  `FROM permissions p WHERE p.resource = ${resource} AND p.role IN (SELECT id FROM closure)`
 
 // Texts are made once: stores find what they have prepared by them.
 const toResource = accessSql('?1')
 const toPolicyOfRole = accessSql('(SELECT policy FROM roles WHERE id = ?1)')
 const toFactoryOfToken = accessSql('(SELECT factory FROM host_factory_tokens WHERE id = ?1)')
 
-/** Cheap on both engines: two key lookups and the caller's closure. It runs in every secret read. */
+/** Cheap on both engines: two key lookups and the caller's closure. */
 export const accessQuery = (resource: string): Query<Access> => ({
   sql: toResource,
   params: [resource],
-  read,
+  read: accessOf,
 })
 
 /** To the policy that the record of a role belongs to; nothing when it belongs to none. */
 export const policyAccessQuery = (role: string): Query<Access> => ({
   sql: toPolicyOfRole,
   params: [role],
-  read,
+  read: accessOf,
 })
 
 /** To the host factory of a token, which is known by the token's row only. */
 export const factoryAccessQuery = (tokenId: string): Query<Access> => ({
   sql: toFactoryOfToken,
   params: [tokenId],
-  read,
+  read: accessOf,
 })
 
-function read(rows: readonly Row[]): Access {
+export function accessOf(rows: readonly Row[]): Access {
   let exists = false
   let owns = false
   const privileges = new Set<string>()

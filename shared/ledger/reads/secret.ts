@@ -1,4 +1,6 @@
 import type { Query } from '../store.ts'
+import type { Row } from '../tables.ts'
+import { type Access, accessOf, accessSql } from './access.ts'
 
 export type StoredSecret = {
   readonly version: number
@@ -7,26 +9,38 @@ export type StoredSecret = {
   readonly mimeType: string | undefined
 }
 
-const COLUMNS =
-  "version, sealed, (SELECT value FROM annotations WHERE resource = ?1 AND name = 'conjur/mime_type') AS mime"
+/** What the caller may do with a variable, and one version of its value; undefined when there is none. */
+export type SecretFacts = { readonly access: Access; readonly secret: StoredSecret | undefined }
 
-/** One version of a value, the newest without `version`; undefined when there is none. */
-export function secretQuery(resource: string, version: number | undefined): Query<StoredSecret | undefined> {
-  return {
-    sql:
-      version === undefined
-        ? `SELECT ${COLUMNS} FROM secrets WHERE resource = ?1 ORDER BY version DESC LIMIT 1`
-        : `SELECT ${COLUMNS} FROM secrets WHERE resource = ?1 AND version = ?2`,
-    params: version === undefined ? [resource] : [resource, version],
-    bytes: ['sealed'],
-    read: ([row]) =>
-      row && {
-        version: row.version as number,
+// One statement, because it runs in every secret read: at the edge a statement costs more than what it looks up.
+const secretSql = (version: string): string =>
+  accessSql('?1', {
+    columns: [
+      's.version AS version',
+      's.sealed AS sealed',
+      "(SELECT value FROM annotations WHERE resource = ?1 AND name = 'conjur/mime_type') AS mime",
+    ],
+    join: `LEFT JOIN secrets s ON s.resource = ?1 AND s.version = ${version}`,
+  })
+const newestSql = secretSql('(SELECT MAX(version) FROM secrets WHERE resource = ?1)')
+const versionSql = secretSql('?2')
+
+/** `version`: undefined: the newest. */
+export const secretQuery = (resource: string, version: number | undefined): Query<SecretFacts> => ({
+  sql: version === undefined ? newestSql : versionSql,
+  params: version === undefined ? [resource] : [resource, version],
+  bytes: ['sealed'],
+  read: (rows) => ({ access: accessOf(rows), secret: secretOf(rows.find(({ what }) => what === 'owner')) }),
+})
+
+const secretOf = (row: Row | undefined): StoredSecret | undefined =>
+  row === undefined || typeof row.version !== 'number'
+    ? undefined
+    : {
+        version: row.version,
         sealed: row.sealed as Uint8Array,
         mimeType: mediaType(row.mime as string | null),
-      },
-  }
-}
+      }
 
 /** Undefined for what cannot stand in a header: an annotation may hold any text. */
 const mediaType = (text: string | null): string | undefined =>
