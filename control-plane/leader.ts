@@ -4,7 +4,8 @@ import { type Api, createApi } from '#shared/api/app.ts'
 import { signCertificate } from '#shared/api/certificate-authority.ts'
 import type { ApiNode, Health } from '#shared/api/node.ts'
 import { secretEngineAt } from '#shared/api/secret-engine.ts'
-import { clientAddressThrough } from '#shared/authz/address.ts'
+import { createKeySets } from '#shared/authn/key-sets.ts'
+import { clientAddressThrough, parseRanges } from '#shared/authz/address.ts'
 import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
@@ -17,6 +18,7 @@ import { writePrivateFile } from '#shared/node/files.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import type { ListenOptions } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
+import { outgoingThrough } from '#shared/node/outgoing.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
 import { tokenSocketOf } from '#shared/node/token-socket.ts'
 import { accountChanges, SYSTEM_ROOT, systemChanges } from '#shared/policy/bootstrap.ts'
@@ -203,10 +205,12 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
     },
     background.signal,
   )
+  // Shows nothing that the next Leader may not have (cluster 6.1).
+  const store: ReadStore = { read: (batch) => certainly(reader.read(batch), writer) }
+  const outgoing = outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks'))
   const node: ApiNode = {
     role: 'leader',
-    // Shows nothing that the next Leader may not have (cluster 6.1).
-    store: { read: (batch) => certainly(reader.read(batch), writer) },
+    store,
     ledger: writer,
     audit,
     keyring,
@@ -220,6 +224,9 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
     io: {
       keyring,
       clock,
+      store,
+      outgoing,
+      keySets: createKeySets({ outgoing, clock }),
       health: health.report,
       info: () => about.info('master', namesOf(cluster, settings)),
       remoteHealth: about.remoteHealth,

@@ -7,6 +7,8 @@ import type { ApiNode, Health, NodeIo } from '#shared/api/node.ts'
 import { createRemoteHealth } from '#shared/api/remote-health.ts'
 import { secretEngineAt } from '#shared/api/secret-engine.ts'
 import { apiSettingsOf } from '#shared/api/setting-tables.ts'
+import { createKeySets } from '#shared/authn/key-sets.ts'
+import type { Outgoing } from '#shared/authn/outgoing.ts'
 import { clientAddressThrough } from '#shared/authz/address.ts'
 import type { Space } from '#shared/base/space.ts'
 import type { Clock } from '#shared/base/time.ts'
@@ -46,6 +48,8 @@ export type ServingPorts = {
   }>
   readonly balancers: readonly string[]
   readonly signCertificate: NodeIo['signCertificate']
+  /** To identity providers. */
+  readonly outgoing: Outgoing
   /** Nothing may be pending while nothing happens: then the runtime puts this Follower out of memory. */
   readonly sleeps?: boolean
   /** What the operator should see. */
@@ -140,9 +144,11 @@ function nodeOf(
 ): ApiNode {
   const { name, settings, keyring, clock, report } = ports
   const apiSettings = apiSettingsOf(settings)
+  const store = createSnapshotStore(ports.data, clock)
+  const { outgoing } = ports
   return {
     role: 'follower',
-    store: createSnapshotStore(ports.data, clock),
+    store,
     ledger: undefined,
     audit: ports.queue,
     keyring,
@@ -156,6 +162,9 @@ function nodeOf(
     io: {
       keyring,
       clock,
+      store,
+      outgoing,
+      keySets: createKeySets({ outgoing, clock }),
       health,
       async info() {
         const { certificates, unprotectedKeyFiles } = await ports.shown()

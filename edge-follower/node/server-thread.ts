@@ -22,6 +22,7 @@ import {
 } from '#shared/node/keys.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
+import { outgoingThrough } from '#shared/node/outgoing.ts'
 import { createTokens } from '#shared/token/access-token.ts'
 import { createServing } from '../follower.ts'
 import { createAuditQueue } from '../store/audit-queue.ts'
@@ -90,6 +91,7 @@ const serving = createServing({
   },
   balancers: settings.balancers,
   signCertificate: (order) => signCertificate(order, systemClock.wall()),
+  outgoing: outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks')),
   report: (message) => log.warn(message),
   onFault: (error, requestId) =>
     log.error('a request could not be answered', { requestId, ...errorFields(error) }),

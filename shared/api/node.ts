@@ -1,4 +1,7 @@
 // What the API needs of the node that serves it. The wiring of each program fills this in on one page.
+
+import type { KeySets } from '../authn/key-sets.ts'
+import type { Outgoing } from '../authn/outgoing.ts'
 import type { ClientAddress } from '../authz/address.ts'
 import type { Json } from '../base/json.ts'
 import type { Clock, Wall } from '../base/time.ts'
@@ -95,6 +98,11 @@ export type Health = { readonly ok: boolean; readonly body: Json }
 export type NodeIo = {
   readonly keyring: Keyring
   readonly clock: Clock
+  /** For facts that are known to be wanted only then. */
+  readonly store: ReadStore
+  /** To identity providers. */
+  readonly outgoing: Outgoing
+  readonly keySets: KeySets
   readonly health: () => Health
   /**
    * Of another node, as seen from here; undefined for a name that is not known. Never rejects: one that does not answer

@@ -100,6 +100,10 @@ export function decodePercent(text: string): string | undefined {
   }
 }
 
+/** Accept-Encoding: of an access token, as the reference reads it. */
+export const wantsBase64 = (acceptEncoding: string | undefined): boolean =>
+  (acceptEncoding ?? '').split(',').some((encoding) => encoding.trim().toLowerCase() === 'base64')
+
 /** The text of a parameter, or undefined when it is absent, null, a list or a map. */
 export function textOf(query: Query, name: string): string | undefined {
   const value = query.get(name)

@@ -101,6 +101,15 @@ export const apiTable = {
     form: count.default(limits.resourceListLimit),
     env: ['CONJUR_API_RESOURCE_LIST_LIMIT_MAX'],
   },
+  authn_jwt_ignore_missing_issuer_claim: {
+    doc: 'Whether tokens for authn-jwt may lack the claim iss',
+    form: flag.default(false),
+    env: ['CONJUR_AUTHN_JWT_IGNORE_MISSING_ISSUER_CLAIM'],
+  },
+  authn_private_networks: {
+    doc: 'Addresses and CIDR ranges, not public ones, where identity providers may be asked',
+    form: list.default([]),
+  },
   users_in_root_policy_only: {
     doc: 'Whether policies below root may not make users',
     form: flag.default(false),
@@ -176,6 +185,7 @@ export function apiSettingsOf(s: SettingsOf<typeof apiTable>): ApiSettings {
     authnApiKeyDefault: s.authn_api_key_default,
     resourceListLimitMax: s.api_resource_list_limit_max,
     usersInRootPolicyOnly: s.users_in_root_policy_only,
+    jwtIgnoreMissingIssuer: s.authn_jwt_ignore_missing_issuer_claim,
     hostFactoriesEnabled: s.host_factories_enabled,
     dynamicSecretsEnabled: s.dynamic_secrets_enabled,
     dynamicSecretsPerRequestMax: s.dynamic_secrets_per_request_max,

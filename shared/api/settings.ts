@@ -14,6 +14,8 @@ export type ApiSettings = {
   readonly authnApiKeyDefault: boolean
   /** True: policy loads refuse users that the admin does not own. */
   readonly usersInRootPolicyOnly: boolean
+  /** Tokens for authn-jwt may lack `iss`. */
+  readonly jwtIgnoreMissingIssuer: boolean
   /** Hashes of the passwords that users get when a policy declares them, by `passwordName` (policy 3). */
   readonly passwords: Readonly<Record<string, string>>
   /** 0 means no cap. */
@@ -37,6 +39,7 @@ export const defaultApiSettings: ApiSettings = {
   hostTokenTtlSeconds: limits.tokenTtlSeconds,
   authnApiKeyDefault: true,
   usersInRootPolicyOnly: false,
+  jwtIgnoreMissingIssuer: false,
   passwords: {},
   resourceListLimitMax: limits.resourceListLimit,
   hostFactoriesEnabled: true,

@@ -1,4 +1,5 @@
 // One row per authenticator: all there is to know about it (http-api 8, 15). Code takes a row and never asks for a name.
+import type { Prover } from './contract.ts'
 import { type Fields, missingWords } from './fields.ts'
 import {
   authoritySettings,
@@ -21,6 +22,8 @@ export type Authenticator = {
   readonly fieldFault: (has: (field: string) => boolean) => string | undefined
   /** Absent: it cannot be asked for its status. */
   readonly status?: StatusCheck
+  /** Absent: nobody authenticates by it here (`authn` has routes of its own). */
+  readonly prover?: Prover
 }
 
 const anyFields = (): undefined => undefined

@@ -1,18 +1,15 @@
 // What can be wrong with the settings of an authenticator, as far as they can be judged without asking its provider
 // (http-api 8.10). Messages name variables and never hold what is in them.
 import { isObject, parseJson } from '../base/json.ts'
+import type { Stored } from './contract.ts'
 
 /** The reference's class of an error, and its text with the code of http-api 17.1. */
 export type Fault = { readonly error: string; readonly message: string }
 
-export type Stored = {
-  /** Id of a variable up to its name: `acme:variable:conjur/authn-jwt/ci/`. */
-  readonly prefix: string
-  /** Values of the variables that exist, by name; undefined: it has none. */
-  readonly values: ReadonlyMap<string, string | undefined>
-}
+/** Where the variables are, and what is in them. */
+export type Settings = Pick<Stored, 'prefix' | 'values'>
 
-type Check = (stored: Stored) => Fault | undefined
+type Check = (stored: Settings) => Fault | undefined
 
 export type StatusCheck = {
   /** Variables that it looks at, by name. */

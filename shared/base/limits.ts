@@ -187,6 +187,10 @@ export const limits = {
   /** Requests of one thread that wait for the engine; beyond it 503. */
   secretEngineRequests: 256,
 
+  /** What an identity provider answers: keys, and where they are. How long it may take. */
+  providerBytes: 1 * MiB,
+  providerMs: 10_000,
+
   /** How long another node may take to say how it is; what it says is figures and names. After that it has not answered. */
   remoteHealthMs: 2_000,
   remoteHealthBytes: 1 * MiB,

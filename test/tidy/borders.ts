@@ -125,7 +125,12 @@ export const borders: readonly Border[] = [
     from: '',
     never: ['jose'],
     instead: 'use shared/token, or shared/enrolment/bundle.ts',
-    except: ['shared/token/', 'shared/enrolment/bundle.ts'],
+    except: [
+      'shared/token/',
+      'shared/enrolment/bundle.ts',
+      'shared/authn/external-token.ts',
+      'shared/authn/key-sets.ts',
+    ],
   },
   {
     from: 'control-plane/cli/',

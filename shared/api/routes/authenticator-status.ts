@@ -1,16 +1,15 @@
 // Whether an authenticator is set up, and switching it on and off (http-api 8.10, 8.11).
 import { type AuthnOperation, authnEvent } from '../../audit/event.ts'
 import { authenticatorOf, branchOf, fullName, isOn, isStatus, statusOf } from '../../authn/catalogue.ts'
-import type { Fault, Stored } from '../../authn/status-checks.ts'
+import { openedValues } from '../../authn/settings.ts'
+import type { Fault } from '../../authn/status-checks.ts'
 import { allowed } from '../../authz/decide.ts'
-import { fromUtf8 } from '../../base/bytes.ts'
 import { limits } from '../../base/limits.ts'
 import { loginOfRole } from '../../id/login.ts'
 import { makeId } from '../../id/resource-id.ts'
 import { put } from '../../ledger/change.ts'
 import { type Access, accessQuery } from '../../ledger/reads/access.ts'
 import { type StoredVariable, settingsQuery, switchQuery } from '../../ledger/reads/authenticator.ts'
-import { type Keyring, recordId } from '../../secret/keyring.ts'
 import { actorOf } from '../actor.ts'
 import { answer, json, type Outcome, recorded } from '../outcome.ts'
 import { problems } from '../problems.ts'
@@ -103,16 +102,11 @@ function refusal(
   if (facts.held === undefined) return missing(name)
   if (!isOn(name, facts.held.switchedOn, settings.authenticators))
     return no(500, 'Security::AuthenticatorNotWhitelisted', `CONJ00004E '${name}' is not enabled`)
-  const fault = row.status.check(opened(input.prefix, facts.variables, keyring))
-  return fault && { status: 500, fault }
-}
-
-function opened(prefix: string, variables: StatusFacts['variables'], keyring: Keyring): Stored {
-  const values = [...variables].map(([name, { id, version, sealed }]): [string, string | undefined] => {
-    if (version === null || sealed === null) return [name, undefined]
-    return [name, fromUtf8(keyring.open(recordId('secrets', id, version), sealed)) ?? '']
+  const fault = row.status.check({
+    prefix: input.prefix,
+    values: openedValues(facts.variables, keyring),
   })
-  return { prefix, values: new Map(values) }
+  return fault && { status: 500, fault }
 }
 
 const status = (id: string, path: string) =>

@@ -10,6 +10,7 @@ import { recordId } from '../../secret/keyring.ts'
 import { basicOfHeader } from '../../token/header.ts'
 import { answer, type Outcome, recorded, text } from '../outcome.ts'
 import { problems } from '../problems.ts'
+import { wantsBase64 } from '../request.ts'
 import { type AnyRoute, type Caller, route } from '../route.ts'
 
 type Attempt = {
@@ -71,10 +72,6 @@ const authenticate = route({
     )
   },
 })
-
-function wantsBase64(acceptEncoding: string | undefined): boolean {
-  return (acceptEncoding ?? '').split(',').some((encoding) => encoding.trim().toLowerCase() === 'base64')
-}
 
 const login = route({
   id: 'login',

@@ -11,6 +11,7 @@ import { certificateRoutes } from './certificates.ts'
 import { configurationRoutes } from './configuration.ts'
 import { credentialRoutes } from './credentials.ts'
 import { effectivePolicyRoutes } from './effective-policy.ts'
+import { externalAuthnRoutes } from './external-authn.ts'
 import { groupMemberRoutes } from './group-members.ts'
 import { hostFactoryRoutes } from './host-factories.ts'
 import { issuerRoutes } from './issuers.ts'
@@ -26,6 +27,7 @@ export const allRoutes: readonly AnyRoute[] = [
   ...statusRoutes,
   ...accountRoutes,
   ...authnRoutes,
+  ...externalAuthnRoutes,
   ...credentialRoutes,
   ...roleRoutes,
   ...resourceRoutes,

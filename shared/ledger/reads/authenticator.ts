@@ -65,6 +65,13 @@ export function settingsQuery(
   }
 }
 
+/** Annotations of one resource, by name. */
+export const annotationsOfQuery = (resource: string): Query<ReadonlyMap<string, string>> => ({
+  sql: 'SELECT name, value FROM annotations WHERE resource = ?1',
+  params: [resource],
+  read: (rows) => new Map(rows.map((row) => [row.name as string, row.value as string])),
+})
+
 /** A half-open range of the key. */
 export type IdSpan = { readonly from: string; readonly below: string }
 

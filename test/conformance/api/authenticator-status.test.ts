@@ -178,7 +178,7 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
       expect((await world.admin.at(url).request('GET', path)).status).toBe(404)
     expect((await fetch(`${url}/foo/acme`, { method: 'PATCH' })).status).toBe(401)
     expect((await fetch(`${url}/authn/acme/status/authenticate`, { method: 'POST' })).status).toBe(401)
-    expect((await fetch(`${url}/authn-jwt/ci/acme/authenticate`, { method: 'POST' })).status).toBe(404)
+    expect((await fetch(`${url}/authn-jwt/ci/acme/authenticate`, { method: 'POST' })).status).toBe(401)
     expect((await fetch(`${url}/authn/acme/login`)).status).toBe(401)
   })
 })

@@ -1,0 +1,45 @@
+// The door to identity providers in a Worker. The platform resolves names and reaches no private network of ours; it has
+// authorities of its own and takes no others.
+
+import { boundedText } from '#shared/api/bounded-text.ts'
+import { mayBeAsked } from '#shared/authn/networks.ts'
+import { type Outgoing, OutgoingFailure } from '#shared/authn/outgoing.ts'
+import { parseAddress, type Range } from '#shared/authz/address.ts'
+import { limits } from '#shared/base/limits.ts'
+
+export function outgoingThrough(allowed: readonly Range[]): Outgoing {
+  return async ({ method, url: given, headers, body, ca }) => {
+    const url = URL.parse(given)
+    if (url === null || !/^https?:$/.test(url.protocol))
+      throw new OutgoingFailure('failed', 'its address is no http or https URL')
+    if (ca !== undefined)
+      throw new OutgoingFailure(
+        'not_allowed',
+        'a Worker checks certificates with the authorities of its platform only',
+      )
+    const host = url.hostname.replace(/^\[|\]$/g, '')
+    if (host === 'localhost' || (parseAddress(host) !== undefined && !mayBeAsked(host, allowed)))
+      throw new OutgoingFailure(
+        'not_allowed',
+        `${host} is no public address: authn_private_networks says which others may be asked`,
+      )
+    try {
+      const response = await fetch(url, {
+        method,
+        redirect: 'manual',
+        signal: AbortSignal.timeout(limits.providerMs),
+        ...(headers === undefined ? {} : { headers: { ...headers } }),
+        ...(body === undefined ? {} : { body }),
+      })
+      const text = await boundedText(response, limits.providerBytes)
+      if (text === undefined) throw new OutgoingFailure('failed', 'its answer is too large, or no text')
+      return { status: response.status, text }
+    } catch (error) {
+      if (error instanceof OutgoingFailure) throw error
+      const late = error instanceof Error && error.name === 'TimeoutError'
+      throw late
+        ? new OutgoingFailure('timeout', `no answer within ${limits.providerMs} ms`)
+        : new OutgoingFailure('failed', 'it cannot be asked')
+    }
+  }
+}

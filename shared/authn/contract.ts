@@ -1,0 +1,97 @@
+// What an authenticator is to the pipeline (http-api 8): which settings it reads, whom it takes a request for, and what
+// proves that. Refusals are thrown as `Refused`: their words go into the audit, outside all of them look alike.
+import type { Wall } from '../base/time.ts'
+import type { Keyring } from '../secret/keyring.ts'
+import type { KeySets } from './key-sets.ts'
+import type { Outgoing } from './outgoing.ts'
+
+/** A request to authenticate, as the routes read it. */
+export type Attempt = {
+  readonly account: string
+  /** `authn-jwt`. */
+  readonly authenticator: string
+  /** Service id; undefined where the path names none. */
+  readonly service: string | undefined
+  /** The login of the path, decoded; undefined: the credential says who it is. */
+  readonly login: string | undefined
+  readonly method: 'GET' | 'POST'
+  /** Of the query and of a body that is a form or JSON: texts only. */
+  readonly fields: ReadonlyMap<string, string>
+  readonly body: Uint8Array
+  readonly header: (name: string) => string | undefined
+}
+
+/** The variables that an authenticator reads, opened, and the annotations of its webservice. */
+export type Stored = {
+  /** Id of a variable up to its name: `acme:variable:conjur/authn-jwt/ci/`. */
+  readonly prefix: string
+  /** Values of the variables that exist, by name; undefined: it has none. */
+  readonly values: ReadonlyMap<string, string | undefined>
+  readonly annotations: ReadonlyMap<string, string>
+}
+
+/** Whom a request is from, once that is known. `evidence`: what the proof needs of the credential. */
+export type Claimed<Evidence> = { readonly role: string; readonly evidence: Evidence }
+
+/** Of the role that is claimed: it exists, may authenticate here, and from this address. */
+export type RoleFacts = { readonly annotations: ReadonlyMap<string, string> }
+
+/** Who has proved it. `ttlSeconds`: life of the token, where the authenticator says it. */
+export type Proven = { readonly ttlSeconds?: number | undefined }
+
+/** What proofs may touch besides what they are given. */
+export type AuthnIo = {
+  readonly keyring: Keyring
+  readonly outgoing: Outgoing
+  readonly keySets: KeySets
+}
+
+export type AuthnSettings = {
+  /** Tokens without `iss` are taken (authn_jwt_ignore_missing_issuer_claim). */
+  readonly jwtIgnoreMissingIssuer: boolean
+}
+
+export type Tools = { readonly io: AuthnIo; readonly settings: AuthnSettings; readonly now: Wall }
+
+// biome-ignore lint/suspicious/noExplicitAny: evidence is the authenticator's own between its two steps
+export type Prover<Evidence = any> = {
+  /** Variables that are opened for it, by name. */
+  readonly variables: readonly string[]
+  /** Absent: the login of the path, with the attempt itself as the evidence. Throws `Refused`. */
+  readonly claim?: (
+    attempt: Attempt,
+    stored: Stored,
+    tools: Tools,
+  ) => Claimed<Evidence> | Promise<Claimed<Evidence>>
+  /** After the role was found to be allowed. Throws `Refused`. */
+  readonly prove: (
+    claimed: Claimed<Evidence>,
+    facts: RoleFacts,
+    attempt: Attempt,
+    stored: Stored,
+    tools: Tools,
+  ) => Proven | Promise<Proven>
+}
+
+/** How a refusal is answered (http-api 8). */
+export type RefusalKind =
+  /** 401 without a body: nearly all. */
+  | 'unauthorized'
+  /** 401 that says that the token has expired. */
+  | 'expired'
+  | 'forbidden'
+  | 'bad_request'
+  /** 422. */
+  | 'argument'
+  /** 503. */
+  | 'unavailable'
+
+export class Refused extends Error {
+  readonly kind: RefusalKind
+  /** `message`: code and words of http-api 17.1; never a credential, a claim's value that is secret, or a setting. */
+  constructor(message: string, kind: RefusalKind = 'unauthorized') {
+    super(message)
+    this.name = 'Refused'
+    this.kind = kind
+  }
+}
