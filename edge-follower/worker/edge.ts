@@ -7,7 +7,7 @@ import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes, sha256Hex } from '#shared/base/native-crypto.ts'
 import type { Space } from '#shared/base/space.ts'
-import { createKeyring, type Keyring, openingByWebCrypto } from '#shared/secret/keyring.ts'
+import { createKeyring, type Keyring } from '#shared/secret/keyring.ts'
 import { createTokens, newSigningKey, type SigningKey, signingKeyOf } from '#shared/token/access-token.ts'
 import { createFollower, type Follower } from '../follower.ts'
 import type { KnownLeader, LinkStatus } from '../link/link.ts'
@@ -59,9 +59,7 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
   const given = workerSettings(env)
   const settings = { ...given, name: name ?? given.name }
   const log = logOf(settings.name)
-  const keys = { versions: new Map([[1, settings.dataKey]]), current: 1 }
-  // Through `node:crypto` opening costs a secret read more here than all else that is computed for it.
-  const keyring = await openingByWebCrypto(createKeyring(keys, randomBytes), keys)
+  const keyring = createKeyring({ versions: new Map([[1, settings.dataKey]]), current: 1 }, randomBytes)
   const signingKey = await heldSigningKey(storage, keyring, log)
   const met = storage.kv.get(LEADER) as Met | undefined
   const room = settings.link === 'leader' ? createWaitingRoom() : undefined

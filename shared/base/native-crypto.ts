@@ -13,26 +13,18 @@ import {
   timingSafeEqual,
 } from 'node:crypto'
 
-import { sha256 as sha256InScript } from '@noble/hashes/sha2.js'
-import { toHex, utf8 } from './bytes.ts'
-
 export type SecretKey = KeyObject
 
 export function randomBytes(length: number): Uint8Array {
   return randomFillSync(new Uint8Array(length))
 }
 
-// workerd makes a stream for every hash: 40 µs, of which a line of audit needs 6 here. What is long is worth it.
-const isWorker = globalThis.navigator?.userAgent === 'Cloudflare-Workers'
-const SHORT = 4_096
-
 export function sha256(data: Uint8Array | string): Uint8Array {
-  if (!isWorker || data.length > SHORT) return hash('sha256', data, 'buffer')
-  return sha256InScript(typeof data === 'string' ? utf8(data) : data)
+  return hash('sha256', data, 'buffer')
 }
 
 export function sha256Hex(data: Uint8Array | string): string {
-  return isWorker ? toHex(sha256(data)) : hash('sha256', data, 'hex')
+  return hash('sha256', data, 'hex')
 }
 
 /** True when both are equal; the time taken depends on the lengths only. */

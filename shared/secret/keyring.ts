@@ -9,8 +9,6 @@ export interface Keyring {
   seal(record: string, plain: Uint8Array): Uint8Array
   /** Throws `data_key_invalid` when key, record or bytes do not fit together. */
   open(record: string, sealed: Uint8Array): Uint8Array
-  /** The same for whoever can wait: with a promise where this runtime opens values cheaper so. */
-  openSoon(record: string, sealed: Uint8Array): Uint8Array | Promise<Uint8Array>
 }
 
 export function recordId(table: string, ...key: readonly (string | number)[]): string {
@@ -53,47 +51,18 @@ export function createKeyring(keys: DataKeys, random: (length: number) => Uint8A
       const mark = new Uint8Array([MARK, keys.current >> 8, keys.current & 0xff])
       return concat(mark, tag, nonce, ciphertext)
     },
-    open,
-    openSoon: open,
-  }
-
-  function open(record: string, sealed: Uint8Array): Uint8Array {
-    const key = imported.get(keyVersionOf(sealed))
-    if (key === undefined || !isSealed(sealed)) throw unreadable(record)
-    try {
-      return aesGcmOpen(
-        key,
-        sealed.subarray(NONCE_AT, TEXT_AT),
-        additional(record, keyVersionOf(sealed)),
-        sealed.subarray(TAG_AT, NONCE_AT),
-        sealed.subarray(TEXT_AT),
-      )
-    } catch (cause) {
-      throw unreadable(record, cause)
-    }
-  }
-}
-
-/** The same keyring for a runtime whose WebCrypto opens a value cheaper than its `node:crypto` does. */
-export async function openingByWebCrypto(keyring: Keyring, { versions }: DataKeys): Promise<Keyring> {
-  const imported = new Map<number, CryptoKey>()
-  for (const [version, raw] of versions) {
-    const key = await crypto.subtle.importKey('raw', raw as BufferSource, 'AES-GCM', false, ['decrypt'])
-    imported.set(version, key)
-  }
-  return {
-    ...keyring,
-    async openSoon(record, sealed) {
-      const key = imported.get(keyVersionOf(sealed))
-      if (key === undefined || !isSealed(sealed)) throw unreadable(record)
-      const algorithm = {
-        name: 'AES-GCM',
-        iv: sealed.subarray(NONCE_AT, TEXT_AT) as BufferSource,
-        additionalData: additional(record, keyVersionOf(sealed)) as BufferSource,
-      }
-      const text = concat(sealed.subarray(TEXT_AT), sealed.subarray(TAG_AT, NONCE_AT))
+    open(record, sealed) {
+      const version = ((sealed[1] ?? 0) << 8) | (sealed[2] ?? 0)
+      const key = imported.get(version)
+      if (sealed.length < TEXT_AT || sealed[0] !== MARK || key === undefined) throw unreadable(record)
       try {
-        return new Uint8Array(await crypto.subtle.decrypt(algorithm, key, text as BufferSource))
+        return aesGcmOpen(
+          key,
+          sealed.subarray(NONCE_AT, TEXT_AT),
+          additional(record, version),
+          sealed.subarray(TAG_AT, NONCE_AT),
+          sealed.subarray(TEXT_AT),
+        )
       } catch (cause) {
         throw unreadable(record, cause)
       }
@@ -101,8 +70,6 @@ export async function openingByWebCrypto(keyring: Keyring, { versions }: DataKey
   }
 }
 
-const isSealed = (bytes: Uint8Array): boolean => bytes.length >= TEXT_AT && bytes[0] === MARK
-const keyVersionOf = (sealed: Uint8Array): number => ((sealed[1] ?? 0) << 8) | (sealed[2] ?? 0)
 const additional = (record: string, version: number): Uint8Array => utf8(`${version} ${record}`)
 
 function unreadable(record: string, cause?: unknown): DomainError {

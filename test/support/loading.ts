@@ -46,14 +46,11 @@ type LoadOptions = { readonly policy?: string; readonly as?: string; readonly qu
 /** Not secret at all: the record's id stands before the text, so that a value under another's id is seen. */
 export const plainKeyring: Keyring = {
   seal: (record, plain) => concat(utf8(`${record}\n`), plain),
-  open: plainOpen,
-  openSoon: plainOpen,
-}
-
-function plainOpen(record: string, sealed: Uint8Array): Uint8Array {
-  const prefix = utf8(`${record}\n`)
-  if (!prefix.every((byte, i) => sealed[i] === byte)) throw new Error(`not sealed as ${record}`)
-  return sealed.subarray(prefix.length)
+  open(record, sealed) {
+    const prefix = utf8(`${record}\n`)
+    if (!prefix.every((byte, i) => sealed[i] === byte)) throw new Error(`not sealed as ${record}`)
+    return sealed.subarray(prefix.length)
+  },
 }
 
 const noDigest = new Uint8Array(32)

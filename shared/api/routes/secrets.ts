@@ -51,44 +51,36 @@ const getSecret = route({
     }
   },
   facts: ({ id, number, dynamic }) => (dynamic ? dynamicBatch(id) : storedBatch(id, number)),
-  prove(facts, { id, version, number }, io, caller): Value | Promise<Value> {
-    if (need(accessIn(facts), 'execute') !== 'allowed') return undefined
-    if ('sources' in facts) return dynamicSecret(id, facts.sources.get(id), io, caller)
-    const { secret } = facts.stored
-    if (isNoNumber(version, number)) return undefined
-    return secret && io.keyring.openSoon(recordId('secrets', id, secret.version), secret.sealed)
+  prove(facts, { id }, io, caller): Promise<DynamicSecret> | undefined {
+    if (!('sources' in facts) || need(accessIn(facts), 'execute') !== 'allowed') return undefined
+    return dynamicSecret(id, facts.sources.get(id), io, caller)
   },
-  decide(facts, { id, version, number }, { caller }, value) {
+  decide(facts, { id, version, number }, { caller, keyring }, made) {
     const actor = actorOf(caller)
     const refused = (outcome: Outcome, error: string): Outcome =>
       recorded(outcome, fetchEvent(actor, { resource: id, version, error }))
     const verdict = need(accessIn(facts), 'execute')
     if (verdict === 'not_found') return refused(problems.notFound(emptyOrNotFound(id)), 'Forbidden')
     if (verdict === 'forbidden') return refused(problems.forbidden(), 'Forbidden')
-    if (value !== undefined && 'error' in value) return refused(value.outcome, value.error)
-    if (value !== undefined && 'json' in value) {
-      const body = { kind: 'bytes', bytes: utf8(value.json), type: 'application/json' } as const
+    if (made !== undefined) {
+      if ('error' in made) return refused(made.outcome, made.error)
+      const body = { kind: 'bytes', bytes: utf8(made.json), type: 'application/json' } as const
       return answer(200, body, { headers: attachment, audit: [fetchEvent(actor, { resource: id })] })
     }
-    if (isNoNumber(version, number)) {
+    const secret = 'stored' in facts ? facts.stored.secret : undefined
+    if (version !== undefined && number === undefined) {
       const message = "invalid type for parameter 'version'"
       return refused(problems.argument(message), message)
     }
-    if (value === undefined) return refused(problems.notFound(emptyOrNotFound(id)), emptyOrNotFound(id))
-    const type = ('stored' in facts && facts.stored.secret?.mimeType) || 'application/octet-stream'
+    if (secret === undefined) return refused(problems.notFound(emptyOrNotFound(id)), emptyOrNotFound(id))
+    const bytes = keyring.open(recordId('secrets', id, secret.version), secret.sealed)
     return answer(
       200,
-      { kind: 'bytes', bytes: value, type },
+      { kind: 'bytes', bytes, type: secret.mimeType ?? 'application/octet-stream' },
       { headers: attachment, audit: [fetchEvent(actor, { resource: id, version })] },
     )
   },
 })
-
-/** A stored value, opened; or one that was made, or why it was not; undefined where there is none to be shown. */
-type Value = Uint8Array | DynamicSecret | undefined
-
-const isNoNumber = (version: string | undefined, number: number | undefined): boolean =>
-  version !== undefined && number === undefined
 
 const storedBatch = (id: string, version: number | undefined) => ({ stored: secretQuery(id, version) })
 

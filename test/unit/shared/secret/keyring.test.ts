@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
-import { createKeyring, type Keyring, openingByWebCrypto, recordId } from '#shared/secret/keyring.ts'
+import { createKeyring, type Keyring, recordId } from '#shared/secret/keyring.ts'
 import { runSeed, seeded } from '../../../support/random.ts'
 
 const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill)
@@ -11,35 +11,6 @@ const ring = (current: number, ...versions: number[]): Keyring =>
 const record = recordId('secrets', 'acme:variable:db/pw', 3)
 const refused = (open: () => Uint8Array) =>
   expect(open).toThrow(expect.objectContaining({ code: 'data_key_invalid' }))
-
-describe('opened by WebCrypto', () => {
-  const keys = { versions: new Map([1, 2].map((version) => [version, key(version)])), current: 2 }
-  const opening = openingByWebCrypto(createKeyring(keys, randomBytes), keys)
-
-  test('a value is what it was, under any of the keys', async () => {
-    const keyring = await opening
-    for (const size of [0, 1, 16, 300, 65_536]) {
-      const plain = randomBytes(size)
-      const older = ring(1, 1).seal(record, plain)
-      for (const sealed of [older, keyring.seal(record, plain)])
-        expect(Uint8Array.from(await keyring.openSoon(record, sealed))).toEqual(Uint8Array.from(plain))
-    }
-  })
-
-  test('with any bit changed, or cut anywhere, or of another record, is refused', async () => {
-    const keyring = await opening
-    const sealed = keyring.seal(record, utf8('value'))
-    const no = expect.objectContaining({ code: 'data_key_invalid' })
-    for (let bit = 0; bit < sealed.length * 8; bit++) {
-      const changed = Uint8Array.from(sealed)
-      changed[bit >> 3]! ^= 1 << (bit & 7)
-      await expect(keyring.openSoon(record, changed)).rejects.toEqual(no)
-    }
-    for (let length = 0; length < sealed.length; length++)
-      await expect(keyring.openSoon(record, sealed.subarray(0, length))).rejects.toEqual(no)
-    await expect(keyring.openSoon(recordId('secrets', 'acme:variable:other', 3), sealed)).rejects.toEqual(no)
-  })
-})
 
 describe('a sealed value', () => {
   test('comes back, whatever it is and whatever its size', () => {
