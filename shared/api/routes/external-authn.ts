@@ -22,7 +22,7 @@ function inputOf(
   authenticator: string,
   method: 'GET' | 'POST',
   request: RouteRequest,
-  { authenticators, jwtIgnoreMissingIssuer }: ApiSettings,
+  { authenticators, jwtIgnoreMissingIssuer, gcpProvider }: ApiSettings,
 ): Input {
   const { params, body, header } = request
   const fields = new Map<string, string>()
@@ -41,7 +41,7 @@ function inputOf(
       header,
     },
     listed: authenticators,
-    settings: { jwtIgnoreMissingIssuer },
+    settings: { jwtIgnoreMissingIssuer, gcpProvider },
     base64: wantsBase64(header('accept-encoding')),
   }
 }
