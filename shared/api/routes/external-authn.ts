@@ -56,14 +56,13 @@ const refusals: Record<RefusalKind, (refused: Refused) => Outcome> = {
 }
 
 function eventOf({ attempt }: Input, { role, known, refused }: Verdict, caller: Caller) {
-  const { authenticator, service } = attempt
   return authnEvent(
     { user: known && role !== undefined ? role : 'not-found', clientIp: caller.clientIp },
     {
       operation: 'authenticate',
       role: role ?? 'not-found',
-      authenticator,
-      service: service === undefined ? undefined : webserviceOf(attempt),
+      authenticator: attempt.authenticator,
+      service: webserviceOf(attempt),
       error: refused?.message,
     },
   )

@@ -1,0 +1,137 @@
+// Workloads that come with a token of their platform, and what is said of them: to them, and in the audit.
+import { createPublicKey, randomUUID } from 'node:crypto'
+import { SignJWT, UnsecuredJWT } from 'jose'
+import { expect } from 'vitest'
+import { IdentityProvider } from '../../support/identity-provider.ts'
+import { Client, type Env } from '../../support/nodes.ts'
+import { type AuditRow, answered, FORM, recordsOf, settled, startWorld, type World } from './world.ts'
+
+export type Workloads = { readonly world: World; readonly provider: IdentityProvider }
+
+/** Nodes that may ask a provider on this machine. `settings`: more, when it is known where the provider is. */
+export async function startWorkloads(
+  settings: (provider: IdentityProvider) => Env = () => ({}),
+): Promise<Workloads> {
+  const provider = await IdentityProvider.start()
+  const world = await startWorld({
+    env: { HOLDFAST_AUTHN_PRIVATE_NETWORKS: '127.0.0.1', ...settings(provider) },
+  })
+  return { world, provider }
+}
+
+export async function enable({ world }: Workloads, name: string, enabled = true): Promise<void> {
+  const body = `enabled=${enabled}`
+  expect(await answered(world.admin.request('PATCH', `/${name}/acme`, { body, headers: FORM }))).toEqual([
+    204,
+    '',
+  ])
+  await settled(world)
+}
+
+/** A host with these annotations; `more`: other attributes. */
+export const hostText = (id: string, annotations: Record<string, string>, more = ''): string =>
+  `- !host { id: ${id}, annotations: ${JSON.stringify(annotations)}${more} }`
+
+export type Came = {
+  readonly status: number
+  readonly body: unknown
+  /** Of the token; undefined: there is none. */
+  readonly login: string | undefined
+  readonly record: AuditRow
+}
+
+/** What comes of `POST path` with this body. */
+export async function post(world: World, url: string, path: string, body: string): Promise<Came> {
+  const requestId = randomUUID()
+  const sent = fetch(url + path, { method: 'POST', body, headers: { ...FORM, 'X-Request-Id': requestId } })
+  const [status, got] = await answered(sent)
+  const [record] = await recordsOf(world, requestId)
+  return { status, body: got, login: loginOf(status, got), record: record! }
+}
+
+export const form = (jwt: string): string => new URLSearchParams({ jwt }).toString()
+
+function loginOf(status: number, body: unknown): string | undefined {
+  if (status !== 200) return undefined
+  const { payload } = body as { payload: string }
+  return (JSON.parse(Buffer.from(payload, 'base64url').toString()) as { sub: string }).sub
+}
+
+/** The first code of http-api 17.1 in a record of a refusal. */
+export const codeOf = ({ message }: AuditRow): string | undefined => /: (CONJ\d{5}E)/.exec(message)?.[1]
+
+/** Refused as nearly all refusals are: no word of why outside. */
+export const refused = (code: string) => ({ status: 401, body: '', login: undefined, code })
+
+/** Status, body, login and code of what came. */
+export const told = ({ status, body, login, record }: Came) => ({
+  status,
+  body: status === 200 ? undefined : body,
+  login,
+  code: codeOf(record),
+})
+
+export const letIn = (login: string) => ({ status: 200, body: undefined, login, code: undefined })
+
+/** Reads a secret with the token that came. */
+export async function reads(url: string, came: Came, id: string): Promise<string> {
+  const token = Buffer.from(JSON.stringify(came.body)).toString('base64')
+  return (await new Client(url, 'acme', token).getSecret(id)).text()
+}
+
+type Claims = Readonly<Record<string, unknown>>
+
+/** Tokens that are refused whoever they are for, and the code. */
+export const badTokens: readonly (readonly [
+  name: string,
+  make: (provider: IdentityProvider, claims: Claims) => Promise<string>,
+  code: string,
+])[] = [
+  ['that is none', async () => 'nonsense', 'CONJ00035E'],
+  [
+    'of another issuer',
+    (provider, claims) => provider.sign({ ...claims, iss: 'https://evil.example' }),
+    'CONJ00015E',
+  ],
+  [
+    'of an issuer whose name begins alike',
+    (provider, claims) => provider.sign({ ...claims, iss: `${provider.url}.evil.example` }),
+    'CONJ00015E',
+  ],
+  ['without an issuer', (provider, claims) => provider.sign({ ...claims, iss: undefined }), 'CONJ00015E'],
+  ['that never expires', (provider, claims) => provider.sign({ ...claims, exp: undefined }), 'CONJ00015E'],
+  [
+    'that is not good yet',
+    (provider, claims) => provider.sign({ ...claims, nbf: Math.floor(Date.now() / 1000) + 3_600 }),
+    'CONJ00015E',
+  ],
+  [
+    'that another has signed',
+    async (provider, claims) => {
+      const other = await IdentityProvider.start()
+      await other.goAway()
+      return other.sign({ iss: provider.url, ...claims }, { header: { kid: provider.kid } })
+    },
+    'CONJ00015E',
+  ],
+  [
+    'that is not signed',
+    async (provider, claims) => new UnsecuredJWT(withTimes(provider, claims)).encode(),
+    'CONJ00015E',
+  ],
+  [
+    'signed with the public key as a password',
+    async (provider, claims) => {
+      const key = createPublicKey({ key: provider.keySet().keys[0]!, format: 'jwk' } as never)
+      return new SignJWT(withTimes(provider, claims))
+        .setProtectedHeader({ alg: 'HS256', kid: provider.kid })
+        .sign(Buffer.from(key.export({ type: 'spki', format: 'pem' })))
+    },
+    'CONJ00015E',
+  ],
+]
+
+function withTimes(provider: IdentityProvider, claims: Claims) {
+  const now = Math.floor(Date.now() / 1000)
+  return { iss: provider.url, iat: now, exp: now + 3_600, ...claims }
+}
