@@ -61,7 +61,7 @@ function loginOf(status: number, body: unknown): string | undefined {
 export const codeOf = ({ message }: AuditRow): string | undefined => /: (CONJ\d{5}E)/.exec(message)?.[1]
 
 /** Refused as nearly all refusals are: no word of why outside. */
-export const refused = (code: string) => ({ status: 401, body: '', login: undefined, code })
+export const refused = (code: unknown) => ({ status: 401, body: '', login: undefined, code })
 
 /** Status, body, login and code of what came. */
 export const told = ({ status, body, login, record }: Came) => ({
@@ -81,29 +81,22 @@ export async function reads(url: string, came: Came, id: string): Promise<string
 
 type Claims = Readonly<Record<string, unknown>>
 
-/** Tokens that are refused whoever they are for, and the code. */
+/** Tokens that are refused whoever they are for; what is wrong with them says external-token.ts in its own words. */
 export const badTokens: readonly (readonly [
   name: string,
   make: (provider: IdentityProvider, claims: Claims) => Promise<string>,
-  code: string,
 ])[] = [
-  ['that is none', async () => 'nonsense', 'CONJ00035E'],
-  [
-    'of another issuer',
-    (provider, claims) => provider.sign({ ...claims, iss: 'https://evil.example' }),
-    'CONJ00015E',
-  ],
+  ['that is none', async () => 'nonsense'],
+  ['of another issuer', (provider, claims) => provider.sign({ ...claims, iss: 'https://evil.example' })],
   [
     'of an issuer whose name begins alike',
     (provider, claims) => provider.sign({ ...claims, iss: `${provider.url}.evil.example` }),
-    'CONJ00015E',
   ],
-  ['without an issuer', (provider, claims) => provider.sign({ ...claims, iss: undefined }), 'CONJ00015E'],
-  ['that never expires', (provider, claims) => provider.sign({ ...claims, exp: undefined }), 'CONJ00015E'],
+  ['without an issuer', (provider, claims) => provider.sign({ ...claims, iss: undefined })],
+  ['that never expires', (provider, claims) => provider.sign({ ...claims, exp: undefined })],
   [
     'that is not good yet',
     (provider, claims) => provider.sign({ ...claims, nbf: Math.floor(Date.now() / 1000) + 3_600 }),
-    'CONJ00015E',
   ],
   [
     'that another has signed',
@@ -112,13 +105,8 @@ export const badTokens: readonly (readonly [
       await other.goAway()
       return other.sign({ iss: provider.url, ...claims }, { header: { kid: provider.kid } })
     },
-    'CONJ00015E',
   ],
-  [
-    'that is not signed',
-    async (provider, claims) => new UnsecuredJWT(withTimes(provider, claims)).encode(),
-    'CONJ00015E',
-  ],
+  ['that is not signed', async (provider, claims) => new UnsecuredJWT(withTimes(provider, claims)).encode()],
   [
     'signed with the public key as a password',
     async (provider, claims) => {
@@ -127,9 +115,11 @@ export const badTokens: readonly (readonly [
         .setProtectedHeader({ alg: 'HS256', kid: provider.kid })
         .sign(Buffer.from(key.export({ type: 'spki', format: 'pem' })))
     },
-    'CONJ00015E',
   ],
 ]
+
+/** Of tokens that are none, or not as they must be. */
+export const unverified = refused(expect.stringMatching(/^CONJ000(15|35|77|91)E$/))
 
 function withTimes(provider: IdentityProvider, claims: Claims) {
   const now = Math.floor(Date.now() / 1000)
