@@ -11,10 +11,12 @@ import {
   post,
   reads,
   refused,
+  runWritten,
   startWorkloads,
   told,
   unverified,
   type Workloads,
+  written,
 } from './workloads.world.ts'
 import { answered, FORM, settled } from './world.ts'
 
@@ -351,6 +353,23 @@ test('each service believes its own provider; another one counts at once, at bot
   } finally {
     await other.goAway()
   }
+})
+
+test('the page on authenticators works as it is written', async () => {
+  const { world, provider } = workloads
+  expect((await world.admin.loadPolicy('root', written('Azure', 'yaml'))).status).toBe(201)
+  expect((await world.admin.setSecret('billing/password', 'of-billing')).status).toBe(201)
+  await settled(world)
+  const group = 'subscriptions/11111111-2222-3333-4444-555555555555/resourcegroups/billing-prod'
+  const resource = 'Microsoft.ManagedIdentity/userAssignedIdentities/billing-app'
+  provider.answer('/metadata/identity/oauth2/token', async ({ url, headers }) => {
+    const aud = url.searchParams.get('resource')
+    if (headers.metadata !== 'true' || aud === null) return { status: 400 }
+    const access_token = await sign({ oid, aud, xms_mirid: `/${group}/providers/${resource}` })
+    return { body: { access_token, client_id: 'c', expires_in: '3599', resource: aud, token_type: 'Bearer' } }
+  })
+  for (const { url } of [world.machine.leader, world.machine.follower])
+    expect(await runWritten(written('Azure', 'sh'), url, '169.254.169.254:80', provider)).toBe('of-billing')
 })
 
 test('a Follower proves it with the Leader away, and with Azure away too', async () => {

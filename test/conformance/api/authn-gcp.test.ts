@@ -12,10 +12,12 @@ import {
   post,
   reads,
   refused,
+  runWritten,
   startWorkloads,
   told,
   unverified,
   type Workloads,
+  written,
 } from './workloads.world.ts'
 import { FORM, settled } from './world.ts'
 
@@ -287,6 +289,28 @@ test('a role loses its right with its group, at both', async () => {
   for (const { url } of [world.machine.leader, world.machine.follower]) {
     const came = await post(world, url, '/authn-gcp/acme/authenticate', body)
     expect(told(came)).toEqual({ ...refused('CONJ00006E'), status: 403 })
+  }
+})
+
+test('the page on authenticators works as it is written', async () => {
+  const { world, provider } = workloads
+  expect((await world.admin.loadPolicy('root', written('GCP', 'yaml'))).status).toBe(201)
+  expect((await world.admin.setSecret('billing/password', 'of-billing')).status).toBe(201)
+  await settled(world)
+  provider.answer(
+    '/computeMetadata/v1/instance/service-accounts/default/identity',
+    async ({ url, headers }) => {
+      if (headers['metadata-flavor'] !== 'Google') return { status: 403 }
+      const aud = url.searchParams.get('audience')
+      const email = 'billing@billing-prod.iam.gserviceaccount.com'
+      const google = { compute_engine: { project_id: 'billing-prod', instance_name: 'vm' } }
+      const isFull = url.searchParams.get('format') === 'full'
+      return { body: await sign({ ...standard, aud, email, ...(isFull ? { google } : {}) }) }
+    },
+  )
+  for (const { url } of [world.machine.leader, world.machine.follower]) {
+    const printed = runWritten(written('GCP', 'sh'), url, 'metadata.google.internal:80', provider)
+    expect(await printed).toBe('of-billing')
   }
 })
 

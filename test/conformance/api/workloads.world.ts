@@ -1,5 +1,10 @@
 // Workloads that come with a token of their platform, and what is said of them: to them, and in the audit.
+import { execFile } from 'node:child_process'
 import { createPublicKey, randomUUID } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { SignJWT, UnsecuredJWT } from 'jose'
 import { expect } from 'vitest'
 import { IdentityProvider } from '../../support/identity-provider.ts'
@@ -124,4 +129,31 @@ export const unverified = refused(expect.stringMatching(/^CONJ000(15|35|77|91)E$
 function withTimes(provider: IdentityProvider, claims: Claims) {
   const now = Math.floor(Date.now() / 1000)
   return { iss: provider.url, iat: now, exp: now + 3_600, ...claims }
+}
+
+const docs = readFileSync(new URL('../../../control-plane/docs/authenticators.md', import.meta.url), 'utf8')
+
+/** The first block of this language in a section of the page on authenticators. */
+export function written(section: string, language: 'yaml' | 'sh'): string {
+  const text = docs.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? ''
+  const [, block] = new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, 'ms').exec(text) ?? []
+  if (block === undefined) throw new Error(`the section ${section} has no block of ${language}`)
+  return block
+}
+
+/** Runs lines of the page as they stand there, where `host` (name:port) is this provider. Resolves with what they print. */
+export async function runWritten(
+  lines: string,
+  url: string,
+  host: string,
+  provider: IdentityProvider,
+): Promise<string> {
+  const home = mkdtempSync(join(tmpdir(), 'holdfast-curl-'))
+  try {
+    writeFileSync(join(home, '.curlrc'), `connect-to = "${host}:${new URL(provider.url).host}"\n`)
+    const env = { ...process.env, CURL_HOME: home, HOLDFAST_URL: url }
+    return (await promisify(execFile)('sh', ['-euc', lines], { env })).stdout
+  } finally {
+    rmSync(home, { recursive: true })
+  }
 }
