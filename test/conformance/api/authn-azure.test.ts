@@ -1,6 +1,7 @@
 // Workloads of Azure authenticate by tokens of their managed identities, at the Leader and at a Follower (http-api 8.5).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { DISCOVERY, IdentityProvider, KEYS } from '../../support/identity-provider.ts'
+import { ask, make } from './authenticators.world.ts'
 import {
   badTokens,
   type Came,
@@ -353,6 +354,28 @@ test('each service believes its own provider; another one counts at once, at bot
   } finally {
     await other.goAway()
   }
+})
+
+test('one that V2 has made works at both, until V2 switches it off', async () => {
+  const { world, provider } = workloads
+  const data = { provider_uri: provider.url }
+  const item = { type: 'azure', branch: 'conjur/authn-azure', name: 'v2', enabled: true, data }
+  expect(await make(world.admin, { type: 'azure', name: 'v2', data })).toMatchObject([201, item])
+  const grant = '- !grant { role: !group conjur/authn-azure/v2/apps, member: !host wl/any }'
+  expect((await world.admin.loadPolicy('root', grant)).status).toBe(201)
+  await settled(world)
+  const all = async () => {
+    const body = form(await sign(system))
+    const came = [world.machine.leader, world.machine.follower].map(async ({ url }) => {
+      expect(await ask(world.admin.at(url), 'GET', '/azure/v2')).toMatchObject([200, { type: 'azure', data }])
+      return told(await post(world, url, '/authn-azure/v2/acme/host%2Fwl%2Fany/authenticate', body))
+    })
+    return Promise.all(came)
+  }
+  expect(await all()).toEqual([letIn('host/wl/any'), letIn('host/wl/any')])
+  expect((await ask(world.admin, 'PATCH', '/azure/v2', { enabled: false }))[0]).toBe(200)
+  await settled(world)
+  expect(await all()).toEqual([refused('CONJ00004E'), refused('CONJ00004E')])
 })
 
 test('the page on authenticators works as it is written', async () => {
