@@ -106,6 +106,10 @@ export const apiTable = {
     form: flag.default(false),
     env: ['CONJUR_AUTHN_JWT_IGNORE_MISSING_ISSUER_CLAIM'],
   },
+  authn_gcp_provider: {
+    doc: 'Issuer of the tokens for authn-gcp; its discovery document says where its keys are',
+    form: url.default(defaultApiSettings.gcpProvider),
+  },
   authn_private_networks: {
     doc: 'Addresses and CIDR ranges, not public ones, where identity providers may be asked',
     form: list.default([]),
@@ -186,6 +190,7 @@ export function apiSettingsOf(s: SettingsOf<typeof apiTable>): ApiSettings {
     resourceListLimitMax: s.api_resource_list_limit_max,
     usersInRootPolicyOnly: s.users_in_root_policy_only,
     jwtIgnoreMissingIssuer: s.authn_jwt_ignore_missing_issuer_claim,
+    gcpProvider: s.authn_gcp_provider.replace(/\/$/, ''),
     hostFactoriesEnabled: s.host_factories_enabled,
     dynamicSecretsEnabled: s.dynamic_secrets_enabled,
     dynamicSecretsPerRequestMax: s.dynamic_secrets_per_request_max,

@@ -1,6 +1,8 @@
 // One row per authenticator: all there is to know about it (http-api 8, 15). Code takes a row and never asks for a name.
+import { azure } from './azure.ts'
 import type { Prover } from './contract.ts'
 import { type Fields, missingWords } from './fields.ts'
+import { gcp } from './gcp.ts'
 import {
   authoritySettings,
   jwtSettings,
@@ -95,6 +97,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
     fields: { provider_uri: 'text' },
     fieldFault: (has) => (has('provider_uri') ? undefined : missingWords('provider_uri')),
     status: providerSettings,
+    prover: azure,
   },
   'authn-gcp': {
     types: ['gcp'],
@@ -103,6 +106,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
     fields: {},
     fieldFault: anyFields,
     status: noSettings,
+    prover: gcp,
   },
   'authn-ldap': {
     types: ['ldap'],

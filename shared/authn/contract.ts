@@ -49,6 +49,8 @@ export type AuthnIo = {
 export type AuthnSettings = {
   /** Tokens without `iss` are taken (authn_jwt_ignore_missing_issuer_claim). */
   readonly jwtIgnoreMissingIssuer: boolean
+  /** Issuer of the tokens for authn-gcp, without a slash at the end (authn_gcp_provider). */
+  readonly gcpProvider: string
 }
 
 export type Tools = { readonly io: AuthnIo; readonly settings: AuthnSettings; readonly now: Wall }

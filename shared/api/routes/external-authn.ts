@@ -22,7 +22,7 @@ function inputOf(
   authenticator: string,
   method: 'GET' | 'POST',
   request: RouteRequest,
-  { authenticators, jwtIgnoreMissingIssuer }: ApiSettings,
+  { authenticators, jwtIgnoreMissingIssuer, gcpProvider }: ApiSettings,
 ): Input {
   const { params, body, header } = request
   return {
@@ -40,7 +40,7 @@ function inputOf(
       header,
     },
     listed: authenticators,
-    settings: { jwtIgnoreMissingIssuer },
+    settings: { jwtIgnoreMissingIssuer, gcpProvider },
     base64: wantsBase64(header('accept-encoding')),
   }
 }
@@ -61,14 +61,13 @@ const refusals: Record<RefusalKind, (refused: Refused) => Outcome> = {
 }
 
 function eventOf({ attempt }: Input, { role, known, refused }: Verdict, caller: Caller) {
-  const { authenticator, service } = attempt
   return authnEvent(
     { user: known && role !== undefined ? role : 'not-found', clientIp: caller.clientIp },
     {
       operation: 'authenticate',
       role: role ?? 'not-found',
-      authenticator,
-      service: service === undefined ? undefined : webserviceOf(attempt),
+      authenticator: attempt.authenticator,
+      service: webserviceOf(attempt),
       error: refused?.message,
     },
   )

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { leaderTable } from '#control-plane/settings.ts'
 import { followerTable } from '#edge-follower/settings.ts'
 import {
+  apiSettingsOf,
   apiTable,
   forms,
   originsOf,
@@ -86,6 +87,14 @@ describe('a setting', () => {
       '-=http://b',
     ])
       expect(() => read(wrong), wrong).toThrow(/remote_health \(--remote-health\): .* not of the form/)
+  })
+
+  test('says who signs for workloads of Google Cloud, with or without a slash at the end', () => {
+    const read = (flags: Record<string, string>) =>
+      apiSettingsOf(readSettings(apiTable, { flags, env: {}, file: undefined })).gcpProvider
+    expect(read({})).toBe('https://accounts.google.com')
+    expect(read({ authn_gcp_provider: 'https://idp.example/' })).toBe('https://idp.example')
+    expect(() => read({ authn_gcp_provider: 'accounts.google.com' })).toThrow('authn_gcp_provider')
   })
 
   test('of YAML may look like a number', () => {
