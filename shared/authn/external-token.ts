@@ -1,6 +1,7 @@
 // Tokens of identity providers: who signed them, for whom, and whether they are still good (http-api 8.5 to 8.8). Keys come
 // from where the authenticator's settings say: what a header says of keys (`jwk`, `jku`, `x5c`, `x5u`) is not read.
 import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose'
+import { LRUCache } from 'lru-cache'
 import { fromBase64Url, fromUtf8, toBase64Url } from '../base/bytes.ts'
 import { isObject, parseJsonStrictly } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
@@ -33,11 +34,15 @@ const TYPES = ['jwt', 'at+jwt', 'jose']
 /** The claims of a token that is right. Throws `Refused`; its words hold nothing of the token. */
 export async function verifyExternalToken(token: string, expected: Expected): Promise<Claims> {
   const { header, payload } = decoded(token)
-  const keys = await expected.keys(kidOf(header))
+  const set = heldOf(await expected.keys(kidOf(header)))
   const { audience, now } = expected
   const issuer = issuerFor(payload, expected)
+  // What was true of it once stays true for the same keys and the same questions, but for the time.
+  const asked = JSON.stringify([issuer, audience, token])
+  const known = set.verified.get(asked)
+  if (known !== undefined && isTimely(known, now)) return known
   try {
-    const verified = await jwtVerify(token, keyIn(keys), {
+    const verified = await jwtVerify(token, set.keyIn(), {
       algorithms: ALGORITHMS,
       currentDate: new Date(now),
       requiredClaims: ['exp'],
@@ -46,11 +51,16 @@ export async function verifyExternalToken(token: string, expected: Expected): Pr
     })
     // The library looks at it only where there is a greatest age.
     if ((verified.payload.iat ?? 0) * 1000 > now) throw notAsItMustBe('iat')
+    set.verified.set(asked, verified.payload)
     return verified.payload
   } catch (error) {
     throw refusalOf(error)
   }
 }
+
+/** Of claims that have been numbers or absent. A token that is not gets its refusal where all do. */
+const isTimely = ({ exp = 0, nbf = 0, iat = 0 }: Claims, now: Wall): boolean =>
+  exp * 1000 > now && nbf * 1000 <= now && iat * 1000 <= now
 
 type Members = { readonly [name: string]: unknown }
 
@@ -93,15 +103,29 @@ function issuerFor(payload: Members, { issuer, mayLackIssuer = false }: Expected
 }
 
 type KeyIn = ReturnType<typeof createLocalJWKSet>
-const made = new WeakMap<KeySet, KeyIn>()
+/** `keyIn`: its keys, imported once; throws for what is no key set. `verified`: tokens that they have signed. */
+type HeldSet = { readonly keyIn: () => KeyIn; readonly verified: LRUCache<string, Claims> }
 
-/** Keys of a set are imported once, for as long as somebody holds the set. */
-function keyIn(set: KeySet): KeyIn {
-  const known = made.get(set)
+/** For as long as somebody holds the set: another one, with a key less, has verified nothing. */
+const held = new WeakMap<KeySet, HeldSet>()
+
+function heldOf(set: KeySet): HeldSet {
+  const known = held.get(set)
   if (known !== undefined) return known
-  const keys = createLocalJWKSet(set)
-  made.set(set, keys)
-  return keys
+  let keys: KeyIn | undefined
+  const made: HeldSet = {
+    keyIn() {
+      keys ??= createLocalJWKSet(set)
+      return keys
+    },
+    verified: new LRUCache({
+      max: limits.externalTokensRemembered,
+      maxSize: limits.externalTokenBytesRemembered,
+      sizeCalculation: (_, asked) => asked.length,
+    }),
+  }
+  held.set(set, made)
+  return made
 }
 
 const undecodable = (words: string): Refused => new Refused(`CONJ00035E Failed to decode token: ${words}`)

@@ -192,6 +192,9 @@ export const limits = {
   providerMs: 10_000,
   /** A token of an identity provider: those that list every group of a user have some 10 KB. Above: 401. */
   externalTokenBytes: 16 * KiB,
+  /** Those that a key set was found to have signed: tokens, and their texts together. A workload shows one several times. */
+  externalTokensRemembered: 4_000,
+  externalTokenBytesRemembered: 4 * MiB,
   /** Key sets that are kept in variables and were read once: sets, and their texts together. */
   keySetsRead: 100,
   keySetBytesRead: 16 * MiB,

@@ -381,6 +381,53 @@ describe('how it is written', () => {
   })
 })
 
+describe('what is remembered of a token that was right', () => {
+  const at = (seconds: number) => ({ now: wall(seconds * 1000) })
+
+  test('is not how long it is good', async () => {
+    const token = signed({ ...good, nbf: SECONDS - 2 })
+    expect(await outcome(token)).toBe('taken me')
+    expect(await outcome(token, at(good.exp - 1))).toBe('taken me')
+    expect(await outcome(token, at(good.exp))).toBe('expired CONJ00016E Token expired')
+    // The clock of a node may be set back.
+    expect(await outcome(token, at(SECONDS - 3))).toMatch("claim 'nbf' is not as it must be")
+    expect(await outcome(signed(), at(SECONDS - 6))).toMatch("claim 'iat' is not as it must be")
+    expect(await outcome(token)).toBe('taken me')
+  })
+
+  test('is not for whom it is', async () => {
+    const token = signed()
+    expect(await outcome(token)).toBe('taken me')
+    expect(await outcome(token, { audience: 'other' })).toMatch("claim 'aud' is not as it must be")
+    expect(await outcome(token, { issuer: 'https://other.example' })).toMatch(
+      "claim 'iss' is not as it must be",
+    )
+    expect(await outcome(token, { issuer: ['https://other.example', ISSUER] })).toBe('taken me')
+    expect(await outcome(token, { issuer: [] })).toMatch("claim 'iss' is not as it must be")
+    const { iss: _, ...without } = good
+    expect(await outcome(signed(without), { mayLackIssuer: true })).toBe('taken me')
+    expect(await outcome(signed(without))).toMatch("mandatory claim 'iss' is missing")
+  })
+
+  test('is not whose key it was, once that is gone', async () => {
+    const token = signed()
+    expect(await outcome(token)).toBe('taken me')
+    const gone = { keys: keySet.keys.filter(({ kid }) => kid !== 'own') }
+    expect(await outcome(token, { keys: async () => gone })).toMatch('ERR_JWKS_NO_MATCHING_KEY')
+    const another = { keys: [jwkOf(stranger, { kid: 'own' })] } as unknown as KeySet
+    expect(await outcome(token, { keys: async () => another })).toMatch('SIGNATURE_VERIFICATION_FAILED')
+    expect(await outcome(token)).toBe('taken me')
+  })
+
+  test('is not another of the same claims', async () => {
+    const token = signed()
+    expect(await outcome(token)).toBe('taken me')
+    const [head, claims] = token.split('.')
+    const [, , foreign] = signed(good, header, stranger.privateKey).split('.')
+    expect(await outcome(`${head}.${claims}.${foreign}`)).toMatch('SIGNATURE_VERIFICATION_FAILED')
+  })
+})
+
 test('words hold nothing of the token', async () => {
   const hush = { ...good, iss: 'hush', aud: 'hush', sub: 'hush', exp: 'hush', hush: 1 }
   for (const token of [
