@@ -3,6 +3,7 @@ import { azure } from './azure.ts'
 import type { Prover } from './contract.ts'
 import { type Fields, missingWords } from './fields.ts'
 import { gcp } from './gcp.ts'
+import { jwtProver } from './jwt.ts'
 import {
   authoritySettings,
   jwtSettings,
@@ -57,6 +58,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
         : undefined
     },
     status: jwtSettings,
+    prover: jwtProver,
   },
   'authn-oidc': {
     types: ['oidc'],

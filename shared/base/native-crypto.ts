@@ -10,6 +10,7 @@ import {
   type KeyObject,
   randomFillSync,
   scrypt as scryptCallback,
+  sign,
   timingSafeEqual,
 } from 'node:crypto'
 
@@ -66,6 +67,22 @@ export function aesGcmOpen(
   const plain = decipher.update(ciphertext)
   decipher.final()
   return plain
+}
+
+/** The two numbers of a signature, 32 bytes each (RFC 7518 3.4). */
+export type P256Signer = (data: Uint8Array) => Uint8Array | Promise<Uint8Array>
+
+/** ECDSA over P-256 with SHA-256. `jwk`: the private key. */
+export async function p256Signer(jwk: JsonWebKey): Promise<P256Signer> {
+  if (!isWorker) {
+    const key = createPrivateKey({ key: jwk, format: 'jwk' })
+    // WebCrypto would have another thread sign, which costs twice what the signature does.
+    return (data) => sign('sha256', data, { key, dsaEncoding: 'ieee-p1363' })
+  }
+  const curve = { name: 'ECDSA', namedCurve: 'P-256' }
+  const key = await crypto.subtle.importKey('jwk', jwk, curve, false, ['sign'])
+  const how = { name: 'ECDSA', hash: 'SHA-256' }
+  return async (data) => new Uint8Array(await crypto.subtle.sign(how, key, data as Uint8Array<ArrayBuffer>))
 }
 
 export type ScryptCost = { readonly N: number; readonly r: number; readonly p: number }

@@ -9,6 +9,8 @@ declare module 'node:crypto' {
   }
   type Bytes = Uint8Array
   export function createPrivateKey(given: { key: string; passphrase?: string }): KeyObject
+  export function createPrivateKey(given: { key: JsonWebKey; format: 'jwk' }): KeyObject
+  export function sign(hash: 'sha256', data: Bytes, key: { key: KeyObject; dsaEncoding: 'ieee-p1363' }): Bytes
   export function createSecretKey(key: Bytes): KeyObject
   export function randomFillSync(target: Bytes): Bytes
   export function timingSafeEqual(a: Bytes, b: Bytes): boolean

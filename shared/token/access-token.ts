@@ -6,7 +6,6 @@ import {
   calculateJwkThumbprint,
   compactVerify,
   exportJWK,
-  FlattenedSign,
   flattenedVerify,
   generateKeyPair,
   importJWK,
@@ -14,9 +13,10 @@ import {
 } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { normaliseCidr } from '../authz/address.ts'
-import { fromBase64Lenient, fromUtf8, utf8 } from '../base/bytes.ts'
+import { fromBase64Lenient, fromUtf8, toBase64Url, utf8 } from '../base/bytes.ts'
 import { isObject, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
+import { p256Signer } from '../base/native-crypto.ts'
 import { loginOfRole, roleOfLogin } from '../id/login.ts'
 import { accountOf } from '../id/resource-id.ts'
 import { type Change, put } from '../ledger/change.ts'
@@ -84,7 +84,8 @@ const DEFAULT_LIFE_MS = 8 * 60 * 1000
 type BelievedKey = { readonly jwk: string; readonly key: Promise<CryptoKey | undefined> }
 
 export async function createTokens(own: SigningKey, node: string): Promise<Tokens> {
-  const privateKey = (await importJWK(own.privateJwk, 'ES256')) as CryptoKey
+  const sign = await p256Signer(own.privateJwk as JsonWebKey)
+  const header = toBase64Url(utf8(JSON.stringify({ alg: 'ES256', kid: own.kid })))
   const remembered = new LRUCache<string, VerifiedToken>({
     max: limits.tokensRemembered,
     maxSize: limits.tokenBytesRemembered,
@@ -123,10 +124,9 @@ export async function createTokens(own: SigningKey, node: string): Promise<Token
         aud: accountOf(role),
         ...restriction,
       }
-      const jws = await new FlattenedSign(utf8(payloadText(claims)))
-        .setProtectedHeader({ alg: 'ES256', kid: own.kid })
-        .sign(privateKey)
-      return JSON.stringify({ protected: jws.protected, payload: jws.payload, signature: jws.signature })
+      const payload = toBase64Url(utf8(payloadText(claims)))
+      const signature = toBase64Url(await sign(utf8(`${header}.${payload}`)))
+      return JSON.stringify({ protected: header, payload, signature })
     },
     verify(encoded, now) {
       const known = remembered.get(encoded)

@@ -1,5 +1,6 @@
 // A load generator on bare sockets, run as its own process on its own core: it must be faster than what it
 // measures. Takes a JSON plan as its argument, prints a JSON result.
+import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { quantile } from './measure.ts'
 
@@ -15,6 +16,8 @@ export type LoadPlan = {
   /** Request heads without the final empty line; `{n}` becomes a number below `spread`. */
   readonly heads: readonly string[]
   readonly body?: string
+  /** A file with a body in each line, all of one length, sent in turn instead. */
+  readonly bodies?: string
   readonly spread: number
   readonly expectStatus: number
 }
@@ -90,9 +93,12 @@ class Connection {
 function run(plan: LoadPlan): void {
   const next = numbers(42)
   let headAt = 0
+  let bodyAt = 0
+  const bodies =
+    plan.bodies === undefined ? [plan.body ?? ''] : readFileSync(plan.bodies, 'utf8').trimEnd().split('\n')
   const request = (): string => {
     const head = plan.heads[headAt++ % plan.heads.length]!
-    return `${head.replaceAll('{n}', String(next(plan.spread)))}\r\n\r\n${plan.body ?? ''}`
+    return `${head.replaceAll('{n}', String(next(plan.spread)))}\r\n\r\n${bodies[bodyAt++ % bodies.length]}`
   }
   const bySecond: number[][] = Array.from({ length: plan.seconds }, () => [])
   const startAt = performance.now()

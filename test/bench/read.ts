@@ -1,12 +1,23 @@
 // Reading at a Follower, beside a bare node:http server on the same core, in the same run.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { limits } from '#shared/base/limits.ts'
+import { IdentityProvider, KEYS } from '../support/identity-provider.ts'
 import type { Client } from '../support/nodes.ts'
+import type { TrustedProvider } from './dataset.ts'
 import type { LoadPlan, LoadResult } from './load.ts'
 import { type Figure, figure, load, residentMb, startBare } from './measure.ts'
 import { type OfflineFollower, offlineFollower, subjectPin } from './offline-follower.ts'
 
 const rounds = 3
 
-type Request = { readonly head: string; readonly body?: string; readonly spread: number }
+type Request = {
+  readonly head: string
+  readonly body?: string
+  readonly bodies?: string
+  readonly spread: number
+}
 
 const plan = (port: number, request: Request, rate?: number): LoadPlan => ({
   host: '127.0.0.1',
@@ -17,6 +28,7 @@ const plan = (port: number, request: Request, rate?: number): LoadPlan => ({
   warmupSeconds: 3,
   heads: [request.head],
   ...(request.body === undefined ? {} : { body: request.body }),
+  ...(request.bodies === undefined ? {} : { bodies: request.bodies }),
   ...(rate === undefined ? {} : { rate }),
   spread: request.spread,
   expectStatus: 200,
@@ -25,7 +37,11 @@ const plan = (port: number, request: Request, rate?: number): LoadPlan => ({
 const head = (line: string, authorization: string, more = ''): string =>
   `${line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}${more}`
 
-type Subject = { readonly secrets: number; readonly request: (client: Client, apiKey: string) => Request }
+type Subject = {
+  readonly secrets: number
+  readonly request: (client: Client, apiKey: string) => Request
+  readonly jwt?: TrustedProvider
+}
 
 type Measured = {
   readonly rps: number[]
@@ -45,7 +61,9 @@ type Round = {
 /** Rounds of each subject and the bare server in turn: ratios are taken within a round. */
 async function beside(subjects: readonly Subject[], halfLoad = false): Promise<Measured[]> {
   const measured = subjects.map(() => ({ rps: [], ratio: [], overP99Ms: [], overP99WholeMs: [], rss: [] }))
-  const followers = await Promise.all(subjects.map(({ secrets }) => offlineFollower(secrets, subjectPin())))
+  const followers = await Promise.all(
+    subjects.map(({ secrets, jwt }) => offlineFollower(secrets, subjectPin(), jwt)),
+  )
   try {
     for (let n = 0; n < rounds; n++) {
       const taken: Round[] = []
@@ -130,10 +148,45 @@ export async function authenticate(): Promise<Figure[]> {
   return ratioOf('authenticate', request)
 }
 
-async function ratioOf(name: string, request: Subject['request']): Promise<Figure[]> {
-  const [measured] = (await beside([{ secrets: 1_000, request }])) as [Measured]
+/** More than a node remembers: none is known when it is shown again. */
+const newTokens = limits.externalTokensRemembered + 1_000
+
+/** The key set is fetched by the first requests of each process; a token is either new each time, or shown again. */
+export async function authenticateJwt(): Promise<Figure[]> {
+  const provider = await IdentityProvider.start()
+  const directory = mkdtempSync(join(tmpdir(), 'holdfast-bench-'))
+  try {
+    const bodies = join(directory, 'bodies')
+    const lines: string[] = []
+    for (let n = 0; n < newTokens; n++) lines.push(await bodyOf(provider, n))
+    writeFileSync(bodies, lines.join('\n'))
+    const length = `\r\nContent-Length: ${lines[0]!.length}\r\nContent-Type: application/x-www-form-urlencoded`
+    const request = { head: head('POST /authn-jwt/bench/acme/authenticate', '', length), spread: 1 }
+    const jwt = { jwksUri: provider.jwksUri, issuer: provider.url }
+    const name = 'JWT authenticate with cached keys'
+    return [
+      ...(await ratioOf(`${name}, new tokens`, () => ({ ...request, bodies }), jwt)),
+      ...(await ratioOf(`${name}, one token`, () => ({ ...request, body: lines[0]! }), jwt)),
+      figure('fetches of the key set, per process', 'fetches', [provider.asked(KEYS).length / (2 * rounds)]),
+    ]
+  } finally {
+    await provider.goAway()
+    rmSync(directory, { recursive: true })
+  }
+}
+
+/** All of one length. */
+const bodyOf = async (provider: IdentityProvider, n: number): Promise<string> => {
+  const claims = { host: 'host-1', team: 'one', exp: 4_000_000_000, jti: String(n).padStart(9, '0') }
+  return `jwt=${await provider.sign(claims)}`
+}
+
+async function ratioOf(name: string, request: Subject['request'], jwt?: TrustedProvider): Promise<Figure[]> {
+  const bar = jwt === undefined ? '' : ' (bar ≥ 0.25)'
+  const subject = { secrets: 1_000, request, ...(jwt === undefined ? {} : { jwt }) }
+  const [measured] = (await beside([subject])) as [Measured]
   return [
     figure(name, 'requests/s', measured.rps),
-    figure(`${name} ÷ bare node:http`, 'ratio', measured.ratio),
+    figure(`${name} ÷ bare node:http${bar}`, 'ratio', measured.ratio),
   ]
 }
