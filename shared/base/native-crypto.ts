@@ -14,6 +14,8 @@ import {
   timingSafeEqual,
 } from 'node:crypto'
 
+const isWorker = globalThis.navigator?.userAgent === 'Cloudflare-Workers'
+
 export type SecretKey = KeyObject
 
 export function randomBytes(length: number): Uint8Array {
