@@ -187,9 +187,6 @@ export const limits = {
   /** Requests of one thread that wait for the engine; beyond it 503. */
   secretEngineRequests: 256,
 
-  /** What an identity provider answers: keys, and where they are. How long it may take. */
-  providerBytes: 1 * MiB,
-  providerMs: 10_000,
   /** Connections to providers, and to one of them: more requests wait, and their time runs. */
   providerConnections: 256,
   providerConnectionsEach: 128,
@@ -215,6 +212,10 @@ export const limits = {
   keysRefreshRetryMs: 30_000,
   /** Default of a setting: for so long keys prove tokens while their provider is away. */
   keysMaxAgeSeconds: 24 * 60 * 60,
+
+  /** What an identity provider answers: keys, and where they are. How long it may take. */
+  providerBytes: 1 * MiB,
+  providerMs: 10_000,
 
   /** How long another node may take to say how it is; what it says is figures and names. After that it has not answered. */
   remoteHealthMs: 2_000,
