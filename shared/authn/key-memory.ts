@@ -1,11 +1,11 @@
 // What is remembered of one source of keys, and what a request may have of it (http-api 8.8): keys that are held, a fetch, or
 // nothing. Pure: each function takes a state and the time, and returns the next state.
-import type { JSONWebKeySet } from 'jose'
 import { limits } from '../base/limits.ts'
 import type { Clock, Monotonic, Wall } from '../base/time.ts'
+import type { KeySet } from './provider-keys.ts'
 
 /** The same object for as long as the keys are the same: whoever has read it may remember that by it. */
-export type HeldKeys = { readonly keys: JSONWebKeySet; readonly fetchedAt: Wall }
+export type HeldKeys = { readonly keys: KeySet; readonly fetchedAt: Wall }
 
 export type Remembered = {
   readonly held: HeldKeys | undefined

@@ -1,6 +1,5 @@
 // Public keys of identity providers, by where they are fetched (http-api 8.8). What is remembered of each source, and when it
 // may be asked, says key-memory.ts; here it is done. Keys outlive the provider's absence, and this node's restart.
-import type { JSONWebKeySet } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { isObject, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
@@ -18,7 +17,7 @@ import {
   wantKey,
 } from './key-memory.ts'
 import type { Outgoing } from './outgoing.ts'
-import { fetchKeys, signingKeysIn } from './provider-keys.ts'
+import { fetchKeys, type KeySet, signingKeysIn } from './provider-keys.ts'
 
 /** `jwks`: the address of a key set. `provider`: an issuer, whose discovery document names it. */
 export type KeySource = {
@@ -34,7 +33,7 @@ export type KeySets = {
    * same object for as long as its keys are the same. Throws `Refused`: `unavailable` (CONJ00044E) when the limiter is hit
    * and no keys are held, otherwise `unauthorized`.
    */
-  readonly find: (source: KeySource, kid: string | undefined) => Promise<JSONWebKeySet>
+  readonly find: (source: KeySource, kid: string | undefined) => Promise<KeySet>
   /** Asks the provider, whatever is remembered, as often as that is no burden. Throws `Refused` when it gives no keys. */
   readonly check: (source: KeySource) => Promise<void>
 }

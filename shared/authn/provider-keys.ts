@@ -7,10 +7,12 @@ import { Refused } from './contract.ts'
 import type { KeySource } from './key-sets.ts'
 import { type Outgoing, type OutgoingAnswer, OutgoingFailure } from './outgoing.ts'
 
+export type KeySet = JSONWebKeySet
+
 type Members = { readonly [name: string]: unknown }
 
 /** Those of its keys that may sign. Throws `Refused`. */
-export async function fetchKeys(source: KeySource, outgoing: Outgoing): Promise<JSONWebKeySet> {
+export async function fetchKeys(source: KeySource, outgoing: Outgoing): Promise<KeySet> {
   const { kind, url, ca } = source
   const failed =
     kind === 'jwks'

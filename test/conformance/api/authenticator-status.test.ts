@@ -23,6 +23,7 @@ ${service('authn-jwt/bare', [], false)}
 ${service('authn-jwt/prod/gke', ['provider-uri'])}
 ${service('authn-jwt/jwks', ['jwks-uri'])}
 ${service('authn-jwt/secure', ['jwks-uri', 'ca-cert'])}
+${service('authn-jwt/led', ['jwks-uri'])}
 ${service('authn-oidc/well', ['provider-uri', 'id-token-user-property'])}
 ${service('authn-azure/well', ['provider-uri'])}
 ${service('authn-oidc/token', ['provider-uri', 'id-token-user-property'])}
@@ -97,6 +98,7 @@ beforeAll(async () => {
     'ci',
     'jwks',
     'secure',
+    'led',
   ])
     expect(await enable(world.admin, `/authn-jwt/${id}/acme`)).toEqual([204, ''])
   for (const path of [
@@ -227,6 +229,29 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
     }
   })
 
+  test('an address that leads elsewhere is not asked', async () => {
+    const { port } = new URL(provider.url)
+    const elsewhere = 'its address is no public one: authn_private_networks says which others may be asked'
+    const cases: readonly [url: string, why: string][] = [
+      ['http://169.254.169.254/latest/meta-data/', elsewhere],
+      ['http://2852039166/', elsewhere],
+      ['http://[::ffff:10.0.0.1]/', elsewhere],
+      ['http://[fd00:ec2::254]/', elsewhere],
+      [`http://127.1:${port}/moved`, 'it was answered 302'],
+      [`http://user:password@127.0.0.1:${port}/keys`, 'its address holds a user'],
+    ]
+    provider.answer('/moved', () => ({ status: 302, headers: { Location: provider.jwksUri } }))
+    const before = provider.asked(KEYS).length
+    for (const [url, why] of cases) {
+      await world.admin.setSecret('conjur/authn-jwt/led/jwks-uri', url)
+      await settled(world)
+      expect(await status(world.admin, 'authn-jwt/led')).toEqual(
+        error(500, `Authentication::AuthnJwt::FetchJwksKeysFailed: CONJ00087E Failed to fetch keys: ${why}`),
+      )
+    }
+    expect(provider.asked(KEYS)).toHaveLength(before)
+  })
+
   test('a provider under an authority of its own', async () => {
     const answer = await status(world.admin, 'authn-jwt/secure')
     if (atTheEdge && node === 'follower')
@@ -308,7 +333,8 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
       expect((await world.admin.at(url).request('GET', path)).status).toBe(404)
     expect((await fetch(`${url}/foo/acme`, { method: 'PATCH' })).status).toBe(401)
     expect((await fetch(`${url}/authn/acme/status/authenticate`, { method: 'POST' })).status).toBe(401)
-    expect((await fetch(`${url}/authn-jwt/ci/acme/authenticate`, { method: 'POST' })).status).toBe(401)
+    const body = new URLSearchParams({ jwt: 'none' })
+    expect((await fetch(`${url}/authn-jwt/ci/acme/authenticate`, { method: 'POST', body })).status).toBe(401)
     expect((await fetch(`${url}/authn/acme/login`)).status).toBe(401)
   })
 })
@@ -380,6 +406,21 @@ test('switched by form and JSON; anything but true is off', async () => {
   expect((await enable(switcher, path, '{', 'application/json'))[0]).toBe(400)
   expect(await enable(switcher, `${path}?enabled=true`, '')).toEqual([204, ''])
   expect(await on()).toBe(true)
+})
+
+test('one that was made by V2 is well at once, and its operators may ask', async () => {
+  await world.admin.loadPolicy('root', '- !policy conjur/authn-jwt')
+  const made = await world.admin.request('POST', '/authenticators/acme', {
+    body: JSON.stringify({ type: 'jwt', name: 'made', enabled: true, data: { jwks_uri: provider.jwksUri } }),
+    headers: { Accept: V2, 'Content-Type': 'application/json' },
+  })
+  expect(made.status).toBe(201)
+  const status = (as: Client) => answered(as.request('GET', '/authn-jwt/made/acme/status'))
+  expect(await status(world.admin)).toEqual([200, { status: 'ok' }])
+  expect((await status(monitor))[0]).toBe(403)
+  const grant = '- !grant { role: !group operators, member: !user /monitor }'
+  expect((await world.admin.loadPolicy('conjur/authn-jwt/made', grant)).status).toBe(201)
+  expect(await status(monitor)).toEqual([200, { status: 'ok' }])
 })
 
 test('one without services is switched as well', async () => {
