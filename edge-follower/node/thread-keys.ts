@@ -8,7 +8,7 @@ import { type KeyOwner, type KeySets, type KeySource, keyOf } from '#shared/auth
 import { limits } from '#shared/base/limits.ts'
 import type { Clock } from '#shared/base/time.ts'
 
-/** `had`: when those were fetched that the thread has; they are not sent again. */
+/** `had`: the fetch of those that the thread has; they are not sent again. */
 export type KeysWanted =
   | {
       readonly what: 'keys'
@@ -34,7 +34,7 @@ export async function tellKeys(owner: KeyOwner, wanted: KeysWanted): Promise<Key
       return { kind: 'well' }
     }
     const held = await owner.held(wanted.source, wanted.kid)
-    return held.fetchedAt === wanted.had ? { kind: 'same' } : { kind: 'held', held }
+    return held.fetch === wanted.had ? { kind: 'same' } : { kind: 'held', held }
   } catch (error) {
     if (error instanceof Refused) return { kind: 'refused', message: error.message, refusal: error.kind }
     return { kind: 'failed', message: error instanceof Error ? error.message : String(error) }
@@ -69,7 +69,7 @@ export function keySetsOfMain(
       const held = known.get(key)
       if (held !== undefined && holds(held, kid) && isFresh(held, now) && !isTooOld(held, now, maxAgeMs))
         return held.keys
-      const told = await answerTo({ what: 'keys', source, kid, had: held?.fetchedAt })
+      const told = await answerTo({ what: 'keys', source, kid, had: held?.fetch })
       if (told.kind === 'held') {
         const newer = renewed(held, told.held)
         known.set(key, newer)

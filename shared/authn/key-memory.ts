@@ -4,8 +4,13 @@ import { limits } from '../base/limits.ts'
 import type { Clock, Monotonic, Wall } from '../base/time.ts'
 import type { KeySet } from './provider-keys.ts'
 
-/** The same object for as long as the keys are the same: whoever has read it may remember that by it. */
-export type HeldKeys = { readonly keys: KeySet; readonly fetchedAt: Wall }
+export type HeldKeys = {
+  /** The same object for as long as the keys are the same: whoever has read it may remember that by it. */
+  readonly keys: KeySet
+  readonly fetchedAt: Wall
+  /** Tells one fetch of this process from another; 0: of an earlier process. */
+  readonly fetch: number
+}
 
 export type Remembered = {
   readonly held: HeldKeys | undefined
@@ -91,7 +96,7 @@ export const fetchEnded = (state: Remembered, fetched: HeldKeys | undefined): Re
 /** The newer one, with the older's keys where they are the same. */
 export const renewed = (older: HeldKeys | undefined, newer: HeldKeys): HeldKeys =>
   older !== undefined && JSON.stringify(older.keys) === JSON.stringify(newer.keys)
-    ? { keys: older.keys, fetchedAt: newer.fetchedAt }
+    ? { ...newer, keys: older.keys }
     : newer
 
 export const holds = ({ keys }: HeldKeys, kid: string | undefined): boolean =>

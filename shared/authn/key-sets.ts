@@ -71,6 +71,7 @@ type Entry = {
 }
 
 export function createKeySets({ outgoing, clock, maxAgeMs, kept }: KeySetPorts): KeyOwner {
+  let fetches = 0
   const restored = restoredFrom(kept, clock, maxAgeMs)
   const entries = new LRUCache<string, Entry>({
     max: limits.keySources,
@@ -99,7 +100,7 @@ export function createKeySets({ outgoing, clock, maxAgeMs, kept }: KeySetPorts):
   async function fetched(entry: Entry): Promise<void> {
     let held: HeldKeys | undefined
     try {
-      held = { keys: await fetchKeys(entry.source, outgoing), fetchedAt: clock.wall() }
+      held = { keys: await fetchKeys(entry.source, outgoing), fetchedAt: clock.wall(), fetch: ++fetches }
       await kept.keep(entry.name, textOf(held))
       // Forgotten meanwhile: nobody would remove it.
       if (entries.peek(keyOf(entry.source)) !== entry) kept.forget(entry.name)
@@ -168,7 +169,7 @@ function heldIn(text: string): HeldKeys | undefined {
   const value = parseJson(text)
   if (!isObject(value) || !Number.isSafeInteger(value.fetchedAt) || !Array.isArray(value.keys))
     return undefined
-  return { keys: { keys: signingKeysIn(value.keys) }, fetchedAt: wall(value.fetchedAt as number) }
+  return { keys: { keys: signingKeysIn(value.keys) }, fetchedAt: wall(value.fetchedAt as number), fetch: 0 }
 }
 
 /** The newest, as many as are remembered; what is too old, or damaged, is removed. */

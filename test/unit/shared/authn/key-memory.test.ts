@@ -20,6 +20,7 @@ const keys = (...kids: string[]): HeldKeys['keys'] => ({ keys: kids.map((kid) =>
 const fetchedAt = (ms: number, ...kids: string[]): HeldKeys => ({
   keys: keys(...kids),
   fetchedAt: wall(START + ms),
+  fetch: 0,
 })
 const holding = (ms: number, ...kids: string[]): Remembered => ({ ...nothing, held: fetchedAt(ms, ...kids) })
 const want = (state: Remembered, kid: string | undefined, ms: number, maxAgeMs = DAY) =>
