@@ -17,7 +17,7 @@ import {
   wantKey,
 } from './key-memory.ts'
 import type { Outgoing } from './outgoing.ts'
-import { fetchKeys, type KeySet, signingKeysIn } from './provider-keys.ts'
+import { fetchKeys, type KeySet, noneOf, signingKeysIn } from './provider-keys.ts'
 
 /** `jwks`: the address of a key set. `provider`: an issuer, whose discovery document names it. */
 export type KeySource = {
@@ -104,7 +104,7 @@ export function createKeySets({ outgoing, clock, maxAgeMs, kept }: KeySetPorts):
       await kept.keep(entry.name, textOf(held))
       // Forgotten meanwhile: nobody would remove it.
       if (entries.peek(keyOf(entry.source)) !== entry) kept.forget(entry.name)
-      entry.fault = held.keys.keys.length === 0 ? new Refused(NO_KEYS) : undefined
+      entry.fault = held.keys.keys.length === 0 ? noneOf(entry.source) : undefined
     } catch (error) {
       if (!(error instanceof Refused)) throw error
       entry.fault = error
@@ -149,7 +149,6 @@ export function createKeySets({ outgoing, clock, maxAgeMs, kept }: KeySetPorts):
 }
 
 const LIMITED = 'CONJ00044E Keys of the provider cannot be fetched now: it was asked for them too often'
-const NO_KEYS = 'CONJ00088E Keys not found: none of those that it answered is an RSA key for signatures'
 
 /** An issuer is the same with a slash at its end, and so are its keys. */
 const normal = ({ kind, url, ca }: KeySource): KeySource => ({
