@@ -1,12 +1,20 @@
 // Keys of identity providers on a Follower with server threads: the main thread alone asks providers, so that what a limiter
 // allows is allowed once for the node; a thread asks the main thread, and answers from what it was told for as long as that
-// is fresh.
+// is fresh, or was told a moment ago.
 import { LRUCache } from 'lru-cache'
 import { type RefusalKind, Refused } from '#shared/authn/contract.ts'
-import { type HeldKeys, holds, isFresh, isTooOld, momentOf, renewed } from '#shared/authn/key-memory.ts'
+import {
+  type HeldKeys,
+  holds,
+  isFresh,
+  isTooOld,
+  type Moment,
+  momentOf,
+  renewed,
+} from '#shared/authn/key-memory.ts'
 import { type KeyOwner, type KeySets, type KeySource, keyOf } from '#shared/authn/key-sets.ts'
 import { limits } from '#shared/base/limits.ts'
-import type { Clock } from '#shared/base/time.ts'
+import type { Clock, Monotonic } from '#shared/base/time.ts'
 
 /** `had`: the fetch of those that the thread has; they are not sent again. */
 export type KeysWanted =
@@ -52,7 +60,7 @@ export function keySetsOfMain(
   clock: Clock,
   maxAgeMs: number,
 ): ThreadKeys {
-  const known = new LRUCache<string, HeldKeys>({ max: limits.keySources })
+  const known = new LRUCache<string, Told>({ max: limits.keySources })
   const waiting = new Map<number, (told: KeysTold) => void>()
   let lastId = 0
   const answerTo = (wanted: KeysWanted): Promise<KeysTold> =>
@@ -66,17 +74,13 @@ export function keySetsOfMain(
     async find(source, kid) {
       const key = keyOf(source)
       const now = momentOf(clock)
-      const held = known.get(key)
-      if (held !== undefined && holds(held, kid) && isFresh(held, now) && !isTooOld(held, now, maxAgeMs))
-        return held.keys
-      const told = await answerTo({ what: 'keys', source, kid, had: held?.fetch })
-      if (told.kind === 'held') {
-        const newer = renewed(held, told.held)
-        known.set(key, newer)
-        return newer.keys
-      }
-      if (told.kind === 'same') return held!.keys
-      throw errorOf(told)
+      const last = known.get(key)
+      if (last !== undefined && holds(last.held, kid) && isGood(last, now, maxAgeMs)) return last.held.keys
+      const told = await answerTo({ what: 'keys', source, kid, had: last?.held.fetch })
+      if (told.kind !== 'held' && told.kind !== 'same') throw errorOf(told)
+      const held = told.kind === 'same' ? last!.held : renewed(last?.held, told.held)
+      known.set(key, { held, at: now.monotonic })
+      return held.keys
     },
     async check(source) {
       const told = await answerTo({ what: 'check', source })
@@ -88,6 +92,12 @@ export function keySetsOfMain(
     },
   }
 }
+
+/** `at`: when it was asked for. */
+type Told = { readonly held: HeldKeys; readonly at: Monotonic }
+
+const isGood = ({ held, at }: Told, now: Moment, maxAgeMs: number): boolean =>
+  !isTooOld(held, now, maxAgeMs) && (isFresh(held, now) || now.monotonic - at < limits.keysAskedMs)
 
 function errorOf(told: KeysTold): Error {
   if (told.kind === 'refused') return new Refused(told.message, told.refusal)

@@ -210,6 +210,8 @@ export const limits = {
   /** Keys that are older are fetched again when they are next wanted, while nobody waits; after a failure not before this. */
   keysFreshMs: 300_000,
   keysRefreshRetryMs: 30_000,
+  /** While a provider is away, a server thread asks its main thread this often whether there are newer ones. */
+  keysAskedMs: 1_000,
   /** Default of a setting: for so long keys prove tokens while their provider is away. */
   keysMaxAgeSeconds: 24 * 60 * 60,
 

@@ -57,8 +57,21 @@ test('keys that it has are not sent again, and the same ones stay the same objec
   for (let n = 0; n < 3; n++) {
     expect(await one.find(source, 'key-1')).toBe(set)
     await owner.find(source, 'key-1')
+    clock.advance(limits.keysAskedMs)
   }
   expect(new Set(one.asked.map((wanted) => wanted.what === 'keys' && wanted.had)).size).toBeGreaterThan(1)
+})
+
+test('while the provider is away a thread asks now and then, not for each token', async () => {
+  const one = thread()
+  const set = await one.find(source, 'key-1')
+  await provider.goAway()
+  clock.advance(limits.keysFreshMs)
+  for (let n = 0; n < 10; n++) expect(await one.find(source, 'key-1')).toBe(set)
+  expect(one.asked).toHaveLength(2)
+  clock.advance(limits.keysAskedMs)
+  expect(await one.find(source, 'key-1')).toBe(set)
+  expect(one.asked).toHaveLength(3)
 })
 
 test('a key that is new, and one that was taken back', async () => {
