@@ -1,5 +1,10 @@
 // What an authenticator says of itself, and switching it on and off (http-api 7, 8.10, 8.11).
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { limits } from '#shared/base/limits.ts'
 import { certificatesFor } from '../../support/certificates.ts'
 import { DISCOVERY, IdentityProvider, KEYS } from '../../support/identity-provider.ts'
 import { Client, oneMachine } from '../../support/nodes.ts'
@@ -250,6 +255,36 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
       )
     }
     expect(provider.asked(KEYS)).toHaveLength(before)
+  })
+
+  test('an answer that becomes large when it is unpacked is not read to its end', async () => {
+    const bomb = gzipSync(Buffer.alloc(100 * limits.providerBytes))
+    const server = createServer((_, response) => {
+      response.writeHead(200, { 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' }).end(bomb)
+    })
+    try {
+      await once(server.listen(0, '127.0.0.1'), 'listening')
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/keys`
+      await world.admin.setSecret('conjur/authn-jwt/led/jwks-uri', url)
+      await settled(world)
+      const [code, body] = await status(world.admin, 'authn-jwt/led')
+      expect(code).toBe(500)
+      // Node unpacks nothing.
+      expect((body as { error: string }).error).toMatch(/: its answer is (no text|too large, or no text)>$/)
+    } finally {
+      server.close()
+      server.closeAllConnections()
+    }
+  })
+
+  test('a name of the machine itself is not asked by a Worker, and by Node when its address is allowed', async () => {
+    await world.admin.setSecret(
+      'conjur/authn-jwt/led/jwks-uri',
+      provider.jwksUri.replace('127.0.0.1', 'localhost'),
+    )
+    await settled(world)
+    const [code] = await status(world.admin, 'authn-jwt/led')
+    expect(code).toBe(atTheEdge && node === 'follower' ? 500 : 200)
   })
 
   test('a provider under an authority of its own', async () => {
