@@ -15,6 +15,7 @@ import { credentialsQuery } from '#shared/ledger/reads/caller.ts'
 import type { Ledger, ReadStore } from '#shared/ledger/store.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { writePrivateFile } from '#shared/node/files.ts'
+import { keptKeySetsIn } from '#shared/node/kept-keys.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import type { ListenOptions } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
@@ -226,7 +227,12 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
       clock,
       store,
       outgoing,
-      keySets: createKeySets({ outgoing, clock }),
+      keySets: createKeySets({
+        outgoing,
+        clock,
+        maxAgeMs: settings.authn_keys_max_age * 1000,
+        kept: await keptKeySetsIn(settings.data_dir, (message) => log.warn(message)),
+      }),
       health: health.report,
       info: () => about.info('master', namesOf(cluster, settings)),
       remoteHealth: about.remoteHealth,

@@ -7,7 +7,7 @@ import type { ApiNode, Health, NodeIo } from '#shared/api/node.ts'
 import { createRemoteHealth } from '#shared/api/remote-health.ts'
 import { secretEngineAt } from '#shared/api/secret-engine.ts'
 import { apiSettingsOf } from '#shared/api/setting-tables.ts'
-import { createKeySets } from '#shared/authn/key-sets.ts'
+import type { KeySets } from '#shared/authn/key-sets.ts'
 import type { Outgoing } from '#shared/authn/outgoing.ts'
 import { clientAddressThrough } from '#shared/authz/address.ts'
 import type { Space } from '#shared/base/space.ts'
@@ -50,6 +50,7 @@ export type ServingPorts = {
   readonly signCertificate: NodeIo['signCertificate']
   /** To identity providers. */
   readonly outgoing: Outgoing
+  readonly keySets: KeySets
   /** Nothing may be pending while nothing happens: then the runtime puts this Follower out of memory. */
   readonly sleeps?: boolean
   /** What the operator should see. */
@@ -145,7 +146,6 @@ function nodeOf(
   const { name, settings, keyring, clock, report } = ports
   const apiSettings = apiSettingsOf(settings)
   const store = createSnapshotStore(ports.data, clock)
-  const { outgoing } = ports
   return {
     role: 'follower',
     store,
@@ -163,8 +163,8 @@ function nodeOf(
       keyring,
       clock,
       store,
-      outgoing,
-      keySets: createKeySets({ outgoing, clock }),
+      outgoing: ports.outgoing,
+      keySets: ports.keySets,
       health,
       async info() {
         const { certificates, unprotectedKeyFiles } = await ports.shown()

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { gunzipSync } from 'node:zlib'
 import { API_VERSION, SERVES_ALL } from '#shared/api/info.ts'
+import { createKeySets, type KeyOwner } from '#shared/authn/key-sets.ts'
 import { parseRanges } from '#shared/authz/address.ts'
 import { DomainError } from '#shared/base/errors.ts'
 import { limits } from '#shared/base/limits.ts'
@@ -12,8 +13,10 @@ import { giveBackMemory, keepCompiled } from '#shared/node/after-start.ts'
 import { systemClock } from '#shared/node/clock.ts'
 import { joinAgain, markRevoked } from '#shared/node/identity.ts'
 import { keepRenewed, obtainIdentity, renewAtLeader } from '#shared/node/join.ts'
+import { keptKeySetsIn } from '#shared/node/kept-keys.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import type { Log } from '#shared/node/log.ts'
+import { outgoingThrough } from '#shared/node/outgoing.ts'
 import { apiSettingsOf } from '#shared/node/settings.ts'
 import { tokenSocketOf } from '#shared/node/token-socket.ts'
 import type { Dial } from '#shared/replication/wire.ts'
@@ -29,6 +32,7 @@ import { idle } from './idle.ts'
 import { openChecked } from './integrity.ts'
 import { reclaimSpace } from './reclaim.ts'
 import { openSqlite } from './sqlite.ts'
+import { tellKeys } from './thread-keys.ts'
 import type { FromThread, ThreadStart, ToThread } from './thread-messages.ts'
 
 /** Young objects of a server thread, MB: larger means fewer collections on the read path, and more memory. */
@@ -41,6 +45,7 @@ export async function runFollower(given: GivenSettings, signal: AbortSignal, log
   await loadKeyring(given.data_key_file)
   await loadTls(given)
   parseRanges(given.balancers, 'balancers')
+  parseRanges(given.authn_private_networks, 'authn_private_networks')
   await mkdir(given.data_dir, { recursive: true, mode: 0o700 })
   if (!(await joinsWithSeed(given)))
     return serve({ ...given, name: given.name ?? 'edge-1' }, 'full', signal, log)
@@ -68,7 +73,7 @@ async function serve(settings: FollowerSettings, set: string, signal: AbortSigna
   const data = openChecked(dataFile, log, 'a snapshot will be taken from the Leader')
   const store = createReplicaStore(data.sqlite)
 
-  const threads = await startThreads(settings)
+  const threads = await startThreads(settings, await providerKeys(settings, log))
   const tell = (message: ToThread): void => {
     for (const thread of threads) thread.postMessage(message)
   }
@@ -189,14 +194,32 @@ async function forwardLeftOver(
   )
 }
 
-async function startThreads(settings: FollowerSettings): Promise<Worker[]> {
+async function providerKeys(settings: FollowerSettings, log: Log): Promise<KeyOwner> {
+  const allowed = parseRanges(settings.authn_private_networks, 'authn_private_networks')
+  return createKeySets({
+    outgoing: outgoingThrough(allowed),
+    clock: systemClock,
+    maxAgeMs: settings.authn_keys_max_age * 1000,
+    kept: await keptKeySetsIn(settings.data_dir, (message) => log.warn(message)),
+  })
+}
+
+async function startThreads(settings: FollowerSettings, keys: KeyOwner): Promise<Worker[]> {
   const count = settings.server_threads
   const threads = Array.from({ length: count }, (_, slot) => {
     const workerData: ThreadStart = { settings, slot, threads: count }
-    return new Worker(new URL('./server-thread.ts', import.meta.url), {
+    const thread = new Worker(new URL('./server-thread.ts', import.meta.url), {
       workerData,
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
     })
+    thread.on('message', (message: FromThread) => {
+      if (message.kind !== 'keys') return
+      const { id } = message
+      void tellKeys(keys, message.wanted).then((told) =>
+        thread.postMessage({ kind: 'keys', id, told } satisfies ToThread),
+      )
+    })
+    return thread
   })
   await Promise.all(threads.map((thread) => said(thread, 'listening')))
   return threads

@@ -30,6 +30,7 @@ import { dialOf } from './dial.ts'
 import { openChecked } from './integrity.ts'
 import { reclaimSpace } from './reclaim.ts'
 import { openSqlite } from './sqlite.ts'
+import { keySetsOfMain } from './thread-keys.ts'
 import type { FromThread, ThreadStart, ToThread } from './thread-messages.ts'
 
 const { settings, slot, threads } = workerData as ThreadStart
@@ -70,6 +71,11 @@ const clientFacing =
   tls === undefined
     ? []
     : [shownCertificate('client-facing', 'tls_cert_file', settings.tls_cert_file!, tls.cert)]
+const keySets = keySetsOfMain(
+  (id, wanted) => toMain({ kind: 'keys', id, wanted }),
+  systemClock,
+  settings.authn_keys_max_age * 1000,
+)
 const serving = createServing({
   name: settings.name,
   settings,
@@ -92,6 +98,7 @@ const serving = createServing({
   balancers: settings.balancers,
   signCertificate: (order) => signCertificate(order, systemClock.wall()),
   outgoing: outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks')),
+  keySets,
   report: (message) => log.warn(message),
   onFault: (error, requestId) =>
     log.error('a request could not be answered', { requestId, ...errorFields(error) }),
@@ -114,6 +121,7 @@ parentPort!.on('message', (message: ToThread) => {
   if (message.kind === 'applied') serving.applied()
   else if (message.kind === 'link') serving.linked(message.status)
   else if (message.kind === 'verified') serving.verified(message.at)
+  else if (message.kind === 'keys') keySets.told(message.id, message.told)
   else void stop()
 })
 

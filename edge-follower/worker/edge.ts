@@ -2,6 +2,7 @@
 import { gunzipSync } from 'node:zlib'
 import { signCertificate } from '#shared/api/certificate-authority.ts'
 import type { Health } from '#shared/api/node.ts'
+import { createKeySets, type KeptKeySets } from '#shared/authn/key-sets.ts'
 import { parseRanges } from '#shared/authz/address.ts'
 import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
 import { limits } from '#shared/base/limits.ts'
@@ -47,6 +48,8 @@ const SIGNING_KEY = 'signing-key'
 const OUT = 'out'
 const SCRUBBED_AT = 'scrubbed-at'
 const LEADER = 'leader'
+/** What names of keys of identity providers begin with. */
+const PROVIDER_KEYS = 'provider-keys/'
 
 /** Of the Leader that was met last. */
 type Met = KnownLeader & { readonly isLive: boolean }
@@ -70,6 +73,7 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
   let ended: string | undefined
   const remember = rememberLeader(storage, met)
   const auditBudget = { records: settings.audit_budget_records, bytes: settings.audit_budget_bytes }
+  const outgoing = outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks'))
   const follower = createFollower({
     name: settings.name,
     settings,
@@ -105,7 +109,13 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     shown: async () => ({ certificates: [], unprotectedKeyFiles: 0 }),
     balancers: [],
     signCertificate: (order) => signCertificate(order, clock.wall()),
-    outgoing: outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks')),
+    outgoing,
+    keySets: createKeySets({
+      outgoing,
+      clock,
+      maxAgeMs: settings.authn_keys_max_age * 1000,
+      kept: keptKeySetsOf(storage),
+    }),
     report: log.warn,
     alarm: log.error,
     onFault: (error, requestId) =>
@@ -164,6 +174,17 @@ function rememberLeader(storage: ObjectStorage, met: Met | undefined): (status: 
     if (text === known) return
     known = text
     storage.kv.put(LEADER, now)
+  }
+}
+
+function keptKeySetsOf({ kv }: ObjectStorage): KeptKeySets {
+  const found = new Map<string, string>()
+  for (const [name, text] of kv.list({ prefix: PROVIDER_KEYS }))
+    found.set(name.slice(PROVIDER_KEYS.length), String(text))
+  return {
+    found,
+    keep: (name, text) => kv.put(PROVIDER_KEYS + name, text),
+    forget: (name) => kv.delete(PROVIDER_KEYS + name),
   }
 }
 

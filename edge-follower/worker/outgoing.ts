@@ -2,27 +2,23 @@
 // authorities of its own and takes no others.
 
 import { boundedText } from '#shared/api/bounded-text.ts'
-import { mayBeAsked } from '#shared/authn/networks.ts'
+import { destinationOf, notAllowed } from '#shared/authn/networks.ts'
 import { type Outgoing, OutgoingFailure } from '#shared/authn/outgoing.ts'
-import { parseAddress, type Range } from '#shared/authz/address.ts'
+import type { Range } from '#shared/authz/address.ts'
 import { limits } from '#shared/base/limits.ts'
+
+const LOCAL = /(^|\.)(localhost|local|internal)\.?$/
 
 export function outgoingThrough(allowed: readonly Range[]): Outgoing {
   return async ({ method, url: given, headers, body, ca }) => {
-    const url = URL.parse(given)
-    if (url === null || !/^https?:$/.test(url.protocol))
-      throw new OutgoingFailure('failed', 'its address is no http or https URL')
+    const { url, host } = destinationOf(given, allowed)
     if (ca !== undefined)
       throw new OutgoingFailure(
         'not_allowed',
         'a Worker checks certificates with the authorities of its platform only',
       )
-    const host = url.hostname.replace(/^\[|\]$/g, '')
-    if (host === 'localhost' || (parseAddress(host) !== undefined && !mayBeAsked(host, allowed)))
-      throw new OutgoingFailure(
-        'not_allowed',
-        `${host} is no public address: authn_private_networks says which others may be asked`,
-      )
+    // Names that are no public ones wherever they are looked up (RFC 6761, RFC 6762, and the cloud's own).
+    if (LOCAL.test(host)) throw notAllowed()
     try {
       const response = await fetch(url, {
         method,

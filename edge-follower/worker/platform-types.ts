@@ -14,6 +14,7 @@ export type ObjectStorage = {
     get(key: string): unknown
     put(key: string, value: unknown): void
     delete(key: string): void
+    list(options: { readonly prefix: string }): Iterable<[string, unknown]>
   }
   transactionSync<T>(body: () => T): T
   /** Resolves when everything written so far is durable. */

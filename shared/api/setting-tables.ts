@@ -114,6 +114,10 @@ export const apiTable = {
     doc: 'Addresses and CIDR ranges, not public ones, where identity providers may be asked',
     form: list.default([]),
   },
+  authn_keys_max_age: {
+    doc: 'For how long fetched keys of identity providers prove tokens while those cannot be asked, seconds',
+    form: count.min(1).default(limits.keysMaxAgeSeconds),
+  },
   users_in_root_policy_only: {
     doc: 'Whether policies below root may not make users',
     form: flag.default(false),

@@ -1,7 +1,8 @@
-// What can be wrong with the settings of an authenticator, as far as they can be judged without asking its provider
-// (http-api 8.10). Messages name variables and never hold what is in them.
+// What can be wrong with the settings of an authenticator, and with the provider that they name (http-api 8.10). Messages
+// name variables and never hold what is in them.
 import { isObject, parseJson } from '../base/json.ts'
-import type { Stored } from './contract.ts'
+import { Refused, type Stored } from './contract.ts'
+import type { KeySets, KeySource } from './key-sets.ts'
 
 /** The reference's class of an error, and its text with the code of http-api 17.1. */
 export type Fault = { readonly error: string; readonly message: string }
@@ -15,7 +16,47 @@ export type StatusCheck = {
   /** Variables that it looks at, by name. */
   readonly variables: readonly string[]
   readonly check: Check
+  /** Whose keys must be there, when nothing else is wrong; absent or undefined: nobody is asked. */
+  readonly keys?: (stored: Settings) => KeySource | undefined
 }
+
+/** The reference's classes of what providers are refused for. */
+const classes: Readonly<Record<string, string>> = {
+  CONJ00010E: 'Authentication::OAuth::ProviderDiscoveryTimeout',
+  CONJ00011E: 'Authentication::OAuth::ProviderDiscoveryFailed',
+  CONJ00012E: 'Authentication::OAuth::FetchProviderKeysFailed',
+  CONJ00087E: 'Authentication::AuthnJwt::FetchJwksKeysFailed',
+  CONJ00088E: 'Authentication::AuthnJwt::FetchJwksUriKeysNotFound',
+  CONJ00093E: 'Authentication::AuthnJwt::FailedToConvertResponseToJwks',
+}
+
+/** Asks the provider, when there is one. */
+export async function providerFault(
+  { keys }: StatusCheck,
+  stored: Settings,
+  keySets: KeySets,
+): Promise<Fault | undefined> {
+  const source = keys?.(stored)
+  if (source === undefined) return undefined
+  try {
+    await keySets.check(source)
+    return undefined
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error
+    const { message } = error
+    return { error: classes[message.slice(0, 'CONJ00000E'.length)] ?? 'Authentication', message }
+  }
+}
+
+/** Of the first of these variables that has a value. */
+const keysBy =
+  (...names: readonly ('jwks-uri' | 'provider-uri')[]) =>
+  ({ values }: Settings): KeySource | undefined => {
+    const name = names.find((one) => values.get(one) !== undefined)
+    if (name === undefined) return undefined
+    const kind = name === 'jwks-uri' ? 'jwks' : 'provider'
+    return { kind, url: values.get(name)!.trim(), ca: values.get('ca-cert') }
+  }
 
 /** These must exist and have values. */
 const needed =
@@ -79,6 +120,7 @@ export const noSettings: StatusCheck = { variables: [], check: all() }
 export const providerSettings: StatusCheck = {
   variables: ['provider-uri'],
   check: all(needed('provider-uri'), address('provider-uri')),
+  keys: keysBy('provider-uri'),
 }
 
 /** The authority that signs for pods (http-api 8.9). */
@@ -98,6 +140,7 @@ export const oidcSettings: StatusCheck = {
     const names = codeFlow ? CODE_FLOW : ['id-token-user-property']
     return all(providerSettings.check, needed(...names), filled(...OIDC_OPTIONAL))(stored)
   },
+  keys: keysBy('provider-uri'),
 }
 
 const KEY_SOURCES = ['jwks-uri', 'provider-uri', 'public-keys']
@@ -123,4 +166,5 @@ export const jwtSettings: StatusCheck = {
     const optional = filled(...JWT_OPTIONAL, ...JWT_LISTS)
     return all(needed(source), fetched ? address(source) : publicKeys, optional)(stored)
   },
+  keys: keysBy('jwks-uri', 'provider-uri'),
 }

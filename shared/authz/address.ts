@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache'
 import { DomainError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 
-type Address = ipaddr.IPv4 | ipaddr.IPv6
+export type Address = ipaddr.IPv4 | ipaddr.IPv6
 export type Range = readonly [Address, number]
 
 /** Undefined when the text is not an address. IPv4 inside IPv6 is IPv4. */

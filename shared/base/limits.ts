@@ -187,6 +187,34 @@ export const limits = {
   /** Requests of one thread that wait for the engine; beyond it 503. */
   secretEngineRequests: 256,
 
+  /** Connections to providers, and to one of them: more requests wait, and their time runs. */
+  providerConnections: 256,
+  providerConnectionsEach: 128,
+  /** Keys of one provider that may sign: those that publish most have some twenty. Above: none of them is believed. */
+  providerKeys: 100,
+  /** Names of keys, and sizes of RSA keys: others are left out of a set. A larger key makes each token a long computation. */
+  providerKeyIdCharacters: 500,
+  providerKeyBits: 2_048,
+  providerKeyBitsMax: 8_192,
+  /** Providers whose keys a node remembers; beyond it those that were not wanted for longest are forgotten. */
+  keySources: 1_000,
+  /**
+   * http-api 8.8: fetches of one source within this time because a key is wanted that is not held, one at once for all that
+   * want one. Beyond it the keys that are held answer; where none are, 503. And requests that wait for one fetch.
+   */
+  keyFetches: 10,
+  keyFetchesPerMs: 300_000,
+  keyFetchWaiting: 1_000,
+  /** Fetches within the same time for who asks whether an authenticator is well; beyond it the last answer is told. */
+  keyChecks: 30,
+  /** Keys that are older are fetched again when they are next wanted, while nobody waits; after a failure not before this. */
+  keysFreshMs: 300_000,
+  keysRefreshRetryMs: 30_000,
+  /** While a provider is away, a server thread asks its main thread this often whether there are newer ones. */
+  keysAskedMs: 1_000,
+  /** Default of a setting: for so long keys prove tokens while their provider is away. */
+  keysMaxAgeSeconds: 24 * 60 * 60,
+
   /** What an identity provider answers: keys, and where they are. How long it may take. */
   providerBytes: 1 * MiB,
   providerMs: 10_000,

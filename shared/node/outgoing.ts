@@ -1,11 +1,11 @@
 // The door to identity providers on Node: the address that is connected to is the one that was judged, whatever the name
 // resolves to the next time.
+import { X509Certificate } from 'node:crypto'
 import { lookup as lookUp } from 'node:dns'
-import { request as overHttp, type RequestOptions } from 'node:http'
-import { request as overHttps } from 'node:https'
+import { Agent as HttpAgent, type IncomingMessage, request as overHttp, type RequestOptions } from 'node:http'
+import { Agent as HttpsAgent, request as overHttps } from 'node:https'
 import type { LookupFunction } from 'node:net'
-import { isIP } from 'node:net'
-import { mayBeAsked } from '../authn/networks.ts'
+import { destinationOf, mayBeAsked, notAllowed } from '../authn/networks.ts'
 import {
   type Outgoing,
   type OutgoingAnswer,
@@ -22,69 +22,108 @@ export function outgoingThrough(allowed: readonly Range[]): Outgoing {
     lookUp(host, { ...options, all: true }, (error, found) => {
       if (error !== null) return callback(error, [])
       const good = found.filter(({ address }) => mayBeAsked(address, allowed))
-      if (good.length === 0) return callback(notAllowed(host), [])
+      if (good.length === 0) return callback(notAllowed(), [])
       return options.all ? callback(null, good) : callback(null, good[0]!.address, good[0]!.family)
     })
-  return async (request) => {
-    const url = URL.parse(request.url)
-    if (url === null || !/^https?:$/.test(url.protocol))
-      throw new OutgoingFailure('failed', 'its address is no http or https URL')
-    const host = url.hostname.replace(/^\[|\]$/g, '')
-    // An address that is written out is not looked up.
-    if (isIP(host) !== 0 && !mayBeAsked(host, allowed)) throw notAllowed(host)
-    return ask(url, request, lookup)
+  // Of its own: those of the process may lead through a proxy, which would look names up again.
+  const pool = {
+    keepAlive: true,
+    maxSockets: limits.providerConnectionsEach,
+    maxTotalSockets: limits.providerConnections,
   }
-}
-
-const notAllowed = (host: string): OutgoingFailure =>
-  new OutgoingFailure(
-    'not_allowed',
-    `${host} is no public address: authn_private_networks says which others may be asked`,
-  )
-
-function ask(
-  url: URL,
-  { method, headers, body, ca }: OutgoingRequest,
-  lookup: LookupFunction,
-): Promise<OutgoingAnswer> {
-  return new Promise((resolve, reject) => {
+  const agents = { http: new HttpAgent(pool), https: new HttpsAgent(pool) }
+  return async (request) => {
+    const { url } = destinationOf(request.url, allowed)
+    const ca = request.ca === undefined ? undefined : authoritiesIn(request.ca)
+    const isSecure = url.protocol === 'https:'
     const options: RequestOptions = {
-      method,
+      method: request.method,
       headers: {
-        ...headers,
-        ...(body === undefined ? {} : { 'Content-Length': String(Buffer.byteLength(body)) }),
+        ...request.headers,
+        ...(request.body === undefined ? {} : { 'Content-Length': String(Buffer.byteLength(request.body)) }),
       },
+      agent: isSecure ? agents.https : agents.http,
       lookup,
       signal: AbortSignal.timeout(limits.providerMs),
     }
-    const sent =
-      url.protocol === 'https:'
-        ? overHttps(url, { ...options, ...(ca === undefined ? {} : { ca }) })
-        : overHttp(url, options)
-    sent.on('error', (error) => reject(failureOf(error)))
+    const send = () =>
+      isSecure ? overHttps(url, { ...options, ...(ca === undefined ? {} : { ca }) }) : overHttp(url, options)
+    return ask(send, request)
+  }
+}
+
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
+
+/** Throws `OutgoingFailure`: without this a text that is none would be trusted by nobody, and the reason be hidden. */
+function authoritiesIn(pem: string): string[] {
+  const found = pem.match(CERTIFICATE) ?? []
+  if (found.length === 0) throw new OutgoingFailure('failed', 'its ca-cert holds no certificate in PEM')
+  found.forEach((text, i) => {
+    try {
+      new X509Certificate(text)
+    } catch {
+      throw new OutgoingFailure('failed', `certificate ${i + 1} of its ca-cert cannot be read`)
+    }
+  })
+  return [...found]
+}
+
+/** `send` is called once more when the other side ended a connection that had stood open, before it took the request. */
+function ask(
+  send: () => ReturnType<typeof overHttp>,
+  { body }: OutgoingRequest,
+  mayRepeat = true,
+): Promise<OutgoingAnswer> {
+  return new Promise((resolve, reject) => {
+    const sent = send()
+    let hasAnswered = false
+    const fail = (error: Error): void => {
+      const isStale = sent.reusedSocket && !hasAnswered && codeOf(error) === 'ECONNRESET'
+      if (isStale && mayRepeat) resolve(ask(send, { body } as OutgoingRequest, false))
+      else reject(failureOf(error))
+    }
+    sent.on('error', fail)
     sent.on('response', (response) => {
-      const parts: Uint8Array[] = []
-      let length = 0
-      response.on('data', (part: Buffer) => {
-        length += part.length
-        if (length > limits.providerBytes)
-          sent.destroy(new OutgoingFailure('failed', 'its answer is too large'))
-        else parts.push(part)
-      })
-      response.on('error', (error) => reject(failureOf(error)))
-      response.on('end', () => {
-        const text = fromUtf8(concat(...parts))
-        if (text === undefined) reject(new OutgoingFailure('failed', 'its answer is no text'))
-        else resolve({ status: response.statusCode ?? 0, text })
-      })
+      hasAnswered = true
+      textOf(response).then(
+        (text) => resolve({ status: response.statusCode ?? 0, text }),
+        (error: Error) => {
+          sent.destroy()
+          reject(failureOf(error))
+        },
+      )
     })
+    // Whatever ended it, nobody waits for ever.
+    sent.on('close', () => hasAnswered || fail(new Error('it ended the connection')))
     sent.end(body)
   })
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  const parts: Uint8Array[] = []
+  let length = 0
+  for await (const part of response as AsyncIterable<Buffer>) {
+    length += part.length
+    if (length > limits.providerBytes) throw new OutgoingFailure('failed', 'its answer is too large')
+    parts.push(part)
+  }
+  // Compressed ones were not asked for, and are none.
+  const text = fromUtf8(concat(...parts))
+  if (text === undefined) throw new OutgoingFailure('failed', 'its answer is no text')
+  return text
 }
 
 function failureOf(error: Error): OutgoingFailure {
   if (error instanceof OutgoingFailure) return error
   if (error.name === 'AbortError' || error.name === 'TimeoutError')
     return new OutgoingFailure('timeout', `no answer within ${limits.providerMs} ms`)
-  return new OutgoingFailure('failed', `it cannot be asked: ${error.message}`)
+  // The words of others quote addresses.
+  const code = codeOf(error)
+  return new OutgoingFailure('failed', `it cannot be asked${code === undefined ? '' : ` (${code})`}`)
+}
+
+/** `ECONNREFUSED`, `DEPTH_ZERO_SELF_SIGNED_CERT`: nothing else looks like that. */
+function codeOf(error: Error): string | undefined {
+  const { code } = error as NodeJS.ErrnoException
+  return typeof code === 'string' && /^[A-Z0-9_]{1,60}$/.test(code) ? code : undefined
 }

@@ -129,7 +129,7 @@ export const borders: readonly Border[] = [
       'shared/token/',
       'shared/enrolment/bundle.ts',
       'shared/authn/external-token.ts',
-      'shared/authn/key-sets.ts',
+      'shared/authn/provider-keys.ts',
     ],
   },
   {

@@ -1,7 +1,14 @@
 // What an authenticator says of itself, and switching it on and off (http-api 7, 8.10, 8.11).
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { limits } from '#shared/base/limits.ts'
+import { certificatesFor } from '../../support/certificates.ts'
+import { DISCOVERY, IdentityProvider, KEYS } from '../../support/identity-provider.ts'
 import { Client, oneMachine } from '../../support/nodes.ts'
-import { type Answered, answered, loadedBy, settled, startWorld, V2, type World } from './world.ts'
+import { type Answered, answered, atTheEdge, loadedBy, settled, startWorld, V2, type World } from './world.ts'
 
 const service = (id: string, variables: readonly string[], status = true) => `
 - !policy
@@ -19,6 +26,11 @@ ${service('authn-jwt/pinned', ['public-keys', 'issuer', 'ca-cert'])}
 ${service('authn-jwt/unnamed', ['public-keys'])}
 ${service('authn-jwt/bare', [], false)}
 ${service('authn-jwt/prod/gke', ['provider-uri'])}
+${service('authn-jwt/jwks', ['jwks-uri'])}
+${service('authn-jwt/secure', ['jwks-uri', 'ca-cert'])}
+${service('authn-jwt/led', ['jwks-uri'])}
+${service('authn-oidc/well', ['provider-uri', 'id-token-user-property'])}
+${service('authn-azure/well', ['provider-uri'])}
 ${service('authn-oidc/token', ['provider-uri', 'id-token-user-property'])}
 ${service('authn-oidc/code', ['provider-uri', 'client-id', 'client-secret'])}
 ${service('authn-azure/az', [])}
@@ -35,19 +47,32 @@ ${service('authn-ldap/corp', [])}
 - !permit { role: !user switcher, privileges: [ update ], resource: !webservice conjur/authn-jwt/ci/status }
 `
 const keys = JSON.stringify({ type: 'jwks', value: { keys: [{ kty: 'RSA', kid: '1', n: 'x', e: 'AQAB' }] } })
-const values: Readonly<Record<string, string>> = {
+const valuesOf = (
+  provider: IdentityProvider,
+  secure: IdentityProvider,
+): Readonly<Record<string, string>> => ({
   'authn-jwt/ci/public-keys': keys,
   'authn-jwt/ci/issuer': 'https://idp.example',
   'authn-jwt/ci/audience': 'conjur',
   'authn-jwt/ci/token-app-property': 'sub',
   'authn-jwt/fetch/jwks-uri': 'not an address',
-  'authn-jwt/prod/gke/provider-uri': 'https://idp.example/',
+  'authn-jwt/prod/gke/provider-uri': `${provider.url}/`,
+  'authn-jwt/jwks/jwks-uri': provider.jwksUri,
+  'authn-jwt/secure/jwks-uri': secure.jwksUri,
+  'authn-jwt/secure/ca-cert': secure.ca!,
+  'authn-oidc/well/provider-uri': provider.url,
+  'authn-oidc/well/id-token-user-property': 'preferred_username',
+  'authn-azure/well/provider-uri': provider.url,
   'authn-oidc/token/provider-uri': 'https://idp.example',
   'authn-oidc/code/provider-uri': 'https://idp.example',
   'authn-k8s/k/ca/cert': 'PEM',
-}
+})
+/** Where the cases' providers are. */
+const env = { HOLDFAST_AUTHN_PRIVATE_NETWORKS: '127.0.0.0/8' }
 
 let world: World
+let provider: IdentityProvider
+let secure: IdentityProvider
 let monitor: Client
 let switcher: Client
 const enable = (
@@ -57,21 +82,46 @@ const enable = (
   type = 'application/x-www-form-urlencoded',
 ) => answered(as.request('PATCH', path, { body, headers: { 'Content-Type': type } }))
 beforeAll(async () => {
-  world = await startWorld()
+  provider = await IdentityProvider.start()
+  secure = await IdentityProvider.start(await certificatesFor('127.0.0.1'))
+  world = await startWorld({ env })
   const as = await loadedBy(world.admin, policy)
   monitor = await as('monitor')
   switcher = await as('switcher')
-  for (const [id, value] of Object.entries(values)) {
+  for (const [id, value] of Object.entries(valuesOf(provider, secure))) {
     const set = await world.admin.setSecret(`conjur/${id}`, value)
     if (set.status !== 201) throw new Error(`${id}: ${set.status}`)
   }
-  for (const id of ['fetch', 'none', 'both', 'pinned', 'unnamed', 'prod%2Fgke', 'bare', 'ci'])
+  for (const id of [
+    'fetch',
+    'none',
+    'both',
+    'pinned',
+    'unnamed',
+    'prod%2Fgke',
+    'bare',
+    'ci',
+    'jwks',
+    'secure',
+    'led',
+  ])
     expect(await enable(world.admin, `/authn-jwt/${id}/acme`)).toEqual([204, ''])
-  for (const path of ['authn-oidc/token', 'authn-oidc/code', 'authn-azure/az', 'authn-gcp', 'authn-k8s/k'])
+  for (const path of [
+    'authn-oidc/token',
+    'authn-oidc/code',
+    'authn-oidc/well',
+    'authn-azure/az',
+    'authn-azure/well',
+    'authn-gcp',
+    'authn-k8s/k',
+  ])
     expect(await enable(world.admin, `/${path}/acme`)).toEqual([204, ''])
   await settled(world)
 })
-afterAll(() => world?.machine.stop())
+afterAll(() => Promise.all([world?.machine.stop(), provider?.goAway(), secure?.goAway()]))
+
+/** Well while the provider is. */
+const ASKING = ['authn-jwt/prod%2Fgke', 'authn-jwt/jwks', 'authn-oidc/well', 'authn-azure/well']
 
 const error = (code: number, text: string) => [code, { status: 'error', error: `#<Errors::${text}>` }]
 const missing = (name: string) =>
@@ -107,8 +157,148 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
     answered(as.at(world.machine[node].url).request('GET', `/${path}/acme/status`))
 
   test('one that is set up is well', async () => {
-    for (const path of ['authn-jwt/ci', 'authn-jwt/prod%2Fgke', 'authn-gcp'])
+    for (const path of ['authn-jwt/ci', 'authn-gcp'])
       expect(await status(world.admin, path)).toEqual([200, { status: 'ok' }])
+  })
+
+  test('its provider is asked for keys', async () => {
+    for (const path of ASKING) {
+      const before = provider.asked(KEYS).length
+      expect(await status(world.admin, path)).toEqual([200, { status: 'ok' }])
+      expect(provider.asked(KEYS)).toHaveLength(before + 1)
+    }
+  })
+
+  test('its provider is asked for nobody who may not know, and for nobody who is nobody', async () => {
+    const before = provider.asked().length
+    for (const path of ASKING) {
+      expect((await status(world.onlooker, path))[0]).toBe(403)
+      expect((await fetch(`${world.machine[node].url}/${path}/acme/status`)).status).toBe(401)
+    }
+    expect(provider.asked()).toHaveLength(before)
+  })
+
+  test('a provider that is away, and what was answered when it was there', async () => {
+    await provider.goAway()
+    const why = atTheEdge && node === 'follower' ? 'it cannot be asked' : 'it cannot be asked (ECONNREFUSED)'
+    try {
+      const undiscovered = error(
+        500,
+        `Authentication::OAuth::ProviderDiscoveryFailed: CONJ00011E Provider cannot be discovered: ${why}`,
+      )
+      for (const path of ['authn-jwt/prod%2Fgke', 'authn-oidc/well', 'authn-azure/well'])
+        expect(await status(world.admin, path)).toEqual(undiscovered)
+      expect(await status(world.admin, 'authn-jwt/jwks')).toEqual(
+        error(500, `Authentication::AuthnJwt::FetchJwksKeysFailed: CONJ00087E Failed to fetch keys: ${why}`),
+      )
+    } finally {
+      await provider.comeBack()
+    }
+    for (const path of ASKING) expect(await status(world.admin, path)).toEqual([200, { status: 'ok' }])
+  })
+
+  test('a provider that says what it should not', async () => {
+    const cases: readonly [path: string, at: string, body: unknown, text: string][] = [
+      [
+        'authn-oidc/well',
+        DISCOVERY,
+        { ...provider.discovery(), issuer: 'https://elsewhere.example' },
+        'OAuth::ProviderDiscoveryFailed: CONJ00011E Provider cannot be discovered: its document names another issuer',
+      ],
+      [
+        'authn-azure/well',
+        DISCOVERY,
+        { ...provider.discovery(), jwks_uri: 'http://169.254.169.254/latest' },
+        'OAuth::FetchProviderKeysFailed: CONJ00012E Failed to fetch keys from the provider: its address is no public ' +
+          'one: authn_private_networks says which others may be asked',
+      ],
+      [
+        'authn-jwt/jwks',
+        KEYS,
+        { keys: [] },
+        'AuthnJwt::FetchJwksUriKeysNotFound: CONJ00088E Keys not found: none of those that it answered is an RSA key ' +
+          'for signatures',
+      ],
+      [
+        'authn-jwt/jwks',
+        KEYS,
+        '<html>',
+        'AuthnJwt::FailedToConvertResponseToJwks: CONJ00093E Failed to read keys: its answer is no JSON object',
+      ],
+    ]
+    for (const [path, at, body, text] of cases) {
+      provider.answer(at, () => ({ body }))
+      expect(await status(world.admin, path)).toEqual(error(500, `Authentication::${text}`))
+      provider.answer(DISCOVERY, () => ({ body: provider.discovery() }))
+      provider.answer(KEYS, () => ({ body: provider.keySet() }))
+    }
+  })
+
+  test('an address that leads elsewhere is not asked', async () => {
+    const { port } = new URL(provider.url)
+    const elsewhere = 'its address is no public one: authn_private_networks says which others may be asked'
+    const cases: readonly [url: string, why: string][] = [
+      ['http://169.254.169.254/latest/meta-data/', elsewhere],
+      ['http://2852039166/', elsewhere],
+      ['http://[::ffff:10.0.0.1]/', elsewhere],
+      ['http://[fd00:ec2::254]/', elsewhere],
+      [`http://127.1:${port}/moved`, 'it was answered 302'],
+      [`http://user:password@127.0.0.1:${port}/keys`, 'its address holds a user'],
+    ]
+    provider.answer('/moved', () => ({ status: 302, headers: { Location: provider.jwksUri } }))
+    const before = provider.asked(KEYS).length
+    for (const [url, why] of cases) {
+      await world.admin.setSecret('conjur/authn-jwt/led/jwks-uri', url)
+      await settled(world)
+      expect(await status(world.admin, 'authn-jwt/led')).toEqual(
+        error(500, `Authentication::AuthnJwt::FetchJwksKeysFailed: CONJ00087E Failed to fetch keys: ${why}`),
+      )
+    }
+    expect(provider.asked(KEYS)).toHaveLength(before)
+  })
+
+  test('an answer that becomes large when it is unpacked is not read to its end', async () => {
+    const bomb = gzipSync(Buffer.alloc(100 * limits.providerBytes))
+    const server = createServer((_, response) => {
+      response.writeHead(200, { 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' }).end(bomb)
+    })
+    try {
+      await once(server.listen(0, '127.0.0.1'), 'listening')
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/keys`
+      await world.admin.setSecret('conjur/authn-jwt/led/jwks-uri', url)
+      await settled(world)
+      const [code, body] = await status(world.admin, 'authn-jwt/led')
+      expect(code).toBe(500)
+      // Node unpacks nothing.
+      expect((body as { error: string }).error).toMatch(/: its answer is (no text|too large, or no text)>$/)
+    } finally {
+      server.close()
+      server.closeAllConnections()
+    }
+  })
+
+  test('a name of the machine itself is not asked by a Worker, and by Node when its address is allowed', async () => {
+    await world.admin.setSecret(
+      'conjur/authn-jwt/led/jwks-uri',
+      provider.jwksUri.replace('127.0.0.1', 'localhost'),
+    )
+    await settled(world)
+    const [code] = await status(world.admin, 'authn-jwt/led')
+    expect(code).toBe(atTheEdge && node === 'follower' ? 500 : 200)
+  })
+
+  test('a provider under an authority of its own', async () => {
+    const answer = await status(world.admin, 'authn-jwt/secure')
+    if (atTheEdge && node === 'follower')
+      // Its platform has authorities of its own, and takes no others.
+      expect(answer).toEqual(
+        error(
+          500,
+          'Authentication::AuthnJwt::FetchJwksKeysFailed: CONJ00087E Failed to fetch keys: a Worker checks ' +
+            'certificates with the authorities of its platform only',
+        ),
+      )
+    else expect(answer).toEqual([200, { status: 'ok' }])
   })
 
   test('its own webservice says who may ask (http-api note 22)', async () => {
@@ -178,7 +368,8 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
       expect((await world.admin.at(url).request('GET', path)).status).toBe(404)
     expect((await fetch(`${url}/foo/acme`, { method: 'PATCH' })).status).toBe(401)
     expect((await fetch(`${url}/authn/acme/status/authenticate`, { method: 'POST' })).status).toBe(401)
-    expect((await fetch(`${url}/authn-jwt/ci/acme/authenticate`, { method: 'POST' })).status).toBe(401)
+    const body = new URLSearchParams({ jwt: 'none' })
+    expect((await fetch(`${url}/authn-jwt/ci/acme/authenticate`, { method: 'POST', body })).status).toBe(401)
     expect((await fetch(`${url}/authn/acme/login`)).status).toBe(401)
   })
 })
@@ -252,6 +443,21 @@ test('switched by form and JSON; anything but true is off', async () => {
   expect(await on()).toBe(true)
 })
 
+test('one that was made by V2 is well at once, and its operators may ask', async () => {
+  await world.admin.loadPolicy('root', '- !policy conjur/authn-jwt')
+  const made = await world.admin.request('POST', '/authenticators/acme', {
+    body: JSON.stringify({ type: 'jwt', name: 'made', enabled: true, data: { jwks_uri: provider.jwksUri } }),
+    headers: { Accept: V2, 'Content-Type': 'application/json' },
+  })
+  expect(made.status).toBe(201)
+  const status = (as: Client) => answered(as.request('GET', '/authn-jwt/made/acme/status'))
+  expect(await status(world.admin)).toEqual([200, { status: 'ok' }])
+  expect((await status(monitor))[0]).toBe(403)
+  const grant = '- !grant { role: !group operators, member: !user /monitor }'
+  expect((await world.admin.loadPolicy('conjur/authn-jwt/made', grant)).status).toBe(201)
+  expect(await status(monitor)).toEqual([200, { status: 'ok' }])
+})
+
 test('one without services is switched as well', async () => {
   const status = () => answered(world.admin.request('GET', '/authn-gcp/acme/status'))
   expect(await enable(world.admin, '/authn-gcp/acme', 'enabled=false')).toEqual([204, ''])
@@ -318,13 +524,15 @@ test('a Follower switches nothing, after the same checks', async () => {
 })
 
 test('what the setting lists stays on, whatever the database says (http-api note 22)', async () => {
-  const machine = await oneMachine({ leaderEnv: { HOLDFAST_AUTHENTICATORS: 'authn,authn-jwt/ci' } })
+  const machine = await oneMachine({
+    leaderEnv: { ...env, HOLDFAST_AUTHENTICATORS: 'authn,authn-jwt/ci' },
+  })
   try {
     machine.leader.start()
     await machine.leader.ready()
     const admin = await new Client(machine.leader.url, 'acme').login('admin', machine.adminKey())
     await admin.loadPolicy('root', service('authn-jwt/ci', ['provider-uri']))
-    await admin.setSecret('conjur/authn-jwt/ci/provider-uri', 'https://idp.example')
+    await admin.setSecret('conjur/authn-jwt/ci/provider-uri', provider.url)
     const status = () => answered(admin.request('GET', '/authn-jwt/ci/acme/status'))
     expect(await status()).toEqual([200, { status: 'ok' }])
     expect(await enable(admin, '/authn-jwt/ci/acme', 'enabled=false')).toEqual([204, ''])
