@@ -1,5 +1,6 @@
 // Workloads that show their provider's token (http-api 8.8): who gets in, who does not, and what is written down.
 import { createHmac, createPublicKey } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { toBase64Url, utf8 } from '#shared/base/bytes.ts'
 import { IdentityProvider, KEYS } from '../../support/identity-provider.ts'
@@ -391,6 +392,29 @@ describe.each(nodes)('keys that are fetched, at the %s', (node) => {
     expect((await ask(node, `jwt=${await fetched.sign(web)}`, { service: 'jwks' }))[0][0]).toBe(200)
     expect(fetched.asked(KEYS)).toHaveLength(before + 1)
   })
+})
+
+test('as the documentation says it', async () => {
+  const { world, fetched } = jwt
+  const page = readFileSync(new URL('../../../control-plane/docs/authenticators.md', import.meta.url), 'utf8')
+  const [, policy] = /## JWT.*?```yaml\n(.*?)```/s.exec(page)!
+  expect((await world.admin.loadPolicy('root', policy!)).status).toBe(201)
+  const values = {
+    'provider-uri': fetched.url,
+    audience: 'holdfast',
+    'token-app-property': 'repository',
+    'identity-path': 'pipelines',
+    'enforced-claims': 'ref',
+  }
+  for (const [name, value] of Object.entries(values))
+    expect((await world.admin.setSecret(`conjur/authn-jwt/ci/${name}`, value)).status).toBe(201)
+  await world.admin.request('PATCH', '/authn-jwt/ci/acme', { body: 'enabled=true', headers: FORM })
+  const claims = { aud: 'holdfast', repository: 'acme/billing', ref: 'refs/heads/main' }
+  const show = async (more: Claims) =>
+    (await ask('leader', `jwt=${await fetched.sign({ ...claims, ...more })}`, { service: 'ci' }))[0]
+  expect(await show({})).toEqual([200, 'host/pipelines/acme/billing'])
+  expect(await show({ ref: 'refs/heads/mine' })).toEqual(unauthorized)
+  expect(await show({ repository: 'evil/billing' })).toEqual(unauthorized)
 })
 
 // Last: the Leader is away when this ends.
