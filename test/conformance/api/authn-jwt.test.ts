@@ -451,8 +451,11 @@ describe('with the Leader away', () => {
     await follower.answered()
     const answer = async () => (await ask('follower', `jwt=${await jwt.provider.sign(web)}`))[0]
     await expect.poll(answer).toEqual([200, 'host/apps/web'])
-    // Nothing was fetched by this process, and nobody can be asked.
+  })
+
+  test('a key that it has not seen proves nothing while its provider is away', async () => {
     await jwt.fetched.goAway()
+    await jwt.fetched.rotate()
     const token = await jwt.fetched.sign(web)
     expect((await ask('follower', `jwt=${token}`, { service: 'jwks' }))[0]).toEqual(unauthorized)
   })
