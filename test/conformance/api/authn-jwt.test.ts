@@ -1,5 +1,6 @@
 // Workloads that show their provider's token (http-api 8.8): who gets in, who does not, and what is written down.
 import { createHmac, createPublicKey } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { toBase64Url, utf8 } from '#shared/base/bytes.ts'
 import { IdentityProvider, KEYS } from '../../support/identity-provider.ts'
@@ -393,6 +394,29 @@ describe.each(nodes)('keys that are fetched, at the %s', (node) => {
   })
 })
 
+test('as the documentation says it', async () => {
+  const { world, fetched } = jwt
+  const page = readFileSync(new URL('../../../control-plane/docs/authenticators.md', import.meta.url), 'utf8')
+  const [, policy] = /## JWT.*?```yaml\n(.*?)```/s.exec(page)!
+  expect((await world.admin.loadPolicy('root', policy!)).status).toBe(201)
+  const values = {
+    'provider-uri': fetched.url,
+    audience: 'holdfast',
+    'token-app-property': 'repository',
+    'identity-path': 'pipelines',
+    'enforced-claims': 'ref',
+  }
+  for (const [name, value] of Object.entries(values))
+    expect((await world.admin.setSecret(`conjur/authn-jwt/ci/${name}`, value)).status).toBe(201)
+  await world.admin.request('PATCH', '/authn-jwt/ci/acme', { body: 'enabled=true', headers: FORM })
+  const claims = { aud: 'holdfast', repository: 'acme/billing', ref: 'refs/heads/main' }
+  const show = async (more: Claims) =>
+    (await ask('leader', `jwt=${await fetched.sign({ ...claims, ...more })}`, { service: 'ci' }))[0]
+  expect(await show({})).toEqual([200, 'host/pipelines/acme/billing'])
+  expect(await show({ ref: 'refs/heads/mine' })).toEqual(unauthorized)
+  expect(await show({ repository: 'evil/billing' })).toEqual(unauthorized)
+})
+
 // Last: the Leader is away when this ends.
 describe('with the Leader away', () => {
   beforeAll(async () => {
@@ -427,8 +451,11 @@ describe('with the Leader away', () => {
     await follower.answered()
     const answer = async () => (await ask('follower', `jwt=${await jwt.provider.sign(web)}`))[0]
     await expect.poll(answer).toEqual([200, 'host/apps/web'])
-    // Nothing was fetched by this process, and nobody can be asked.
+  })
+
+  test('a key that it has not seen proves nothing while its provider is away', async () => {
     await jwt.fetched.goAway()
+    await jwt.fetched.rotate()
     const token = await jwt.fetched.sign(web)
     expect((await ask('follower', `jwt=${token}`, { service: 'jwks' }))[0]).toEqual(unauthorized)
   })
