@@ -1,6 +1,7 @@
 // One row per authenticator: all there is to know about it (http-api 8, 15). Code takes a row and never asks for a name.
 import type { Prover } from './contract.ts'
 import { type Fields, missingWords } from './fields.ts'
+import { oidcProver } from './oidc.ts'
 import {
   authoritySettings,
   jwtSettings,
@@ -80,6 +81,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
       return given.length > 0 ? together('id_token_user_property', ...given) : undefined
     },
     status: oidcSettings,
+    prover: oidcProver,
   },
   'authn-iam': {
     types: ['aws', 'iam'],

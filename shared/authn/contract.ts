@@ -2,6 +2,7 @@
 // proves that. Refusals are thrown as `Refused`: their words go into the audit, outside all of them look alike.
 import type { Wall } from '../base/time.ts'
 import type { Keyring } from '../secret/keyring.ts'
+import type { Discovery } from './discovery.ts'
 import type { KeySets } from './key-sets.ts'
 import type { Outgoing } from './outgoing.ts'
 
@@ -43,6 +44,7 @@ export type Proven = { readonly ttlSeconds?: number | undefined }
 export type AuthnIo = {
   readonly keyring: Keyring
   readonly outgoing: Outgoing
+  readonly discovery: Discovery
   readonly keySets: KeySets
 }
 
@@ -57,6 +59,8 @@ export type Tools = { readonly io: AuthnIo; readonly settings: AuthnSettings; re
 export type Prover<Evidence = any> = {
   /** Variables that are opened for it, by name. */
   readonly variables: readonly string[]
+  /** A request that names no service is refused before anything else (CONJ00075E). */
+  readonly needsService?: true
   /** Absent: the login of the path, with the attempt itself as the evidence. Throws `Refused`. */
   readonly claim?: (
     attempt: Attempt,
@@ -79,6 +83,9 @@ export type RefusalKind =
   | 'unauthorized'
   /** 401 that says that the token has expired. */
   | 'expired'
+  /** 401: the authenticator is not enabled, or nobody has the name. In the code flow of authn-oidc both are 400. */
+  | 'not_enabled'
+  | 'no_role'
   | 'forbidden'
   | 'bad_request'
   /** 422. */

@@ -190,6 +190,8 @@ export const limits = {
   /** What an identity provider answers: keys, and where they are. How long it may take. */
   providerBytes: 1 * MiB,
   providerMs: 10_000,
+  /** Authenticators that the list of OpenID providers looks at: anybody may ask for it, and each is asked for its document. */
+  oidcProviders: 100,
 
   /** How long another node may take to say how it is; what it says is figures and names. After that it has not answered. */
   remoteHealthMs: 2_000,
