@@ -1,7 +1,8 @@
-// Where an identity provider is asked, as it says itself (OpenID Connect Discovery 1.0, section 4).
+// Where an identity provider is asked, as it says itself (OpenID Connect Discovery 1.0). Refusals are `Refused` with
+// CONJ00010E and CONJ00011E.
 import { isObject, parseJson } from '../base/json.ts'
 import { Refused } from './contract.ts'
-import { type Outgoing, OutgoingFailure } from './outgoing.ts'
+import { type Outgoing, type OutgoingAnswer, OutgoingFailure, type OutgoingRequest } from './outgoing.ts'
 
 export type Provider = {
   /** Its issuer, as the operator has set it; with or without a slash at the end. */
@@ -18,16 +19,8 @@ export type Discovered = {
   readonly tokenEndpoint: string | undefined
 }
 
-/** Throws `Refused` (CONJ00010E, CONJ00011E). */
+/** Throws `Refused`. */
 export type Discovery = (provider: Provider) => Promise<Discovered>
-
-const withoutSlash = (url: string): string => url.trim().replace(/\/$/, '')
-
-/** How a provider may name itself in its tokens: operators write a slash at the end, or leave it out. */
-export function issuersOf({ url }: Pick<Provider, 'url'>): readonly string[] {
-  const bare = withoutSlash(url)
-  return [bare, `${bare}/`]
-}
 
 /**
  * Remembers nothing: a provider that is away is away. Who asks for a document that is being fetched waits for the same
@@ -39,22 +32,28 @@ export function createDiscovery(outgoing: Outgoing): Discovery {
     const key = JSON.stringify([provider.url, provider.ca])
     const same = underWay.get(key)
     if (same !== undefined) return same
-    const fetched = fetchDocument(provider, outgoing).finally(() => underWay.delete(key))
+    const fetched = discover(provider, outgoing).finally(() => underWay.delete(key))
     underWay.set(key, fetched)
     return fetched
   }
 }
 
-async function fetchDocument(provider: Provider, outgoing: Outgoing): Promise<Discovered> {
+/** Throws `Refused`. */
+export async function discover(provider: Provider, outgoing: Outgoing): Promise<Discovered> {
+  const base = URL.parse(provider.url)
+  // An issuer has neither (section 3): behind them the well-known path would be a part of them.
+  if (base !== null && (base.search !== '' || base.hash !== ''))
+    throw failed('its address has a query or a fragment')
   const url = `${withoutSlash(provider.url)}/.well-known/openid-configuration`
-  const { status, text } = await asked(outgoing({ method: 'GET', url, ca: provider.ca }))
-  const document = status === 200 ? parseJson(text) : undefined
-  if (!isObject(document)) throw failed(`it was answered ${status}, or with no document`)
+  const { status, text } = await asked(outgoing, { method: 'GET', url, ca: provider.ca })
+  if (status !== 200) throw failed(`it was answered ${status}`)
+  const document = parseJson(text)
+  if (!isObject(document)) throw failed('its answer is no JSON object')
   // Otherwise one provider could speak for another (section 4.3).
   if (!issuersOf(provider).includes(String(document.issuer)))
-    throw failed('it says that it is another issuer')
+    throw failed('its document names another issuer')
   const jwksUri = endpoint(document.jwks_uri, provider)
-  if (jwksUri === undefined) throw failed('it names no keys that can be fetched')
+  if (jwksUri === undefined) throw failed('its document names no keys that can be fetched')
   return {
     jwksUri,
     authorizationEndpoint: endpoint(document.authorization_endpoint, provider),
@@ -62,19 +61,33 @@ async function fetchDocument(provider: Provider, outgoing: Outgoing): Promise<Di
   }
 }
 
-/** Undefined for what nobody should be sent to: a browser follows one of them, a client secret another. */
+/** How a provider may name itself in its tokens: operators write a slash at the end, or leave it out. */
+export function issuersOf({ url }: Pick<Provider, 'url'>): readonly string[] {
+  const bare = withoutSlash(url)
+  return [bare, `${bare}/`]
+}
+
+const withoutSlash = (url: string): string => url.trim().replace(/\/$/, '')
+
+/** Undefined for what nobody should be sent to: a browser follows one of them, a client's secret another. */
 function endpoint(given: unknown, provider: Provider): string | undefined {
   const scheme = typeof given === 'string' ? URL.parse(given)?.protocol : undefined
   const isSafe = scheme === 'https:' || (scheme === 'http:' && /^http:/i.test(provider.url.trim()))
   return isSafe ? (given as string) : undefined
 }
 
-const failed = (why: string): Refused => new Refused(`CONJ00011E Provider discovery failed: ${why}`)
+const failed = (why: string): Refused => new Refused(`CONJ00011E Provider cannot be discovered: ${why}`)
 
-/** What a provider answers; that it did not is a refusal. */
-export async function asked<T>(answer: Promise<T>): Promise<T> {
+/** What a provider answers. Throws `Refused` when it does not. */
+export async function asked(
+  outgoing: Outgoing,
+  { headers, ...request }: OutgoingRequest,
+): Promise<OutgoingAnswer> {
+  // The operator expects that somebody is checked with it.
+  if (request.ca !== undefined && !/^https:/i.test(request.url))
+    throw failed('there is a ca-cert, and its address is not https')
   try {
-    return await answer
+    return await outgoing({ ...request, headers: { Accept: 'application/json', ...headers } })
   } catch (error) {
     if (!(error instanceof OutgoingFailure)) throw error
     throw error.kind === 'timeout'

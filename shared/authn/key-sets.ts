@@ -28,7 +28,7 @@ export function createKeySets({ outgoing }: KeySetPorts): KeySets {
   const held = new Map<string, JSONWebKeySet>()
   return {
     async find(source, kid) {
-      const key = `${source.kind} ${source.url}`
+      const key = JSON.stringify([source.kind, source.url, source.ca])
       const known = held.get(key)
       if (known?.keys.some((one) => one.kid === kid)) return known
       const fetched = await fetchKeys(source, outgoing)

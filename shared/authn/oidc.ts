@@ -120,23 +120,20 @@ async function redeemed(
 ): Promise<string> {
   const { tokenEndpoint } = await io.discovery(provider)
   if (tokenEndpoint === undefined)
-    throw new Refused('CONJ00011E Provider discovery failed: it names no place where codes can be redeemed')
+    throw new Refused('CONJ00011E Provider cannot be discovered: its document names no token endpoint')
   const form = new URLSearchParams({ grant_type: 'authorization_code', scope, code, nonce })
   if (verifier) form.set('code_verifier', verifier)
   if (redirectUri !== undefined) form.set('redirect_uri', redirectUri)
-  const { status, text } = await asked(
-    io.outgoing({
-      method: 'POST',
-      url: tokenEndpoint,
-      ca: provider.ca,
-      headers: {
-        'Content-Type': 'application/x-www-form-urlencoded',
-        Accept: 'application/json',
-        Authorization: `Basic ${toBase64(utf8(`${formEncoded(clientId)}:${formEncoded(clientSecret)}`))}`,
-      },
-      body: form.toString(),
-    }),
-  )
+  const { status, text } = await asked(io.outgoing, {
+    method: 'POST',
+    url: tokenEndpoint,
+    ca: provider.ca,
+    headers: {
+      'Content-Type': 'application/x-www-form-urlencoded',
+      Authorization: `Basic ${toBase64(utf8(`${formEncoded(clientId)}:${formEncoded(clientSecret)}`))}`,
+    },
+    body: form.toString(),
+  })
   const said = parseJson(text)
   if (!isObject(said)) throw notRedeemed(`it was answered ${status} without JSON`)
   if (status !== 200) throw notRedeemed(`it was answered ${status} ${knownError(said.error)}`)
