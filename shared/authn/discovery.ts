@@ -50,7 +50,7 @@ export async function discover(provider: Provider, outgoing: Outgoing): Promise<
   const document = parseJson(text)
   if (!isObject(document)) throw failed('its answer is no JSON object')
   // Otherwise one provider could speak for another (section 4.3).
-  if (!issuersOf(provider).includes(String(document.issuer)))
+  if (!issuersOf(provider).some((issuer) => issuer === document.issuer))
     throw failed('its document names another issuer')
   const jwksUri = endpoint(document.jwks_uri, provider)
   if (jwksUri === undefined) throw failed('its document names no keys that can be fetched')
