@@ -5,6 +5,7 @@ import { AuthorizationServer, type Grant } from '../../support/authorization-ser
 import { certificatesFor } from '../../support/certificates.ts'
 import { DISCOVERY, IdentityProvider } from '../../support/identity-provider.ts'
 import { freePorts } from '../../support/nodes.ts'
+import { logInWithBrowser, type OidcPackage, startOidcPackage } from '../../support/oidc-package.ts'
 import { CLIENT, codeFlow, NONCE, type Node, OidcWorld, tokenOf, VERIFIER } from './authn-oidc.world.ts'
 import { answered, atTheEdge, FORM, recordsOf, unauthorized } from './world.ts'
 
@@ -16,6 +17,7 @@ let oidc: OidcWorld
 const others: IdentityProvider[] = []
 let leaving: IdentityProvider
 let secure: IdentityProvider
+let packaged: OidcPackage
 const servers = new Map<IdentityProvider, AuthorizationServer>()
 /** At a loopback address that nobody has allowed. */
 let hidden: Server
@@ -57,6 +59,9 @@ beforeAll(async () => {
   failing.answer(DISCOVERY, () => ({ status: 503, body: failing.discovery() }))
   const moved = await provider()
   moved.answer(DISCOVERY, () => ({ status: 302, headers: { Location: `${leaving.url}${DISCOVERY}` } }))
+  // Its secrets are printable ASCII.
+  const secret = 'a+b c%:&='
+  packaged = await startOidcPackage({ ...CLIENT, secret })
   const idToken = (url: string) => ({ 'provider-uri': url, 'id-token-user-property': 'preferred_username' })
   oidc = await OidcWorld.start(({ url }) => ({
     code: codeFlow(url),
@@ -73,6 +78,7 @@ beforeAll(async () => {
     'prod/eu': codeFlow(url),
     leaving: codeFlow(leaving.url),
     secure: { ...codeFlow(secure.url), 'ca-cert': secure.ca },
+    packaged: { ...codeFlow(packaged.url), 'client-secret': secret },
     off: codeFlow(url),
     'x-unset': { ...codeFlow(url), 'client-secret': undefined },
     'x-absent': { 'provider-uri': url, 'client-id': 'x', 'client-secret': 'x' },
@@ -106,6 +112,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await oidc?.stop()
   for (const one of others) await one.goAway()
+  await packaged?.stop()
   hidden?.close()
 })
 
@@ -258,6 +265,28 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node: Node) => {
       expect((await code('named', oidc.login()))[0]).toBe(200)
     })
 
+    test('at a provider that others have written, by its login pages', async () => {
+      const items = async () =>
+        (await (await fetch(`${oidc.url(node)}/authn-oidc/acme/providers`)).json()) as Item[]
+      const codeFor = async (name: string) => {
+        const item = (await items()).find(({ service_id }) => service_id === 'packaged')!
+        const back = await logInWithBrowser(item.redirect_uri, name, CLIENT.redirectUri)
+        return { code: back.searchParams.get('code')!, nonce: item.nonce, code_verifier: item.code_verifier }
+      }
+      const query = await codeFor('alice')
+      const response = await oidc.byCode(node, 'packaged', query)
+      expect(await tokenOf(response, oidc.url(node))).toEqual({ role: 'alice', seconds: 3_600 })
+      expect(await code('packaged', query)).toEqual(badRequest)
+      expect(await code('packaged', { ...(await codeFor('alice')), nonce: NONCE })).toEqual(badRequest)
+      expect(await code('packaged', { ...(await codeFor('alice')), code_verifier: VERIFIER })).toEqual(
+        badRequest,
+      )
+      expect(await code('packaged', { ...(await codeFor('alice')), code_verifier: undefined })).toEqual(
+        badRequest,
+      )
+      expect(await code('packaged', await codeFor('bob'))).toEqual(forbidden)
+    })
+
     test('a code or a nonce is missing: 400, and the code stays good', async () => {
       const query = oidc.login()
       for (const name of ['code', 'nonce']) {
@@ -370,6 +399,7 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node: Node) => {
       const usable = ['code', 'hidden-keys', 'hidden-token', 'leaving', 'mail', 'named', 'off', 'okta-prod']
       expect(listed.map(({ service_id, name }) => [service_id, name])).toEqual([
         ...usable.map((id) => [id, titles[id]]),
+        ['packaged', 'Packaged'],
         ['prod/eu', 'Prod/Eu'],
         ...(takesNoAuthority ? [] : [['secure', 'Secure']]),
         ['tenant', 'Tenant'],

@@ -34,10 +34,11 @@ test('who asks for a document that is being fetched waits for the same one', asy
 test('a refusal is remembered by nobody either', async () => {
   const discovery = createDiscovery(outgoing)
   const provider = { url: plain.url, ca: undefined }
-  await plain.goAway()
-  const refused = 'CONJ00011E Provider cannot be discovered'
-  await expect(Promise.all([discovery(provider), discovery(provider)])).rejects.toThrow(refused)
-  await plain.comeBack()
+  plain.answer(DISCOVERY, () => ({ status: 503 }))
+  const [first, second] = await Promise.allSettled([discovery(provider), discovery(provider)])
+  expect(first).toEqual(second)
+  expect(first).toMatchObject({ reason: { message: expect.stringContaining('it was answered 503') } })
+  plain.answer(DISCOVERY, () => ({ body: plain.discovery() }))
   expect((await discovery(provider)).jwksUri).toBe(plain.jwksUri)
 })
 
