@@ -428,6 +428,18 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node: Node) => {
       expect(new URL(item('tenant').redirect_uri).search).toMatch(/^\?tenant=7&client_id=/)
     })
 
+    test('who comes while a provider is being asked waits for the same answer', async () => {
+      const before = leaving.asked(DISCOVERY).length
+      const release = leaving.hold()
+      const first = list()
+      while (leaving.asked(DISCOVERY).length === before) await new Promise(setImmediate)
+      const second = list()
+      await (await fetch(`${oidc.url(node)}/authenticators`)).text()
+      release()
+      for (const listed of await Promise.all([first, second]))
+        expect(listed.map(({ service_id }) => service_id)).toContain('leaving')
+    })
+
     test('of an account that is not there is empty', async () => {
       expect(await answered(fetch(`${oidc.url(node)}/authn-oidc/other/providers`))).toEqual([200, []])
     })
