@@ -61,12 +61,11 @@ const refusals: Refusals = {
   unavailable: () => answer(503),
 }
 
-/** The code flow of authn-oidc has its own (http-api 8.7), and says nothing more than a status. */
+/** The code flow of authn-oidc has its own (http-api 8.7). */
 const codeRefusals: Refusals = {
   ...refusals,
   not_enabled: refusals.bad_request,
   no_role: refusals.bad_request,
-  expired: refusals.bad_request,
 }
 
 /** A token, and what belongs to one login only: nobody in between may keep it for the next. */
@@ -161,7 +160,10 @@ const oidcProviders = route({
     answer(200, json(usable.map((one) => loginItem(one, random))), { headers: notKept }),
 })
 
-const idToken: Partial<Docs> = { takes: 'form', fields: { id_token: 'The token' } }
+const idToken: Partial<Docs> = {
+  takes: 'form',
+  fields: { id_token: 'The token, unless the header Authorization has it: Bearer' },
+}
 const code: Partial<Docs> = {
   query: { code: 'From the provider', nonce: 'As it was given', code_verifier: 'As it was given' },
 }

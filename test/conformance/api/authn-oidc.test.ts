@@ -1,5 +1,8 @@
 // Users log in by OpenID Connect: with an id token, with a code, and from a list of providers (http-api 8.7).
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { AuthorizationServer, type Grant } from '../../support/authorization-server.ts'
 import { certificatesFor } from '../../support/certificates.ts'
@@ -7,7 +10,7 @@ import { DISCOVERY, IdentityProvider } from '../../support/identity-provider.ts'
 import { freePorts } from '../../support/nodes.ts'
 import { logInWithBrowser, type OidcPackage, startOidcPackage } from '../../support/oidc-package.ts'
 import { CLIENT, codeFlow, NONCE, type Node, OidcWorld, tokenOf, VERIFIER } from './authn-oidc.world.ts'
-import { answered, atTheEdge, FORM, recordsOf, unauthorized } from './world.ts'
+import { answered, atTheEdge, FORM, recordsOf, settled, unauthorized } from './world.ts'
 
 const badRequest = [400, '']
 const forbidden = [403, '']
@@ -259,6 +262,7 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node: Node) => {
       expect((await tokenOf(response, oidc.url(node))).role).toBe('alice@example.com')
       const access = await oidc.provider.sign({ ...alice, nonce: NONCE, aud: CLIENT.id })
       expect((await codeOf({ says: { body: { access_token: access } } }))[0]).toBe(200)
+      expect(await codeOf({ says: { status: 500, body: { access_token: access } } })).toEqual(badRequest)
       const plain = { ...oidc.login({ challenge: undefined }), code_verifier: undefined }
       expect((await code('code', plain))[0]).toBe(200)
       expect((await code('prod/eu', oidc.login()))[0]).toBe(200)
@@ -309,7 +313,6 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node: Node) => {
       ['no token', { says: { body: { token_type: 'Bearer' } } }],
       ['an empty token', { says: { body: { id_token: '', access_token: 7 } } }],
       ['no JSON', { says: { body: '<html>' } }],
-      ['an error with a token', { says: { status: 500, body: { id_token: 'x' } } }],
       [
         'an answer that leads elsewhere',
         { says: { status: 307, headers: { Location: '/token' }, body: {} } },
@@ -554,6 +557,26 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node: Node) => {
       )
     })
   })
+})
+
+test('the steps of the documentation lead to a token', async () => {
+  const page = readFileSync(new URL('../../../control-plane/docs/authenticators.md', import.meta.url), 'utf8')
+  const part = /^## OIDC$[\s\S]*?(?=^## |$(?![\s\S]))/m.exec(page)![0]
+  const [yaml] = /(?<=```yaml\n)[\s\S]*?(?=```)/.exec(part)!
+  const { admin } = oidc.world
+  expect((await admin.loadPolicy('root', yaml)).status).toBe(201)
+  for (const [name, value] of Object.entries(codeFlow(oidc.provider.url)))
+    expect((await admin.setSecret(`conjur/authn-oidc/okta/${name}`, value!)).status).toBe(201)
+  const body = { body: 'enabled=true', headers: FORM }
+  expect((await admin.request('PATCH', '/authn-oidc/okta/acme', body)).status).toBe(204)
+  await settled(oidc.world)
+  for (const node of ['leader', 'follower'] as const) {
+    const { code, nonce, code_verifier } = oidc.login()
+    const [, command] = /```sh\n(curl -sfG[\s\S]*?)```/.exec(part)!
+    const env = { ...process.env, HOLDFAST_URL: oidc.url(node), code, nonce, code_verifier }
+    const { stdout } = await promisify(execFile)('sh', ['-c', command!], { env })
+    expect(JSON.parse(atob(stdout))).toHaveProperty('payload')
+  }
 })
 
 type Item = {

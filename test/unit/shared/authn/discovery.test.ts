@@ -62,6 +62,10 @@ test('addresses that nobody should be sent to are none', async () => {
 
 test('a document is that of the provider that was asked', async () => {
   const provider = { url: plain.url, ca: undefined }
+  // What stands behind a query is a part of it: whoever answers there need not be the provider.
+  const elsewhere = `${plain.url}/?x=1`
+  plain.answer('/', () => ({ body: { ...plain.discovery(), issuer: elsewhere } }))
+  await expect(discover({ ...provider, url: elsewhere }, outgoing)).rejects.toThrow('a query or a fragment')
   for (const issuer of [
     undefined,
     '',
