@@ -1,6 +1,6 @@
 // What an authenticator is to the pipeline (http-api 8): which settings it reads, whom it takes a request for, and what
 // proves that. Refusals are thrown as `Refused`: their words go into the audit, outside all of them look alike.
-import type { Wall } from '../base/time.ts'
+import type { Clock, Wall } from '../base/time.ts'
 import type { Keyring } from '../secret/keyring.ts'
 import type { Discovery } from './discovery.ts'
 import type { KeySets } from './key-sets.ts'
@@ -43,6 +43,8 @@ export type Proven = { readonly ttlSeconds?: number | undefined }
 /** What proofs may touch besides what they are given. */
 export type AuthnIo = {
   readonly keyring: Keyring
+  /** For what is made while a request is being answered. */
+  readonly clock: Clock
   readonly outgoing: Outgoing
   readonly discovery: Discovery
   readonly keySets: KeySets

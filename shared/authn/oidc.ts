@@ -4,7 +4,7 @@ import { isStorable, toBase64, utf8 } from '../base/bytes.ts'
 import { isObject, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { constantTimeEqual } from '../base/native-crypto.ts'
-import { durationMs } from '../base/time.ts'
+import { durationMs, wall } from '../base/time.ts'
 import { makeId } from '../id/resource-id.ts'
 import { type Attempt, type Claimed, type Prover, Refused, type Stored, type Tools } from './contract.ts'
 import { asked, issuersOf, type Provider } from './discovery.ts'
@@ -89,7 +89,7 @@ async function byIdToken(attempt: Attempt, stored: Stored, tools: Tools): Promis
 const bearerOf = (header: string | undefined): string | undefined =>
   /^Bearer +(\S+)\s*$/i.exec(header ?? '')?.[1]
 
-const expectedOf = (provider: Provider, { io, now }: Tools): Expected => ({
+const expectedOf = (provider: Provider, { io, now }: Pick<Tools, 'io' | 'now'>): Expected => ({
   keys: (kid) => io.keySets.find({ kind: 'provider', ...provider }, kid),
   issuer: issuersOf(provider),
   now,
@@ -163,8 +163,14 @@ const notGood = (why: string): Refused =>
   new Refused(`CONJ00128E JWT Token validation failed: ${why}`, 'bad_request')
 
 /** The claims of a token that the provider has signed for this client. A token that is not good is 400, whatever it lacks. */
-async function verifiedForUs(token: string, { provider, clientId }: CodeFlow, tools: Tools): Promise<Claims> {
-  const expected = expectedOf(provider, tools)
+async function verifiedForUs(
+  token: string,
+  { provider, clientId }: CodeFlow,
+  { io }: Tools,
+): Promise<Claims> {
+  // It was made after the request had begun, and by another clock.
+  const now = wall(io.clock.wall() + limits.providerAheadMs)
+  const expected = expectedOf(provider, { io, now })
   // Without keys nothing is known about the token, and the refusal stays what it is.
   let away: unknown
   const keys: Expected['keys'] = (kid) =>

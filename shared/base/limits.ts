@@ -190,6 +190,11 @@ export const limits = {
   /** What an identity provider answers: keys, and where they are. How long it may take. */
   providerBytes: 1 * MiB,
   providerMs: 10_000,
+  /**
+   * A provider's clock may be ahead of ours by this, when it makes a token while we wait for it. Its tokens live for a minute at
+   * least.
+   */
+  providerAheadMs: 10_000,
   /** Authenticators that the list of OpenID providers looks at: anybody may ask for it, and each is asked for its document. */
   oidcProviders: 100,
 

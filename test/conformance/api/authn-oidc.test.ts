@@ -330,10 +330,16 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node: Node) => {
       ['another issuer', { claims: { iss: 'https://idp.example' } }],
       ['no end', { claims: { exp: undefined } }],
       ['it has expired', { claims: { exp: seconds(-60) } }],
+      ['not yet', { claims: { nbf: seconds(600) } }],
       ['nobody of ours', { claims: { preferred_username: 'zed' } }],
       ['a host: users only', { claims: { preferred_username: 'host/machine' } }],
     ])('%s: 400', async (_, grant) => {
       expect(await codeOf(grant)).toEqual(badRequest)
+    })
+
+    test('a provider whose clock is ahead of ours by seconds', async () => {
+      const ahead = seconds(5)
+      expect((await claims({ iat: ahead, nbf: ahead }))[0]).toBe(200)
     })
 
     test('several audiences, and we are the authorised party', async () => {
