@@ -4,6 +4,7 @@ import { type Api, createApi } from '#shared/api/app.ts'
 import { signCertificate } from '#shared/api/certificate-authority.ts'
 import type { ApiNode, Health } from '#shared/api/node.ts'
 import { secretEngineAt } from '#shared/api/secret-engine.ts'
+import { createDiscovery } from '#shared/authn/discovery.ts'
 import { createKeySets } from '#shared/authn/key-sets.ts'
 import { clientAddressThrough, parseRanges } from '#shared/authz/address.ts'
 import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
@@ -227,6 +228,7 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
       clock,
       store,
       outgoing,
+      discovery: createDiscovery(outgoing),
       keySets: createKeySets({
         outgoing,
         clock,

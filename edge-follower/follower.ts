@@ -7,6 +7,7 @@ import type { ApiNode, Health, NodeIo } from '#shared/api/node.ts'
 import { createRemoteHealth } from '#shared/api/remote-health.ts'
 import { secretEngineAt } from '#shared/api/secret-engine.ts'
 import { apiSettingsOf } from '#shared/api/setting-tables.ts'
+import { createDiscovery } from '#shared/authn/discovery.ts'
 import type { KeySets } from '#shared/authn/key-sets.ts'
 import type { Outgoing } from '#shared/authn/outgoing.ts'
 import { clientAddressThrough } from '#shared/authz/address.ts'
@@ -164,6 +165,7 @@ function nodeOf(
       clock,
       store,
       outgoing: ports.outgoing,
+      discovery: createDiscovery(ports.outgoing),
       keySets: ports.keySets,
       health,
       async info() {

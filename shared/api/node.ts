@@ -1,5 +1,6 @@
 // What the API needs of the node that serves it. The wiring of each program fills this in on one page.
 
+import type { Discovery } from '../authn/discovery.ts'
 import type { KeySets } from '../authn/key-sets.ts'
 import type { Outgoing } from '../authn/outgoing.ts'
 import type { ClientAddress } from '../authz/address.ts'
@@ -102,6 +103,7 @@ export type NodeIo = {
   readonly store: ReadStore
   /** To identity providers. */
   readonly outgoing: Outgoing
+  readonly discovery: Discovery
   readonly keySets: KeySets
   readonly health: () => Health
   /**

@@ -4,6 +4,7 @@ import type { Prover } from './contract.ts'
 import { type Fields, missingWords } from './fields.ts'
 import { gcp } from './gcp.ts'
 import { jwtProver } from './jwt.ts'
+import { oidcProver } from './oidc.ts'
 import {
   authoritySettings,
   jwtSettings,
@@ -84,6 +85,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
       return given.length > 0 ? together('id_token_user_property', ...given) : undefined
     },
     status: oidcSettings,
+    prover: oidcProver,
   },
   'authn-iam': {
     types: ['aws', 'iam'],

@@ -1,7 +1,8 @@
 // What an authenticator is to the pipeline (http-api 8): which settings it reads, whom it takes a request for, and what
 // proves that. Refusals are thrown as `Refused`: their words go into the audit, outside all of them look alike.
-import type { Wall } from '../base/time.ts'
+import type { Clock, Wall } from '../base/time.ts'
 import type { Keyring } from '../secret/keyring.ts'
+import type { Discovery } from './discovery.ts'
 import type { KeySets } from './key-sets.ts'
 import type { Outgoing } from './outgoing.ts'
 
@@ -42,7 +43,10 @@ export type Proven = { readonly ttlSeconds?: number | undefined }
 /** What proofs may touch besides what they are given. */
 export type AuthnIo = {
   readonly keyring: Keyring
+  /** For what is made while a request is being answered. */
+  readonly clock: Clock
   readonly outgoing: Outgoing
+  readonly discovery: Discovery
   readonly keySets: KeySets
 }
 
@@ -59,6 +63,8 @@ export type Tools = { readonly io: AuthnIo; readonly settings: AuthnSettings; re
 export type Prover<Evidence = any> = {
   /** Variables that are opened for it, by name. */
   readonly variables: readonly string[]
+  /** A request that names no service is refused before anything else (CONJ00075E). */
+  readonly needsService?: true
   /** Absent: the login of the path, with the attempt itself as the evidence. Throws `Refused`. */
   readonly claim?: (
     attempt: Attempt,
@@ -81,6 +87,9 @@ export type RefusalKind =
   | 'unauthorized'
   /** 401 that says that the token has expired. */
   | 'expired'
+  /** 401: the authenticator is not enabled, or nobody has the name. In the code flow of authn-oidc both are 400. */
+  | 'not_enabled'
+  | 'no_role'
   | 'forbidden'
   | 'bad_request'
   /** 422. */

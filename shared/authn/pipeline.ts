@@ -59,6 +59,8 @@ export async function authenticate(
     const prover = proverOf(attempt)
     if (prover === undefined)
       throw new Refused(`CONJ00001E '${attempt.authenticator}' authenticators are not supported`)
+    if (prover.needsService && attempt.service === undefined)
+      throw new Refused(`CONJ00075E Service id is required for '${attempt.authenticator}'`)
     mustBeOn(attempt, facts, around.listed)
     const stored = storedOf(attempt, facts, around)
     const claimed: Claimed<unknown> =
@@ -80,7 +82,8 @@ export async function authenticate(
 /** The authenticator is on and its webservice is there, in this order. */
 function mustBeOn(attempt: Attempt, { held }: AuthenticatorFacts, listed: readonly string[]): void {
   const name = fullName(branchOf(attempt.authenticator, attempt.service))
-  if (!isOn(name, held?.switchedOn ?? false, listed)) throw new Refused(`CONJ00004E '${name}' is not enabled`)
+  if (!isOn(name, held?.switchedOn ?? false, listed))
+    throw new Refused(`CONJ00004E '${name}' is not enabled`, 'not_enabled')
   if (held === undefined) throw new Refused(`CONJ00005E Webservice '${name}' not found`)
 }
 
@@ -115,7 +118,7 @@ function mustBeAllowed(
   { held, access }: Awaited<ReturnType<typeof roleFacts>>,
   clientIp: string,
 ): void {
-  if (!held.exists) throw new Refused(`CONJ00007E '${role}' not found`)
+  if (!held.exists) throw new Refused(`CONJ00007E '${role}' not found`, 'no_role')
   if (kindOf(role) !== 'user' && kindOf(role) !== 'host')
     throw new Refused(`CONJ00007E '${role}' is no user or host`)
   if (!allowed(access, 'authenticate')) {

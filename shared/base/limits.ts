@@ -226,6 +226,13 @@ export const limits = {
   /** Key sets that are kept in variables and were read once: sets, and their texts together. */
   keySetsRead: 100,
   keySetBytesRead: 16 * MiB,
+  /**
+   * A provider's clock may be ahead of ours by this, when it makes a token while we wait for it. Its tokens live for a minute at
+   * least.
+   */
+  providerAheadMs: 10_000,
+  /** Authenticators that the list of OpenID providers looks at: anybody may ask for it, and each is asked for its document. */
+  oidcProviders: 100,
 
   /** How long another node may take to say how it is; what it says is figures and names. After that it has not answered. */
   remoteHealthMs: 2_000,

@@ -2,10 +2,12 @@
 // (http-api 8.3 to 8.9). One pipeline for all (shared/authn/pipeline.ts); a row here is a path that leads to it.
 import { authnEvent } from '../../audit/event.ts'
 import type { Attempt, AuthnSettings, RefusalKind, Refused } from '../../authn/contract.ts'
+import { loginItem, type Usable, usableProviders } from '../../authn/oidc-providers.ts'
 import { authenticate, authenticatorBatch, type Verdict, webserviceOf } from '../../authn/pipeline.ts'
 import { limits } from '../../base/limits.ts'
 import { kindOf } from '../../id/resource-id.ts'
-import { answer, type Outcome, recorded } from '../outcome.ts'
+import { configuredQuery } from '../../ledger/reads/authenticator.ts'
+import { answer, json, type Outcome, recorded } from '../outcome.ts'
 import { problems } from '../problems.ts'
 import { parametersOf, type RouteRequest, wantsBase64 } from '../request.ts'
 import { type AnyRoute, type Caller, type Docs, route } from '../route.ts'
@@ -51,14 +53,28 @@ function fieldsOf(method: 'GET' | 'POST', request: RouteRequest): Attempt['field
   return new Map([...pairs].filter((pair): pair is [string, string] => typeof pair[1] === 'string'))
 }
 
-const refusals: Record<RefusalKind, (refused: Refused) => Outcome> = {
+type Refusals = Record<RefusalKind, (refused: Refused) => Outcome>
+
+const refusals: Refusals = {
   unauthorized: () => problems.unauthorized(),
+  not_enabled: () => problems.unauthorized(),
+  no_role: () => problems.unauthorized(),
   expired: () => problems.unauthorizedBecause('CONJ00016E Token expired'),
   forbidden: () => problems.forbidden(),
   bad_request: () => problems.badRequest(),
   argument: ({ message }) => problems.argument(message),
   unavailable: () => answer(503),
 }
+
+/** The code flow of authn-oidc has its own (http-api 8.7). */
+const codeRefusals: Refusals = {
+  ...refusals,
+  not_enabled: refusals.bad_request,
+  no_role: refusals.bad_request,
+}
+
+/** A token, and what belongs to one login only: nobody in between may keep it for the next. */
+const notKept = { 'Cache-Control': 'no-store' }
 
 function eventOf({ attempt }: Input, { role, known, refused }: Verdict, caller: Caller) {
   return authnEvent(
@@ -73,7 +89,14 @@ function eventOf({ attempt }: Input, { role, known, refused }: Verdict, caller: 
   )
 }
 
-const door = (id: string, authenticator: string, method: 'GET' | 'POST', path: string, docs: Partial<Docs>) =>
+const door = (
+  id: string,
+  authenticator: string,
+  method: 'GET' | 'POST',
+  path: string,
+  docs: Partial<Docs>,
+  answers: Refusals = refusals,
+) =>
   route({
     id,
     method,
@@ -105,12 +128,13 @@ const door = (id: string, authenticator: string, method: 'GET' | 'POST', path: s
       const { role, refused } = verdict
       if (refused !== undefined || role === undefined)
         return recorded(
-          refused === undefined ? problems.unauthorized() : refusals[refused.kind](refused),
+          refused === undefined ? problems.unauthorized() : answers[refused.kind](refused),
           audit,
         )
       const usual = kindOf(role) === 'user' ? settings.userTokenTtlSeconds : settings.hostTokenTtlSeconds
       const ttlSeconds = verdict.ttlSeconds ?? usual
-      return answer(200, { kind: 'token', role, ttlSeconds, base64: input.base64 }, { audit: [audit] })
+      const token = { kind: 'token', role, ttlSeconds, base64: input.base64 } as const
+      return answer(200, token, { audit: [audit], ...(method === 'GET' ? { headers: notKept } : {}) })
     },
   })
 
@@ -119,6 +143,34 @@ const byLogin = (id: string, authenticator: string, docs: Partial<Docs> = {}): r
   door(id, authenticator, 'POST', ':service/:account/:login/authenticate', docs),
   door(`${id}WithoutService`, authenticator, 'POST', ':account/:login/authenticate', docs),
 ]
+
+/** Whom a browser may be sent to, whether it could log in here or not: who asks is nobody yet. */
+const oidcProviders = route({
+  id: 'oidcProviders',
+  method: 'GET',
+  path: '/authn-oidc/:account/providers',
+  docs: { does: 'OpenID providers, and what one login at each needs', gives: 'json', answers: [200] },
+  access: 'open',
+  effect: 'read',
+  input: ({ params }: RouteRequest) => ({ account: params.account! }),
+  facts: ({ account }) => ({ configured: configuredQuery(account) }),
+  prove: ({ configured }, { account }, io): Promise<readonly Usable[]> =>
+    usableProviders(
+      account,
+      configured.map(({ name }) => name),
+      io,
+    ),
+  decide: (_, __, { random }, usable) =>
+    answer(200, json(usable.map((one) => loginItem(one, random))), { headers: notKept }),
+})
+
+const idToken: Partial<Docs> = {
+  takes: 'form',
+  fields: { id_token: 'The token, unless the header Authorization has it: Bearer' },
+}
+const code: Partial<Docs> = {
+  query: { code: 'From the provider', nonce: 'As it was given', code_verifier: 'As it was given' },
+}
 
 export const externalAuthnRoutes: readonly AnyRoute[] = [
   door('authenticateJwt', 'authn-jwt', 'POST', ':service/:account/authenticate', {
@@ -129,13 +181,21 @@ export const externalAuthnRoutes: readonly AnyRoute[] = [
     takes: 'form',
     fields: { jwt: 'The token' },
   }),
-  door('authenticateOidc', 'authn-oidc', 'POST', ':service/:account/authenticate', {
-    takes: 'form',
-    fields: { id_token: 'The token' },
+  oidcProviders,
+  door('authenticateOidc', 'authn-oidc', 'POST', ':service/:account/authenticate', idToken),
+  door('authenticateOidcWithoutService', 'authn-oidc', 'POST', ':account/authenticate', {
+    ...idToken,
+    answers: [401],
   }),
-  door('authenticateOidcCode', 'authn-oidc', 'GET', ':service/:account/authenticate', {
-    query: { code: 'From the provider', nonce: 'As it was given', code_verifier: 'As it was given' },
-  }),
+  door('authenticateOidcCode', 'authn-oidc', 'GET', ':service/:account/authenticate', code, codeRefusals),
+  door(
+    'authenticateOidcCodeWithoutService',
+    'authn-oidc',
+    'GET',
+    ':account/authenticate',
+    { ...code, answers: [401] },
+    codeRefusals,
+  ),
   door('authenticateGcp', 'authn-gcp', 'POST', ':account/authenticate', {
     takes: 'form',
     fields: { jwt: 'The token' },
