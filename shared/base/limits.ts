@@ -190,6 +190,11 @@ export const limits = {
   /** What an identity provider answers: keys, and where they are. How long it may take. */
   providerBytes: 1 * MiB,
   providerMs: 10_000,
+  /** A request that a host has signed for AWS is good for so long, there and here; clocks may differ by this much. */
+  iamRequestMs: 15 * 60 * 1000,
+  iamAheadMs: 5 * 60 * 1000,
+  /** Conversations of one thread with directories (LDAP): each holds a connection. Beyond it they are refused. */
+  directoryConversations: 64,
 
   /** How long another node may take to say how it is; what it says is figures and names. After that it has not answered. */
   remoteHealthMs: 2_000,
