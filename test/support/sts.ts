@@ -7,7 +7,7 @@ import { sign } from 'aws4'
 export type Keys = {
   readonly accessKeyId: string
   readonly secretAccessKey: string
-  readonly sessionToken?: string | undefined
+  readonly sessionToken: string
 }
 
 export type Sts = {

@@ -23,17 +23,21 @@ type Input = {
   readonly base64: boolean
 }
 
+/** Tokens are sent as forms whatever the media type says. */
+function fieldsOf(request: RouteRequest): ReadonlyMap<string, string> {
+  const fields = new Map<string, string>()
+  for (const [name, value] of parametersOf(request, 'forms'))
+    if (typeof value === 'string') fields.set(name, value)
+  return fields
+}
+
 function inputOf(
   authenticator: string,
   method: 'GET' | 'POST',
-  request: RouteRequest,
+  fields: Attempt['fields'],
+  { params, body, header }: RouteRequest,
   { authenticators, jwtIgnoreMissingIssuer, iamStsUrl }: ApiSettings,
 ): Input {
-  const { params, body, header } = request
-  const fields = new Map<string, string>()
-  // Tokens are sent as forms whatever the media type says.
-  for (const [name, value] of parametersOf(request, 'forms'))
-    if (typeof value === 'string') fields.set(name, value)
   return {
     attempt: {
       operation: 'authenticate',
@@ -102,7 +106,11 @@ const door = (id: string, authenticator: string, method: 'GET' | 'POST', path: s
     access: 'open',
     effect: 'read',
     ...(method === 'POST' ? { bodyLimit: limits.bodyBytes } : {}),
-    input: (request, settings) => inputOf(authenticator, method, request, settings),
+    input(request, settings) {
+      // Any other body is the credential itself, and no form however it looks.
+      const fields = method === 'GET' || docs.takes === 'form' ? fieldsOf(request) : new Map()
+      return inputOf(authenticator, method, fields, request, settings)
+    },
     facts: ({ attempt }) => authenticatorBatch(attempt),
     prove,
     decide(_, input, { caller, settings }, verdict) {
@@ -162,7 +170,7 @@ const login = (id: string, path: string) =>
     access: 'optional',
     effect: 'read',
     input(request, settings) {
-      const input = inputOf(request.params.authn!, 'GET', request, settings)
+      const input = inputOf(request.params.authn!, 'GET', new Map(), request, settings)
       const basic = basicOfHeader(request.header('authorization'))
       const said = { login: basic?.login ?? 'USERNAME_MISSING', body: utf8(basic?.secret ?? '') }
       return { ...input, attempt: { ...input.attempt, ...said, operation: 'login' as const } }

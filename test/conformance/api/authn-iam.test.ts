@@ -194,7 +194,7 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
     await refusedWith({ ...old, 'x-amz-date': amzDate(Date.now()) }, 'CONJ00018E .*given twice')
     const { 'X-Amz-Date': _, ...dateless } = old
     await refusedWith(dateless, 'CONJ00018E .*x-amz-date is signed and not given')
-    const dated = { ...signed(), Date: new Date().toUTCString() }
+    const dated: Record<string, string> = { ...signed(), Date: new Date().toUTCString() }
     dated.Authorization = dated.Authorization!.replace('x-amz-date;', '')
     await refusedWith(dated, 'CONJ00018E .*x-amz-date is not signed')
   })
@@ -258,7 +258,20 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
   })
 
   test('bodies that are no headers', async () => {
-    for (const body of ['', '{', '[]', '"x"', '{"authorization":1}', '{"authorization":"Basic x"}', 'a=b'])
+    const json = { 'Content-Type': 'application/json' }
+    const path = `${world.machine[node].url}/authn-iam/prod/acme/${encodeURIComponent(LOGIN)}/authenticate`
+    expect(await answered(fetch(path, { method: 'POST', body: '{', headers: json }))).toEqual(unauthorized)
+    for (const body of [
+      '',
+      '{',
+      '\0',
+      'a%00=b',
+      '[]',
+      '"x"',
+      '{"authorization":1}',
+      '{"authorization":"Basic x"}',
+      'a=b',
+    ])
       await refusedWith(body, 'CONJ00018E')
     await refusedWith(
       { ...signed(), 'X-Amz-Security-Token': 'a\r\nX-Evil: b' },
