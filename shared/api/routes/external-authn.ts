@@ -23,21 +23,13 @@ type Input = {
   readonly base64: boolean
 }
 
-/** Tokens are sent as forms whatever the media type says. */
-function fieldsOf(request: RouteRequest): ReadonlyMap<string, string> {
-  const fields = new Map<string, string>()
-  for (const [name, value] of parametersOf(request, 'forms'))
-    if (typeof value === 'string') fields.set(name, value)
-  return fields
-}
-
 function inputOf(
   authenticator: string,
   method: 'GET' | 'POST',
-  fields: Attempt['fields'],
-  { params, body, header }: RouteRequest,
+  request: RouteRequest,
   { authenticators, jwtIgnoreMissingIssuer, iamStsUrl }: ApiSettings,
 ): Input {
+  const { params, body, header } = request
   return {
     attempt: {
       operation: 'authenticate',
@@ -46,7 +38,10 @@ function inputOf(
       service: params.service,
       login: params.login,
       method,
-      fields,
+      // Not every body is a form: it is read as one when it is asked for.
+      get fields() {
+        return fieldsOf(method, request)
+      },
       body,
       header,
     },
@@ -54,6 +49,12 @@ function inputOf(
     settings: { jwtIgnoreMissingIssuer, iamStsUrl },
     base64: wantsBase64(header('accept-encoding')),
   }
+}
+
+/** Tokens are sent as forms whatever the media type says, and never in the address of a POST, which others write down. */
+function fieldsOf(method: 'GET' | 'POST', request: RouteRequest): Attempt['fields'] {
+  const pairs = method === 'GET' ? request.query : parametersOf({ ...request, query: new Map() }, 'forms')
+  return new Map([...pairs].filter((pair): pair is [string, string] => typeof pair[1] === 'string'))
 }
 
 const refusals: Record<RefusalKind, (refused: Refused) => Outcome> = {
@@ -106,11 +107,7 @@ const door = (id: string, authenticator: string, method: 'GET' | 'POST', path: s
     access: 'open',
     effect: 'read',
     ...(method === 'POST' ? { bodyLimit: limits.bodyBytes } : {}),
-    input(request, settings) {
-      // Any other body is the credential itself, and no form however it looks.
-      const fields = method === 'GET' || docs.takes === 'form' ? fieldsOf(request) : new Map()
-      return inputOf(authenticator, method, fields, request, settings)
-    },
+    input: (request, settings) => inputOf(authenticator, method, request, settings),
     facts: ({ attempt }) => authenticatorBatch(attempt),
     prove,
     decide(_, input, { caller, settings }, verdict) {
@@ -170,7 +167,7 @@ const login = (id: string, path: string) =>
     access: 'optional',
     effect: 'read',
     input(request, settings) {
-      const input = inputOf(request.params.authn!, 'GET', new Map(), request, settings)
+      const input = inputOf(request.params.authn!, 'GET', request, settings)
       const basic = basicOfHeader(request.header('authorization'))
       const said = { login: basic?.login ?? 'USERNAME_MISSING', body: utf8(basic?.secret ?? '') }
       return { ...input, attempt: { ...input.attempt, ...said, operation: 'login' as const } }
