@@ -303,18 +303,18 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
   })
 })
 
-test('while STS is away', async () => {
+test('with STS away nobody is let in, with the Leader away the Follower lets them in', async () => {
+  const path = `/authn-iam/prod/acme/${encodeURIComponent(LOGIN)}/authenticate`
+  const body = JSON.stringify(signedHeaders({ keys, host: sts.host }))
+  const authenticate = (node: 'leader' | 'follower', id: string) =>
+    fetch(world.machine[node].url + path, { method: 'POST', body, headers: { 'X-Request-Id': id } })
   await sts.close()
   for (const node of ['leader', 'follower'] as const) {
     const id = `iam-away-${node}`
-    const path = `/authn-iam/prod/acme/${encodeURIComponent(LOGIN)}/authenticate`
-    const body = JSON.stringify(signedHeaders({ keys, host: sts.host }))
-    const asked = fetch(world.machine[node].url + path, {
-      method: 'POST',
-      body,
-      headers: { 'X-Request-Id': id },
-    })
-    expect(await answered(asked)).toEqual(unauthorized)
+    expect(await answered(authenticate(node, id))).toEqual(unauthorized)
     expect((await recordsOf(world, id))[0]!.message).toMatch(/CONJ00063E .*it cannot be asked/)
   }
+  await sts.open()
+  await world.machine.leader.kill()
+  expect((await authenticate('follower', 'iam-alone')).status).toBe(200)
 })

@@ -1,13 +1,17 @@
 // What is at stake: a directory is named by whoever writes policy. One that lies, floods or says nothing gets no password
 // that is not for it, makes nobody somebody else, and stops no node.
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createSecureContext, TLSSocket } from 'node:tls'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import type { Directory, DirectoryServer } from '#shared/authn/directory.ts'
 import { parseRanges } from '#shared/authz/address.ts'
 import { limits } from '#shared/base/limits.ts'
-import { directoriesThrough } from '#shared/node/directory.ts'
+import { directoriesOf, directoriesThrough } from '#shared/node/directory.ts'
+import { apiTable, directoryTable, readSettings, showSettings } from '#shared/node/settings.ts'
 import { certificatesFor } from '../../../support/certificates.ts'
 
 const NOTHING = {
@@ -60,6 +64,57 @@ async function serve(
 const answering = (answer: (id: number) => Buffer) => (socket: Socket) =>
   void socket.on('data', (request) => socket.write(answer(idOf(request as Buffer))))
 const bind = (directory: Directory) => directory.bind('cn=a', 'secret')
+
+describe('the operator’s password', () => {
+  const table = { ...apiTable, ...directoryTable }
+  const env = {
+    LDAP_URI: 'ldaps://own.example',
+    LDAP_BASE: 'dc=own',
+    LDAP_BINDDN: 'cn=own',
+    LDAP_BINDPW: 'of the environment',
+    LDAP_FILTER: '(uid=%s)',
+  }
+  const sources = (more: Readonly<Record<string, string>> = {}) => ({
+    flags: {},
+    env: { ...env, ...more },
+    file: undefined,
+  })
+  const own = async (more?: Readonly<Record<string, string>>) =>
+    (await directoriesOf(readSettings(table, sources(more)), env)).own
+
+  test('is that of the environment, or of a file before it', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'holdfast-directory-'))
+    closers.push(() => rmSync(folder, { recursive: true }))
+    const file = join(folder, 'password')
+    writeFileSync(file, 'of the file\n')
+    expect(await own()).toEqual({
+      uri: env.LDAP_URI,
+      base: env.LDAP_BASE,
+      bindDn: env.LDAP_BINDDN,
+      bindPassword: env.LDAP_BINDPW,
+      filter: env.LDAP_FILTER,
+    })
+    expect(await own({ HOLDFAST_LDAP_BIND_PASSWORD_FILE: file })).toMatchObject({
+      bindPassword: 'of the file',
+    })
+    await expect(own({ HOLDFAST_LDAP_BIND_PASSWORD_FILE: join(folder, 'none') })).rejects.toMatchObject({
+      code: 'settings_invalid',
+    })
+  })
+
+  test('is no setting: it is not among those that are shown', () => {
+    const shown = showSettings(table, sources())
+    expect(shown).toContainEqual({ name: 'ldap_uri', value: 'ldaps://own.example', from: 'LDAP_URI' })
+    expect(JSON.stringify(shown)).not.toMatch('of the environment')
+  })
+
+  test.each(['http://own.example', 'ldap://cn=own:secret@own.example', 'own.example'])(
+    'nor is there an address with one: %s',
+    (uri) => {
+      expect(() => readSettings(table, sources({ LDAP_URI: uri }))).toThrow(/ldap_uri/)
+    },
+  )
+})
 
 test('a result is told as it is', async () => {
   for (const code of [10, 49, 53, 80]) {
