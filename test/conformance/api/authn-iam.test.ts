@@ -14,6 +14,7 @@ import {
   type Answered,
   answered,
   loadedBy,
+  policyOfPage,
   recordsOf,
   settled,
   startWorld,
@@ -301,6 +302,14 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
         unauthorized,
       )
   })
+})
+
+test('as the page says', async () => {
+  expect((await answered(world.admin.loadPolicy('root', policyOfPage('AWS IAM'))))[0]).toBe(201)
+  const own = sts.keysOf('arn:aws:sts::123456789012:assumed-role/billing-prod/i-1')
+  const path = '/authn-iam/prod/acme/host%2Fbilling%2F123456789012%2Fbilling-prod/authenticate'
+  const body = JSON.stringify(signedHeaders({ keys: own, host: sts.host, region: 'eu-west-1' }))
+  expect((await fetch(world.machine.leader.url + path, { method: 'POST', body })).status).toBe(200)
 })
 
 test('with STS away nobody is let in, with the Leader away the Follower lets them in', async () => {

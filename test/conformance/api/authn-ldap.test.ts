@@ -7,6 +7,7 @@ import {
   answered,
   atTheEdge,
   basic,
+  policyOfPage,
   recordsOf,
   settled,
   startWorld,
@@ -366,6 +367,19 @@ describe.skipIf(slapd === undefined)('authn-ldap (skipped where there is no slap
       expect(await answered(fetch(url, { headers: { Authorization } }))).toEqual(unauthorized)
       const other = answered(fetch(url.replace('acme', 'other'), { headers: basic('alice', keyOf('alice')) }))
       expect(await other).toEqual(unauthorized)
+    })
+  })
+
+  test('the policy of the page is one', async () => {
+    expect((await answered(world.admin.loadPolicy('root', policyOfPage('LDAP'))))[0]).toBe(201)
+    const [, webservice] = await answered(
+      world.admin.request('GET', '/resources/acme/webservice/conjur%2Fauthn-ldap%2Fcorp'),
+    )
+    const value = '(&(objectClass=person)(sAMAccountName=%s))'
+    expect(webservice).toMatchObject({
+      annotations: expect.arrayContaining([
+        expect.objectContaining({ name: 'ldap-authn/filter_template', value }),
+      ]),
     })
   })
 
