@@ -107,15 +107,12 @@ async function directoryOver(socket: Socket, server: DirectoryServer): Promise<D
   }
   const { connect } = server
   if (connect === 'tls') {
-    const { line, release } = lineOver(socket)
-    const refused = await clientOver(line)
-      .exop(START_TLS)
-      .then(() => undefined, resultOf)
+    const asked = clientOver(lineOver(socket)).exop(START_TLS)
+    const refused = await asked.then(() => undefined, resultOf)
     if (refused !== undefined) throw new OutgoingFailure('failed', `it refuses StartTLS (${refused})`)
-    // With another reader from here: what came in clear must not be the beginning of an answer under TLS.
-    release()
   }
-  const client = clientOver(lineOver(connect === 'plain' ? socket : await secured(socket, server)).line)
+  // After StartTLS another one than before: what came in clear must not be the beginning of an answer under TLS.
+  const client = clientOver(lineOver(connect === 'plain' ? socket : await secured(socket, server)))
   return {
     async bind(name, password) {
       // A name has one of these. The library takes some words without them for ways to authenticate.
@@ -138,29 +135,21 @@ async function directoryOver(socket: Socket, server: DirectoryServer): Promise<D
 /** Bytes that the library is given at once: it recurses once per message in them. */
 const PIECE_BYTES = 1024
 
-type Line = {
-  readonly line: Duplex
-  /** The connection is used by somebody else from now on. */
-  readonly release: () => void
-}
-
 /** What the library reads and writes: a connection in small pieces, and no more of it than an answer may have. */
-function lineOver(socket: Socket): Line {
+function lineOver(socket: Socket): Duplex {
   let length = 0
   const line = new Duplex({
     read: () => undefined,
     write: (chunk, _, done) => void socket.write(chunk, done),
   })
-  const onData = (chunk: Buffer): void => {
+  socket.on('data', (chunk: Buffer) => {
     length += chunk.length
-    if (length > limits.providerBytes)
-      socket.destroy(new OutgoingFailure('failed', 'its answer is too large'))
+    if (length > limits.providerBytes) socket.destroy()
     else
       for (let at = 0; at < chunk.length; at += PIECE_BYTES) line.push(chunk.subarray(at, at + PIECE_BYTES))
-  }
-  const onClose = (): void => void line.destroy()
-  socket.on('data', onData).on('close', onClose)
+  })
+  socket.on('close', () => line.destroy())
   line.on('error', () => undefined)
-  const release = (): void => void socket.off('data', onData).off('close', onClose)
-  return { line: Object.assign(line, { connecting: false, readyState: 'open' }), release }
+  // As the library asks a socket whether it is connected.
+  return Object.assign(line, { connecting: false, readyState: 'open' })
 }

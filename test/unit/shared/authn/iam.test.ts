@@ -128,6 +128,8 @@ test.each([
   `<?pi?><Arn>${ARN}</Arn>`,
   `<Arn>${ARN}</Arn>&amp;`,
   '<Arn>arn:aws:iam::123456789012:user/my-role</Arn>',
+  // A path may say what a role would.
+  '<Arn>arn:aws:iam::123456789012:user/my-role/me</Arn>',
   '<Arn>arn:aws:sts::12345678901:assumed-role/my-role/i</Arn>',
   '<Arn>arn:aws:sts::123456789012:assumed-role/a/b/c</Arn>',
   '<Arn>arn:aws:sts::123456789012:assumed-role/my-role/i\narn:aws</Arn>',
