@@ -15,6 +15,7 @@ import { type Change, put } from '#shared/ledger/change.ts'
 import { credentialsQuery } from '#shared/ledger/reads/caller.ts'
 import type { Ledger, ReadStore } from '#shared/ledger/store.ts'
 import { systemClock } from '#shared/node/clock.ts'
+import { directoriesOf } from '#shared/node/directory.ts'
 import { writePrivateFile } from '#shared/node/files.ts'
 import { keptKeySetsIn } from '#shared/node/kept-keys.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
@@ -94,6 +95,7 @@ export async function loadLeaderKeys(settings: LeaderSettings) {
     followers: await followersOf(settings),
     signingKey: await loadSigningKey(join(settings.data_dir, 'signing-key.json')),
     tls: await loadTls(settings),
+    directories: await directoriesOf(settings, process.env),
   }
 }
 
@@ -104,7 +106,7 @@ export const openLeader = async (options: LeaderOptions): Promise<Leader> => (aw
 /** All of a Leader that nobody else sees. What it answers opens it, once: to nodes, Followers and clients. */
 export async function prepareLeader(options: LeaderOptions): Promise<() => Promise<Leader>> {
   const { settings, databaseUrl, about, cluster, log } = options
-  const { apiSettings, keyring, followers, signingKey } = options.keys
+  const { apiSettings, keyring, followers, signingKey, directories } = options.keys
   const clock = systemClock
   const tokens = await createTokens(signingKey, settings.name)
 
@@ -235,6 +237,7 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
         maxAgeMs: settings.authn_keys_max_age * 1000,
         kept: await keptKeySetsIn(settings.data_dir, (message) => log.warn(message)),
       }),
+      directories,
       health: health.report,
       info: () => about.info('master', namesOf(cluster, settings)),
       remoteHealth: about.remoteHealth,

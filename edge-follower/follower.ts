@@ -7,6 +7,7 @@ import type { ApiNode, Health, NodeIo } from '#shared/api/node.ts'
 import { createRemoteHealth } from '#shared/api/remote-health.ts'
 import { secretEngineAt } from '#shared/api/secret-engine.ts'
 import { apiSettingsOf } from '#shared/api/setting-tables.ts'
+import type { Directories } from '#shared/authn/directory.ts'
 import { createDiscovery } from '#shared/authn/discovery.ts'
 import type { KeySets } from '#shared/authn/key-sets.ts'
 import type { Outgoing } from '#shared/authn/outgoing.ts'
@@ -52,6 +53,7 @@ export type ServingPorts = {
   /** To identity providers. */
   readonly outgoing: Outgoing
   readonly keySets: KeySets
+  readonly directories: Directories | undefined
   /** Nothing may be pending while nothing happens: then the runtime puts this Follower out of memory. */
   readonly sleeps?: boolean
   /** What the operator should see. */
@@ -167,6 +169,7 @@ function nodeOf(
       outgoing: ports.outgoing,
       discovery: createDiscovery(ports.outgoing),
       keySets: ports.keySets,
+      directories: ports.directories,
       health,
       async info() {
         const { certificates, unprotectedKeyFiles } = await ports.shown()

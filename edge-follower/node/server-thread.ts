@@ -11,6 +11,7 @@ import { randomBytes } from '#shared/base/native-crypto.ts'
 import { spaceFrom } from '#shared/base/space.ts'
 import { keepCompiled } from '#shared/node/after-start.ts'
 import { systemClock } from '#shared/node/clock.ts'
+import { directoriesOf } from '#shared/node/directory.ts'
 import { identityFiles } from '#shared/node/identity.ts'
 import {
   keyFilesInClear,
@@ -99,6 +100,7 @@ const serving = createServing({
   signCertificate: (order) => signCertificate(order, systemClock.wall()),
   outgoing: outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks')),
   keySets,
+  directories: await directoriesOf(settings, process.env),
   report: (message) => log.warn(message),
   onFault: (error, requestId) =>
     log.error('a request could not be answered', { requestId, ...errorFields(error) }),

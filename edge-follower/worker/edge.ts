@@ -116,6 +116,8 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
       maxAgeMs: settings.authn_keys_max_age * 1000,
       kept: keptKeySetsOf(storage),
     }),
+    // The sockets of the platform reach no private network and take no authority of ours: a directory has both.
+    directories: undefined,
     report: log.warn,
     alarm: log.error,
     onFault: (error, requestId) =>

@@ -18,6 +18,8 @@ export type ApiSettings = {
   readonly jwtIgnoreMissingIssuer: boolean
   /** Issuer of the tokens for authn-gcp, without a slash at the end. */
   readonly gcpProvider: string
+  /** Where STS is asked for authn-iam; undefined: at AWS. */
+  readonly iamStsUrl: string | undefined
   /** Hashes of the passwords that users get when a policy declares them, by `passwordName` (policy 3). */
   readonly passwords: Readonly<Record<string, string>>
   /** 0 means no cap. */
@@ -43,6 +45,7 @@ export const defaultApiSettings: ApiSettings = {
   usersInRootPolicyOnly: false,
   jwtIgnoreMissingIssuer: false,
   gcpProvider: 'https://accounts.google.com',
+  iamStsUrl: undefined,
   passwords: {},
   resourceListLimitMax: limits.resourceListLimit,
   hostFactoriesEnabled: true,

@@ -3,7 +3,9 @@ import { azure } from './azure.ts'
 import type { Prover } from './contract.ts'
 import { type Fields, missingWords } from './fields.ts'
 import { gcp } from './gcp.ts'
+import { iamProver } from './iam.ts'
 import { jwtProver } from './jwt.ts'
+import { ldapProver } from './ldap.ts'
 import { oidcProver } from './oidc.ts'
 import {
   authoritySettings,
@@ -93,6 +95,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
     data: 'forbidden',
     fields: {},
     fieldFault: anyFields,
+    prover: iamProver,
   },
   'authn-azure': {
     types: ['azure'],
@@ -118,6 +121,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
     data: 'optional',
     fields: { bind_password: 'text', tls_ca_cert: 'text' },
     fieldFault: anyFields,
+    prover: ldapProver,
   },
   'authn-k8s': {
     types: ['k8s'],

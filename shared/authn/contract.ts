@@ -1,13 +1,17 @@
 // What an authenticator is to the pipeline (http-api 8): which settings it reads, whom it takes a request for, and what
 // proves that. Refusals are thrown as `Refused`: their words go into the audit, outside all of them look alike.
 import type { Clock, Wall } from '../base/time.ts'
+import type { RoleCredentials } from '../ledger/reads/caller.ts'
 import type { Keyring } from '../secret/keyring.ts'
+import type { Directories } from './directory.ts'
 import type { Discovery } from './discovery.ts'
 import type { KeySets } from './key-sets.ts'
 import type { Outgoing } from './outgoing.ts'
 
 /** A request to authenticate, as the routes read it. */
 export type Attempt = {
+  /** `login`: for the API key, wherever it is asked from (http-api 8.1). */
+  readonly operation: 'authenticate' | 'login'
   readonly account: string
   /** `authn-jwt`. */
   readonly authenticator: string
@@ -35,7 +39,10 @@ export type Stored = {
 export type Claimed<Evidence> = { readonly role: string; readonly evidence: Evidence }
 
 /** Of the role that is claimed: it exists, may authenticate here, and from this address. */
-export type RoleFacts = { readonly annotations: ReadonlyMap<string, string> }
+export type RoleFacts = {
+  readonly annotations: ReadonlyMap<string, string>
+  readonly held: RoleCredentials
+}
 
 /** Who has proved it. `ttlSeconds`: life of the token, where the authenticator says it. */
 export type Proven = { readonly ttlSeconds?: number | undefined }
@@ -48,6 +55,8 @@ export type AuthnIo = {
   readonly outgoing: Outgoing
   readonly discovery: Discovery
   readonly keySets: KeySets
+  /** Undefined where the platform reaches none. */
+  readonly directories: Directories | undefined
 }
 
 export type AuthnSettings = {
@@ -55,6 +64,8 @@ export type AuthnSettings = {
   readonly jwtIgnoreMissingIssuer: boolean
   /** Issuer of the tokens for authn-gcp, without a slash at the end (authn_gcp_provider). */
   readonly gcpProvider: string
+  /** Where STS is asked instead of at AWS (authn_iam_sts_url). */
+  readonly iamStsUrl: string | undefined
 }
 
 export type Tools = { readonly io: AuthnIo; readonly settings: AuthnSettings; readonly now: Wall }
@@ -65,6 +76,8 @@ export type Prover<Evidence = any> = {
   readonly variables: readonly string[]
   /** A request that names no service is refused before anything else (CONJ00075E). */
   readonly needsService?: true
+  /** What it proves is enough to be told the API key. */
+  readonly logsIn?: true
   /** Absent: the login of the path, with the attempt itself as the evidence. Throws `Refused`. */
   readonly claim?: (
     attempt: Attempt,

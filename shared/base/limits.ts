@@ -233,6 +233,11 @@ export const limits = {
   providerAheadMs: 10_000,
   /** Authenticators that the list of OpenID providers looks at: anybody may ask for it, and each is asked for its document. */
   oidcProviders: 100,
+  /** A request that a host has signed for AWS is good for so long, there and here; clocks may differ by this much. */
+  iamRequestMs: 15 * 60 * 1000,
+  iamAheadMs: 5 * 60 * 1000,
+  /** Conversations of one thread with directories (LDAP): each holds a connection. Beyond it they are refused. */
+  directoryConversations: 64,
 
   /** How long another node may take to say how it is; what it says is figures and names. After that it has not answered. */
   remoteHealthMs: 2_000,

@@ -4,7 +4,7 @@ import { X509Certificate } from 'node:crypto'
 import { lookup as lookUp } from 'node:dns'
 import { Agent as HttpAgent, type IncomingMessage, request as overHttp, type RequestOptions } from 'node:http'
 import { Agent as HttpsAgent, request as overHttps } from 'node:https'
-import type { LookupFunction } from 'node:net'
+import { isIP, type LookupFunction } from 'node:net'
 import { destinationOf, mayBeAsked, notAllowed } from '../authn/networks.ts'
 import {
   type Outgoing,
@@ -18,13 +18,6 @@ import { limits } from '../base/limits.ts'
 
 /** `allowed`: networks that are not public and may be asked. */
 export function outgoingThrough(allowed: readonly Range[]): Outgoing {
-  const lookup: LookupFunction = (host, options, callback) =>
-    lookUp(host, { ...options, all: true }, (error, found) => {
-      if (error !== null) return callback(error, [])
-      const good = found.filter(({ address }) => mayBeAsked(address, allowed))
-      if (good.length === 0) return callback(notAllowed(), [])
-      return options.all ? callback(null, good) : callback(null, good[0]!.address, good[0]!.family)
-    })
   // Of its own: those of the process may lead through a proxy, which would look names up again.
   const pool = {
     keepAlive: true,
@@ -33,7 +26,8 @@ export function outgoingThrough(allowed: readonly Range[]): Outgoing {
   }
   const agents = { http: new HttpAgent(pool), https: new HttpsAgent(pool) }
   return async (request) => {
-    const { url } = destinationOf(request.url, allowed)
+    const { url, host } = destinationOf(request.url, allowed)
+    const lookup = lookupFor(host, allowed)
     const ca = request.ca === undefined ? undefined : authoritiesIn(request.ca)
     const isSecure = url.protocol === 'https:'
     const options: RequestOptions = {
@@ -50,6 +44,18 @@ export function outgoingThrough(allowed: readonly Range[]): Outgoing {
       isSecure ? overHttps(url, { ...options, ...(ca === undefined ? {} : { ca }) }) : overHttp(url, options)
     return ask(send, request)
   }
+}
+
+/** To connect to this host by. Throws `OutgoingFailure` for an address that is written out, which is not looked up. */
+export function lookupFor(host: string, allowed: readonly Range[]): LookupFunction {
+  if (isIP(host) !== 0 && !mayBeAsked(host, allowed)) throw notAllowed()
+  return (name, options, callback) =>
+    lookUp(name, { ...options, all: true }, (error, found) => {
+      if (error !== null) return callback(error, [])
+      const good = found.filter(({ address }) => mayBeAsked(address, allowed))
+      if (good.length === 0) return callback(notAllowed(), [])
+      return options.all ? callback(null, good) : callback(null, good[0]!.address, good[0]!.family)
+    })
 }
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
@@ -113,7 +119,8 @@ async function textOf(response: IncomingMessage): Promise<string> {
   return text
 }
 
-function failureOf(error: Error): OutgoingFailure {
+/** The same error, in words that are for the audit. */
+export function failureOf(error: Error): OutgoingFailure {
   if (error instanceof OutgoingFailure) return error
   if (error.name === 'AbortError' || error.name === 'TimeoutError')
     return new OutgoingFailure('timeout', `no answer within ${limits.providerMs} ms`)

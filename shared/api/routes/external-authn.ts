@@ -1,13 +1,18 @@
 // Authentication by what is not stored here: tokens of identity providers, signed requests, directories, certificates
 // (http-api 8.3 to 8.9). One pipeline for all (shared/authn/pipeline.ts); a row here is a path that leads to it.
-import { authnEvent } from '../../audit/event.ts'
-import type { Attempt, AuthnSettings, RefusalKind, Refused } from '../../authn/contract.ts'
+import { type AuditEvent, authnEvent } from '../../audit/event.ts'
+import { type Attempt, type AuthnSettings, type RefusalKind, Refused } from '../../authn/contract.ts'
 import { loginItem, type Usable, usableProviders } from '../../authn/oidc-providers.ts'
 import { authenticate, authenticatorBatch, type Verdict, webserviceOf } from '../../authn/pipeline.ts'
+import { fromUtf8, utf8 } from '../../base/bytes.ts'
 import { limits } from '../../base/limits.ts'
 import { kindOf } from '../../id/resource-id.ts'
 import { configuredQuery } from '../../ledger/reads/authenticator.ts'
-import { answer, json, type Outcome, recorded } from '../outcome.ts'
+import type { FactsOf } from '../../ledger/store.ts'
+import { recordId } from '../../secret/keyring.ts'
+import { basicOfHeader } from '../../token/header.ts'
+import type { NodeIo } from '../node.ts'
+import { answer, json, type Outcome, recorded, text } from '../outcome.ts'
 import { problems } from '../problems.ts'
 import { parametersOf, type RouteRequest, wantsBase64 } from '../request.ts'
 import { type AnyRoute, type Caller, type Docs, route } from '../route.ts'
@@ -24,11 +29,12 @@ function inputOf(
   authenticator: string,
   method: 'GET' | 'POST',
   request: RouteRequest,
-  { authenticators, jwtIgnoreMissingIssuer, gcpProvider }: ApiSettings,
+  { authenticators, jwtIgnoreMissingIssuer, gcpProvider, iamStsUrl }: ApiSettings,
 ): Input {
   const { params, body, header } = request
   return {
     attempt: {
+      operation: 'authenticate',
       account: params.account!,
       authenticator,
       service: params.service,
@@ -42,7 +48,7 @@ function inputOf(
       header,
     },
     listed: authenticators,
-    settings: { jwtIgnoreMissingIssuer, gcpProvider },
+    settings: { jwtIgnoreMissingIssuer, gcpProvider, iamStsUrl },
     base64: wantsBase64(header('accept-encoding')),
   }
 }
@@ -77,16 +83,30 @@ const codeRefusals: Refusals = {
 const notKept = { 'Cache-Control': 'no-store' }
 
 function eventOf({ attempt }: Input, { role, known, refused }: Verdict, caller: Caller) {
+  const { operation, authenticator } = attempt
   return authnEvent(
     { user: known && role !== undefined ? role : 'not-found', clientIp: caller.clientIp },
     {
-      operation: 'authenticate',
+      operation,
       role: role ?? 'not-found',
-      authenticator: attempt.authenticator,
+      authenticator,
       service: webserviceOf(attempt),
       error: refused?.message,
     },
   )
+}
+
+const refusal = (refused: Refused | undefined, audit: AuditEvent, answers: Refusals = refusals): Outcome =>
+  recorded(refused === undefined ? problems.unauthorized() : answers[refused.kind](refused), audit)
+
+const prove = (
+  facts: FactsOf<ReturnType<typeof authenticatorBatch>>,
+  { attempt, listed, settings }: Input,
+  io: NodeIo,
+  { clientIp }: Caller,
+): Promise<Verdict> => {
+  const around = { io, settings, listed, store: io.store, clientIp, now: io.clock.wall() }
+  return authenticate(attempt, facts, around)
 }
 
 const door = (
@@ -112,25 +132,11 @@ const door = (
     ...(method === 'POST' ? { bodyLimit: limits.bodyBytes } : {}),
     input: (request, settings) => inputOf(authenticator, method, request, settings),
     facts: ({ attempt }) => authenticatorBatch(attempt),
-    prove: (facts, { attempt, listed, settings }, io, caller): Promise<Verdict> => {
-      const around = {
-        io,
-        settings,
-        listed,
-        store: io.store,
-        clientIp: caller.clientIp,
-        now: io.clock.wall(),
-      }
-      return authenticate(attempt, facts, around)
-    },
+    prove,
     decide(_, input, { caller, settings }, verdict) {
       const audit = eventOf(input, verdict, caller)
       const { role, refused } = verdict
-      if (refused !== undefined || role === undefined)
-        return recorded(
-          refused === undefined ? problems.unauthorized() : answers[refused.kind](refused),
-          audit,
-        )
+      if (refused !== undefined || role === undefined) return refusal(refused, audit, answers)
       const usual = kindOf(role) === 'user' ? settings.userTokenTtlSeconds : settings.hostTokenTtlSeconds
       const ttlSeconds = verdict.ttlSeconds ?? usual
       const token = { kind: 'token', role, ttlSeconds, base64: input.base64 } as const
@@ -201,7 +207,47 @@ export const externalAuthnRoutes: readonly AnyRoute[] = [
     fields: { jwt: 'The token' },
   }),
   ...byLogin('authenticateAzure', 'authn-azure', { takes: 'form', fields: { jwt: 'The token' } }),
-  ...byLogin('authenticateIam', 'authn-iam', { takes: 'bytes' }),
+  ...byLogin('authenticateIam', 'authn-iam', { takes: 'bytes', answers: [200, 401, 403] }),
   ...byLogin('authenticateK8s', 'authn-k8s'),
-  ...byLogin('authenticateLdap', 'authn-ldap', { takes: 'text' }),
+  ...byLogin('authenticateLdap', 'authn-ldap', { takes: 'text', answers: [200, 401, 403] }),
+]
+
+/** For whoever is known elsewhere: the credential stands in HTTP Basic (http-api 8.1). */
+const login = (id: string, path: string) =>
+  route({
+    id,
+    method: 'GET',
+    path,
+    docs: {
+      does: 'The API key, for a password of a directory or itself',
+      gives: 'text',
+      basic: true,
+      answers: [200, 401, 403],
+    },
+    access: 'optional',
+    effect: 'read',
+    input(request, settings) {
+      const input = inputOf(request.params.authn!, 'GET', request, settings)
+      const basic = basicOfHeader(request.header('authorization'))
+      const said = { login: basic?.login ?? 'USERNAME_MISSING', body: utf8(basic?.secret ?? '') }
+      return { ...input, attempt: { ...input.attempt, ...said, operation: 'login' as const } }
+    },
+    facts: ({ attempt }) => authenticatorBatch(attempt),
+    prove,
+    decide(_, input, { caller, keyring }, verdict) {
+      const { role, apiKey } = verdict
+      const keyless = role === undefined || apiKey === undefined
+      const refused =
+        verdict.refused ?? (keyless ? new Refused(`CONJ00121E '${role}' has no API key`) : undefined)
+      const audit = eventOf(input, { ...verdict, ...(refused && { refused }) }, caller)
+      if (refused !== undefined || keyless) return refusal(refused, audit)
+      const key = fromUtf8(keyring.open(recordId('credentials', role), apiKey)) ?? ''
+      return answer(200, text(key), { audit: [audit] })
+    },
+  })
+
+/** Authenticators that know no login refuse it. Looked at last: their paths begin with a name of their own. */
+export const externalLoginRoutes: readonly AnyRoute[] = [
+  login('loginExternal', '/:authn/:service/:account/login'),
+  login('loginExternalWithoutService', '/:authn/:account/login'),
 ]
