@@ -7,9 +7,10 @@ import type { ApiNode, Health, NodeIo } from '#shared/api/node.ts'
 import { createRemoteHealth } from '#shared/api/remote-health.ts'
 import { secretEngineAt } from '#shared/api/secret-engine.ts'
 import { apiSettingsOf } from '#shared/api/setting-tables.ts'
+import type { ClusterDoor } from '#shared/authn/k8s/cluster.ts'
 import { createKeySets } from '#shared/authn/key-sets.ts'
 import type { Outgoing } from '#shared/authn/outgoing.ts'
-import { clientAddressThrough } from '#shared/authz/address.ts'
+import { clientAddressThrough, proxiesOf } from '#shared/authz/address.ts'
 import type { Space } from '#shared/base/space.ts'
 import type { Clock } from '#shared/base/time.ts'
 import { notRead } from '#shared/policy/load.ts'
@@ -50,6 +51,8 @@ export type ServingPorts = {
   readonly signCertificate: NodeIo['signCertificate']
   /** To identity providers. */
   readonly outgoing: Outgoing
+  /** To clusters of Kubernetes. */
+  readonly cluster: ClusterDoor
   /** Nothing may be pending while nothing happens: then the runtime puts this Follower out of memory. */
   readonly sleeps?: boolean
   /** What the operator should see. */
@@ -157,6 +160,7 @@ function nodeOf(
     random: ports.random,
     settings: apiSettings,
     clientAddress: clientAddressThrough(settings.trusted_proxies),
+    isProxy: proxiesOf(settings.trusted_proxies),
     readPolicy: () => notRead,
     elsewhere: undefined,
     io: {
@@ -165,6 +169,7 @@ function nodeOf(
       store,
       outgoing,
       keySets: createKeySets({ outgoing, clock }),
+      cluster: ports.cluster,
       health,
       async info() {
         const { certificates, unprotectedKeyFiles } = await ports.shown()

@@ -20,6 +20,7 @@ import {
   shownCertificate,
   shownNodeCertificate,
 } from '#shared/node/keys.ts'
+import { clusterThrough } from '#shared/node/kubernetes.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
 import { outgoingThrough } from '#shared/node/outgoing.ts'
@@ -70,6 +71,7 @@ const clientFacing =
   tls === undefined
     ? []
     : [shownCertificate('client-facing', 'tls_cert_file', settings.tls_cert_file!, tls.cert)]
+const privateNetworks = parseRanges(settings.authn_private_networks, 'authn_private_networks')
 const serving = createServing({
   name: settings.name,
   settings,
@@ -91,7 +93,8 @@ const serving = createServing({
   },
   balancers: settings.balancers,
   signCertificate: (order) => signCertificate(order, systemClock.wall()),
-  outgoing: outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks')),
+  outgoing: outgoingThrough(privateNetworks),
+  cluster: clusterThrough(privateNetworks, process.env),
   report: (message) => log.warn(message),
   onFault: (error, requestId) =>
     log.error('a request could not be answered', { requestId, ...errorFields(error) }),

@@ -19,7 +19,7 @@ import { workerClock as clock } from './clock.ts'
 import { createWaitingRoom, outgoingDial, type WaitingRoom } from './dial.ts'
 import { createLargeCells } from './large-cells.ts'
 import { type Log, logOf } from './log.ts'
-import { outgoingThrough } from './outgoing.ts'
+import { noCluster, outgoingThrough } from './outgoing.ts'
 import type { Env, ObjectStorage } from './platform-types.ts'
 import { type WorkerSettings, workerSettings } from './settings.ts'
 import { objectSqlite } from './sqlite.ts'
@@ -108,6 +108,7 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     balancers: [],
     signCertificate: (order) => signCertificate(order, clock.wall()),
     outgoing: outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks')),
+    cluster: noCluster,
     report: log.warn,
     alarm: log.error,
     onFault: (error, requestId) =>

@@ -167,6 +167,10 @@ export const doorTable = {
     form: text.optional(),
   },
   tls_key_file: { doc: 'File with its private key, PEM', form: text.optional() },
+  client_certificates: {
+    doc: 'Whether clients are asked for certificates, which authn-k8s reads; they may have none',
+    form: flag.default(false),
+  },
   token_socket: {
     doc: 'Path of a UNIX socket at which programs of this user get tokens for any role',
     form: text.optional(),

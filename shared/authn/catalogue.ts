@@ -1,6 +1,7 @@
 // One row per authenticator: all there is to know about it (http-api 8, 15). Code takes a row and never asks for a name.
 import type { Prover } from './contract.ts'
 import { type Fields, missingWords } from './fields.ts'
+import { k8sProver } from './k8s/prover.ts'
 import {
   authoritySettings,
   jwtSettings,
@@ -124,6 +125,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
     },
     fieldFault: anyFields,
     status: authoritySettings,
+    prover: k8sProver,
   },
 }
 

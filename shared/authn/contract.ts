@@ -1,7 +1,9 @@
 // What an authenticator is to the pipeline (http-api 8): which settings it reads, whom it takes a request for, and what
 // proves that. Refusals are thrown as `Refused`: their words go into the audit, outside all of them look alike.
 import type { Wall } from '../base/time.ts'
+import type { CertificateOrder } from '../base/x509.ts'
 import type { Keyring } from '../secret/keyring.ts'
+import type { ClusterDoor } from './k8s/cluster.ts'
 import type { KeySets } from './key-sets.ts'
 import type { Outgoing } from './outgoing.ts'
 
@@ -19,6 +21,8 @@ export type Attempt = {
   readonly fields: ReadonlyMap<string, string>
   readonly body: Uint8Array
   readonly header: (name: string) => string | undefined
+  /** PEM of a certificate whose key the client has: whom it belongs to, and who signed it, is not known yet. */
+  readonly certificate?: (() => string | undefined) | undefined
 }
 
 /** The variables that an authenticator reads, opened, and the annotations of its webservice. */
@@ -44,6 +48,10 @@ export type AuthnIo = {
   readonly keyring: Keyring
   readonly outgoing: Outgoing
   readonly keySets: KeySets
+  /** To clusters of Kubernetes. */
+  readonly cluster: ClusterDoor
+  /** PEM; undefined for a request that is malformed or not signed by its own key. */
+  readonly signCertificate: (order: CertificateOrder) => Promise<string | undefined>
 }
 
 export type AuthnSettings = {
@@ -85,6 +93,8 @@ export type RefusalKind =
   | 'argument'
   /** 503. */
   | 'unavailable'
+  /** As if it had gone well: who asked finds out elsewhere. */
+  | 'accepted'
 
 export class Refused extends Error {
   readonly kind: RefusalKind

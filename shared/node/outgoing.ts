@@ -18,22 +18,31 @@ import { limits } from '../base/limits.ts'
 
 /** `allowed`: networks that are not public and may be asked. */
 export function outgoingThrough(allowed: readonly Range[]): Outgoing {
-  const lookup: LookupFunction = (host, options, callback) =>
+  const lookup = lookupThrough(allowed)
+  return async (request) => {
+    const url = URL.parse(request.url)
+    if (url === null || !/^https?:$/.test(url.protocol))
+      throw new OutgoingFailure('failed', 'its address is no http or https URL')
+    mustBeAllowed(url, allowed)
+    return ask(url, request, lookup)
+  }
+}
+
+/** Finds addresses that may be asked only. */
+export function lookupThrough(allowed: readonly Range[]): LookupFunction {
+  return (host, options, callback) =>
     lookUp(host, { ...options, all: true }, (error, found) => {
       if (error !== null) return callback(error, [])
       const good = found.filter(({ address }) => mayBeAsked(address, allowed))
       if (good.length === 0) return callback(notAllowed(host), [])
       return options.all ? callback(null, good) : callback(null, good[0]!.address, good[0]!.family)
     })
-  return async (request) => {
-    const url = URL.parse(request.url)
-    if (url === null || !/^https?:$/.test(url.protocol))
-      throw new OutgoingFailure('failed', 'its address is no http or https URL')
-    const host = url.hostname.replace(/^\[|\]$/g, '')
-    // An address that is written out is not looked up.
-    if (isIP(host) !== 0 && !mayBeAsked(host, allowed)) throw notAllowed(host)
-    return ask(url, request, lookup)
-  }
+}
+
+/** Throws `OutgoingFailure`. An address that is written out is not looked up. */
+export function mustBeAllowed({ hostname }: URL, allowed: readonly Range[]): void {
+  const host = hostname.replace(/^\[|\]$/g, '')
+  if (isIP(host) !== 0 && !mayBeAsked(host, allowed)) throw notAllowed(host)
 }
 
 const notAllowed = (host: string): OutgoingFailure =>

@@ -1,10 +1,17 @@
 // Authentication by what is not stored here: tokens of identity providers, signed requests, directories, certificates
 // (http-api 8.3 to 8.9). One pipeline for all (shared/authn/pipeline.ts); a row here is a path that leads to it.
-import { authnEvent } from '../../audit/event.ts'
+import { type AuthnOperation, authnEvent } from '../../audit/event.ts'
 import type { Attempt, AuthnSettings, RefusalKind, Refused } from '../../authn/contract.ts'
-import { authenticate, authenticatorBatch, type Verdict, webserviceOf } from '../../authn/pipeline.ts'
+import {
+  authenticate,
+  authenticatorBatch,
+  type Circumstances,
+  type Verdict,
+  webserviceOf,
+} from '../../authn/pipeline.ts'
 import { limits } from '../../base/limits.ts'
 import { kindOf } from '../../id/resource-id.ts'
+import type { NodeIo } from '../node.ts'
 import { answer, type Outcome, recorded } from '../outcome.ts'
 import { problems } from '../problems.ts'
 import { parametersOf, type RouteRequest, wantsBase64 } from '../request.ts'
@@ -24,7 +31,7 @@ function inputOf(
   request: RouteRequest,
   { authenticators, jwtIgnoreMissingIssuer }: ApiSettings,
 ): Input {
-  const { params, body, header } = request
+  const { params, body, header, certificate } = request
   const fields = new Map<string, string>()
   // Tokens are sent as forms whatever the media type says.
   for (const [name, value] of parametersOf(request, 'forms'))
@@ -39,6 +46,7 @@ function inputOf(
       fields,
       body,
       header,
+      certificate,
     },
     listed: authenticators,
     settings: { jwtIgnoreMissingIssuer },
@@ -53,14 +61,22 @@ const refusals: Record<RefusalKind, (refused: Refused) => Outcome> = {
   bad_request: () => problems.badRequest(),
   argument: ({ message }) => problems.argument(message),
   unavailable: () => answer(503),
+  accepted: () => answer(202),
 }
 
-function eventOf({ attempt }: Input, { role, known, refused }: Verdict, caller: Caller) {
+export const refusalOf = (refused: Refused): Outcome => refusals[refused.kind](refused)
+
+export function eventOf(
+  operation: AuthnOperation,
+  attempt: Attempt,
+  { role, known, refused }: Verdict,
+  caller: Caller,
+) {
   const { authenticator, service } = attempt
   return authnEvent(
     { user: known && role !== undefined ? role : 'not-found', clientIp: caller.clientIp },
     {
-      operation: 'authenticate',
+      operation,
       role: role ?? 'not-found',
       authenticator,
       service: service === undefined ? undefined : webserviceOf(attempt),
@@ -68,6 +84,13 @@ function eventOf({ attempt }: Input, { role, known, refused }: Verdict, caller: 
     },
   )
 }
+
+export const circumstancesOf = (
+  io: NodeIo,
+  { clientIp }: Caller,
+  listed: readonly string[],
+  settings: AuthnSettings,
+): Circumstances => ({ io, settings, listed, store: io.store, clientIp, now: io.clock.wall() })
 
 const door = (id: string, authenticator: string, method: 'GET' | 'POST', path: string, docs: Partial<Docs>) =>
   route({
@@ -85,25 +108,13 @@ const door = (id: string, authenticator: string, method: 'GET' | 'POST', path: s
     ...(method === 'POST' ? { bodyLimit: limits.bodyBytes } : {}),
     input: (request, settings) => inputOf(authenticator, method, request, settings),
     facts: ({ attempt }) => authenticatorBatch(attempt),
-    prove: (facts, { attempt, listed, settings }, io, caller): Promise<Verdict> => {
-      const around = {
-        io,
-        settings,
-        listed,
-        store: io.store,
-        clientIp: caller.clientIp,
-        now: io.clock.wall(),
-      }
-      return authenticate(attempt, facts, around)
-    },
+    prove: (facts, { attempt, listed, settings }, io, caller): Promise<Verdict> =>
+      authenticate(attempt, facts, circumstancesOf(io, caller, listed, settings)),
     decide(_, input, { caller, settings }, verdict) {
-      const audit = eventOf(input, verdict, caller)
+      const audit = eventOf('authenticate', input.attempt, verdict, caller)
       const { role, refused } = verdict
       if (refused !== undefined || role === undefined)
-        return recorded(
-          refused === undefined ? problems.unauthorized() : refusals[refused.kind](refused),
-          audit,
-        )
+        return recorded(refused === undefined ? problems.unauthorized() : refusalOf(refused), audit)
       const usual = kindOf(role) === 'user' ? settings.userTokenTtlSeconds : settings.hostTokenTtlSeconds
       const ttlSeconds = verdict.ttlSeconds ?? usual
       return answer(200, { kind: 'token', role, ttlSeconds, base64: input.base64 }, { audit: [audit] })
@@ -138,6 +149,6 @@ export const externalAuthnRoutes: readonly AnyRoute[] = [
   }),
   ...byLogin('authenticateAzure', 'authn-azure', { takes: 'form', fields: { jwt: 'The token' } }),
   ...byLogin('authenticateIam', 'authn-iam', { takes: 'bytes' }),
-  ...byLogin('authenticateK8s', 'authn-k8s'),
+  ...byLogin('authenticateK8s', 'authn-k8s', { answers: [200, 401, 403, 422] }),
   ...byLogin('authenticateLdap', 'authn-ldap', { takes: 'text' }),
 ]
