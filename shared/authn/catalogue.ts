@@ -2,14 +2,8 @@
 import type { Prover } from './contract.ts'
 import { type Fields, missingWords } from './fields.ts'
 import { k8sProver } from './k8s/prover.ts'
-import {
-  authoritySettings,
-  jwtSettings,
-  noSettings,
-  oidcSettings,
-  providerSettings,
-  type StatusCheck,
-} from './status-checks.ts'
+import { k8sStatus } from './k8s/status.ts'
+import { jwtSettings, noSettings, oidcSettings, providerSettings, type StatusCheck } from './status-checks.ts'
 
 export type Authenticator = {
   /** What V2 calls it; the first name is printed. None: V2 does not know it. */
@@ -124,7 +118,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
       'ca/key': 'text',
     },
     fieldFault: anyFields,
-    status: authoritySettings,
+    status: k8sStatus,
     prover: k8sProver,
   },
 }

@@ -2,6 +2,7 @@
 // (http-api 8.10). Messages name variables and never hold what is in them.
 import { isObject, parseJson } from '../base/json.ts'
 import type { Stored } from './contract.ts'
+import type { ClusterDoor } from './k8s/cluster.ts'
 
 /** The reference's class of an error, and its text with the code of http-api 17.1. */
 export type Fault = { readonly error: string; readonly message: string }
@@ -15,6 +16,8 @@ export type StatusCheck = {
   /** Variables that it looks at, by name. */
   readonly variables: readonly string[]
   readonly check: Check
+  /** Asks whoever else must answer, when nothing else is wrong. */
+  readonly ask?: (stored: Settings, io: { readonly cluster: ClusterDoor }) => Promise<Fault | undefined>
 }
 
 /** These must exist and have values. */

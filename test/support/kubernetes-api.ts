@@ -63,6 +63,7 @@ export class KubernetesApi {
   static async start(): Promise<KubernetesApi> {
     const [port] = await freePorts(1)
     const api = new KubernetesApi(port!, await certificatesFor('127.0.0.1'))
+    api.#objects.set('/api', { kind: 'APIVersions', versions: ['v1'] })
     await api.comeBack()
     return api
   }

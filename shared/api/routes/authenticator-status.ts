@@ -11,10 +11,11 @@ import { put } from '../../ledger/change.ts'
 import { type Access, accessQuery } from '../../ledger/reads/access.ts'
 import { type StoredVariable, settingsQuery, switchQuery } from '../../ledger/reads/authenticator.ts'
 import { actorOf } from '../actor.ts'
+import type { NodeIo } from '../node.ts'
 import { answer, json, type Outcome, recorded } from '../outcome.ts'
 import { problems } from '../problems.ts'
 import { parametersOf, type RouteRequest, textOf } from '../request.ts'
-import { type AnyRoute, type Caller, type Context, route } from '../route.ts'
+import { type AnyRoute, type Caller, route } from '../route.ts'
 
 type Input = {
   /** `authn-jwt`. */
@@ -55,6 +56,8 @@ function eventOf(operation: AuthnOperation, input: Input, caller: Caller, error:
 const notPrivileged = (caller: Caller, privilege: string, resource: string): string =>
   `CONJ00006E '${loginOfRole(caller.role!)}' does not have '${privilege}' privilege on ${resource}`
 
+type StatusInput = Input & { readonly listed: readonly string[] }
+
 const statusFacts = ({ authenticator, webservice, statusService, prefix }: Input) => ({
   access: accessQuery(statusService),
   held: switchQuery(webservice),
@@ -69,12 +72,13 @@ type StatusFacts = {
 
 type Refusal = { readonly status: 403 | 404 | 500 | 501; readonly fault: Fault }
 
-/** The first thing that is wrong, in the order of the reference; undefined when all is well. */
-function refusal(
+/** The first thing that is wrong, in the order of the reference; undefined when all is well, its provider included. */
+async function refusal(
   facts: StatusFacts,
-  input: Input,
-  { caller, keyring, settings }: Context,
-): Refusal | undefined {
+  input: StatusInput,
+  io: Pick<NodeIo, 'keyring' | 'cluster'>,
+  caller: Caller,
+): Promise<Refusal | undefined> {
   const { authenticator, identifier, statusService } = input
   const no = (status: Refusal['status'], error: string, message: string): Refusal => ({
     status,
@@ -100,12 +104,10 @@ function refusal(
   if (!allowed(facts.access, 'read'))
     return no(403, 'Security::RoleNotAuthorizedOnResource', notPrivileged(caller, 'read', statusService))
   if (facts.held === undefined) return missing(name)
-  if (!isOn(name, facts.held.switchedOn, settings.authenticators))
+  if (!isOn(name, facts.held.switchedOn, input.listed))
     return no(500, 'Security::AuthenticatorNotWhitelisted', `CONJ00004E '${name}' is not enabled`)
-  const fault = row.status.check({
-    prefix: input.prefix,
-    values: openedValues(facts.variables, keyring),
-  })
+  const stored = { prefix: input.prefix, values: openedValues(facts.variables, io.keyring) }
+  const fault = row.status.check(stored) ?? (await row.status.ask?.(stored, io))
   return fault && { status: 500, fault }
 }
 
@@ -121,12 +123,13 @@ const status = (id: string, path: string) =>
     },
     access: 'optional',
     effect: 'read',
-    input: inputOf,
+    input: (request, { authenticators }): StatusInput => ({ ...inputOf(request), listed: authenticators }),
     facts: statusFacts,
-    decide(facts, input, context) {
-      const { caller } = context
+    // Its provider is asked only for who may know.
+    prove: async (facts, input, io, caller) =>
+      caller.role === undefined ? undefined : refusal(facts, input, io, caller),
+    decide(_, input, { caller }, refused) {
       if (caller.role === undefined) return problems.unauthorized()
-      const refused = refusal(facts, input, context)
       const event = eventOf('validate-status', input, caller, refused?.fault.message)
       if (refused === undefined) return answer(200, json({ status: 'ok' }), { audit: [event] })
       const { error, message } = refused.fault

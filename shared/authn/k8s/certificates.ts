@@ -83,6 +83,11 @@ function mayIssue(authority: Certificate, now: Wall, x509: X509): boolean {
   )
 }
 
+/** Throws `Refused` when there is none. */
+export async function mustBeAuthority(pem: string): Promise<void> {
+  authoritiesIn(pem, await loadX509())
+}
+
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
 
 /** Throws `Refused` when there is none. */

@@ -41,7 +41,10 @@ export const CLUSTER_VARIABLES = [
  * The cluster that the variables name when all three have values, and otherwise the one in which this node runs. Throws
  * `Refused` when there is neither.
  */
-export async function clusterOf(stored: Stored, door: ClusterDoor): Promise<Cluster> {
+export async function clusterOf(
+  stored: Pick<Stored, 'prefix' | 'values'>,
+  door: ClusterDoor,
+): Promise<Cluster> {
   const [url, ca, token] = CLUSTER_VARIABLES.map((name) => stored.values.get(name)?.trim() ?? '')
   if (url === '' || ca === '' || token === '') {
     const own = await door.own()

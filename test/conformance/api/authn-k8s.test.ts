@@ -696,10 +696,39 @@ describe('variables', () => {
     const got = await authenticate('leader', 'pods/of-namespace', await shown(), 'unset')
     refused(got, 401, 'CONJ00037E')
   })
+})
 
-  test('its status', async () => {
-    const response = await world.admin.request('GET', '/authn-k8s/dev/acme/status')
-    expect([response.status, await response.json()]).toEqual([200, { status: 'ok' }])
+describe.each(nodes)('the status at the %s', (node) => {
+  const status = async (): Promise<readonly [number, string]> => {
+    const response = await world.admin
+      .at(world.machine[node].url)
+      .request('GET', '/authn-k8s/dev/acme/status')
+    const { error = 'ok' } = (await response.json()) as { error?: string }
+    return [response.status, error]
+  }
+  const is = (words: string) => [500, expect.stringContaining(words)]
+
+  test('is well when the authority signs and the cluster answers', async () => {
+    expect(await status()).toEqual([200, 'ok'])
+    await cluster.goAway()
+    expect(await status()).toEqual(is('AuthnK8s: The Kubernetes API cannot be asked'))
+    await cluster.comeBack()
+    cluster.token = 'another'
+    expect(await status()).toEqual(is('AuthnK8s: The Kubernetes API answered 401'))
+    cluster.token = 'service-account-token'
+    expect(await status()).toEqual([200, 'ok'])
+  })
+
+  test.each([
+    ['ca/cert', 'AuthnK8s::InvalidSigningCert: CONJ00155E'],
+    ['ca/key', 'AuthnK8s::InvalidSigningKey: CONJ00156E'],
+    ['kubernetes/api-url', 'AuthnK8s::InvalidApiUrl: CONJ00042E'],
+    ['kubernetes/ca-cert', 'AuthnK8s: The Kubernetes API cannot be asked'],
+  ])('is not while %s is wrong', async (name, words) => {
+    const before = await (await world.admin.getSecret(`conjur/authn-k8s/dev/${name}`)).text()
+    await configure({ [`dev/${name}`]: 'nothing' })
+    expect(await status()).toEqual(is(words))
+    await configure({ [`dev/${name}`]: before })
   })
 })
 
