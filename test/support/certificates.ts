@@ -35,15 +35,21 @@ const newKeys = () =>
 const pem = async ({ privateKey }: CryptoKeyPair): Promise<string> =>
   x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', privateKey), 'PRIVATE KEY')
 
-/** PEM; it and what it signs are valid for so many days. */
-export async function testAuthority(days = 1): Promise<TestAuthority> {
+/**
+ * PEM; it and what it signs are valid for so many days. Clients under one authority that trust another of the same name send
+ * that as their issuer, and Node as a server breaks such a connection whatever it was told to let pass.
+ */
+export async function testAuthority({
+  name = 'CN=Holdfast test authority',
+  days = 1,
+} = {}): Promise<TestAuthority> {
   x509.cryptoProvider.set(webcrypto as unknown as Crypto)
   const caKeys = await newKeys()
   const notBefore = new Date(Date.now() - day)
   const notAfter = new Date(Date.now() + days * day)
   const authority = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: '01',
-    name: 'CN=Holdfast test authority',
+    name,
     notBefore,
     notAfter,
     signingAlgorithm: algorithm,

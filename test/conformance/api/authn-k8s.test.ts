@@ -19,6 +19,8 @@ import { type AuditRow, atTheEdge, recordsOf, settled, startWorld, type World } 
 
 type Annotations = Readonly<Record<string, string>>
 
+/** Longer than what it signs. */
+const PODS = { name: 'CN=Pods', days: 30 }
 const DAY_MS = 24 * 60 * 60 * 1000
 const id = (path: string): string => `conjur/authn-k8s/dev/apps/${path}`
 
@@ -224,7 +226,7 @@ let asked = 0
 
 beforeAll(async () => {
   cluster = await KubernetesApi.start()
-  authority = await testAuthority(30)
+  authority = await testAuthority(PODS)
   fill(cluster)
   world = await startWorld({ env: { HOLDFAST_AUTHN_PRIVATE_NETWORKS: '127.0.0.1/32' } })
   const loaded = await world.admin.loadPolicy('root', policy)
@@ -504,7 +506,7 @@ describe.each(nodes)('at the %s', (node) => {
     [
       'one of another authority of the same name',
       'pods/of-all',
-      async () => (await testAuthority()).issueClient('CN=host.pods.of-all', [spiffe('web-1')]),
+      async () => (await testAuthority(PODS)).issueClient('CN=host.pods.of-all', [spiffe('web-1')]),
       'CONJ00030E',
     ],
     [
