@@ -73,7 +73,7 @@ export const apiTable = {
     env: ['CONJUR_AUTHENTICATORS'],
   },
   trusted_proxies: {
-    doc: 'Addresses and CIDR ranges whose X-Forwarded-For is believed; loopback always is',
+    doc: 'Addresses and CIDR ranges whose X-Forwarded-For and X-SSL-Client-Certificate are believed; loopback always is',
     form: list.default([]),
     env: ['CONJUR_TRUSTED_PROXIES', 'TRUSTED_PROXIES'],
   },

@@ -2,6 +2,7 @@
 import { isObject, parseJson } from '../../base/json.ts'
 import { Refused, type Stored } from '../contract.ts'
 import { type OutgoingAnswer, OutgoingFailure } from '../outgoing.ts'
+import { required } from '../settings.ts'
 
 /** How a cluster is asked. */
 export type Cluster = {
@@ -38,20 +39,17 @@ export const CLUSTER_VARIABLES = [
 ] as const
 
 /**
- * The cluster that the variables name when all three have values, and otherwise the one in which this node runs. Throws
- * `Refused` when there is neither.
+ * The cluster that the variables name, or, when none of them has a value, the one in which this node runs. Half a cluster
+ * is none: it would be another than was meant. Throws `Refused` when there is none.
  */
 export async function clusterOf(
   stored: Pick<Stored, 'prefix' | 'values'>,
-  door: ClusterDoor,
+  door: Pick<ClusterDoor, 'own'>,
 ): Promise<Cluster> {
   const [url, ca, token] = CLUSTER_VARIABLES.map((name) => stored.values.get(name)?.trim() ?? '')
-  if (url === '' || ca === '' || token === '') {
-    const own = await door.own()
-    if (own !== undefined) return own
-    const absent = CLUSTER_VARIABLES.find((name) => (stored.values.get(name) ?? '').trim() === '')!
-    throw new Refused(`CONJ00037E Missing value for resource: ${stored.prefix}${absent}`)
-  }
+  const own = url === '' && ca === '' && token === '' ? await door.own() : undefined
+  if (own !== undefined) return own
+  for (const name of CLUSTER_VARIABLES) required(stored, name)
   const parsed = URL.parse(url!)
   // The bearer goes there.
   if (
@@ -61,6 +59,9 @@ export async function clusterOf(
     parsed.search !== ''
   )
     throw new Refused(`CONJ00042E Received invalid Kubernetes API url: ${stored.prefix}kubernetes/api-url`)
+  // Without one the runtime's own authorities would do.
+  if (!ca!.includes('-----BEGIN CERTIFICATE-----'))
+    throw new Refused(`CONJ00154E Invalid Kubernetes API CA certificate: ${stored.prefix}kubernetes/ca-cert`)
   if (!/^[\x21-\x7e]+$/.test(token!))
     throw new Refused(`CONJ00153E Invalid service account token: ${stored.prefix}${CLUSTER_VARIABLES[2]}`)
   return { url: parsed.href.replace(/\/+$/, ''), ca: ca!, token: token!, own: false }

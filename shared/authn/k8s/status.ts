@@ -8,9 +8,11 @@ import { CLUSTER_VARIABLES, clusterOf, findObject } from './cluster.ts'
 
 /** The reference's classes, by code. */
 const classes: Readonly<Record<string, string>> = {
+  CONJ00036E: 'Conjur::RequiredResourceMissing',
   CONJ00037E: 'Conjur::RequiredSecretMissing',
   CONJ00042E: 'Authentication::AuthnK8s::InvalidApiUrl',
   CONJ00153E: 'Authentication::AuthnK8s::InvalidServiceAccountToken',
+  CONJ00154E: 'Authentication::AuthnK8s::InvalidApiCert',
   CONJ00155E: 'Authentication::AuthnK8s::InvalidSigningCert',
   CONJ00156E: 'Authentication::AuthnK8s::InvalidSigningKey',
 }
