@@ -12,16 +12,15 @@ export const nameOfLogin = (login: string): string => login.replaceAll('/', '.')
 export const defaultPrefix = (service: string): string => nameOfLogin(`host/conjur/authn-k8s/${service}/apps`)
 
 const LABEL = '[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?'
-const SUBDOMAIN = `${LABEL}(?:\\.${LABEL})*`
-const SPIFFE = new RegExp(`^spiffe://cluster\\.local/namespace/(${LABEL})/podname/(${SUBDOMAIN})$`)
 const NAMESPACE = new RegExp(`^${LABEL}$`)
-const NAME = new RegExp(`^${SUBDOMAIN}$`)
+const NAME = new RegExp(`^${LABEL}(?:\\.${LABEL})*$`)
 const NAME_CHARACTERS = 253
 
 /** Undefined for anything but a pod of a cluster. */
 export function podOfSpiffeId(uri: string): PodId | undefined {
-  const [, namespace, name] = SPIFFE.exec(uri) ?? []
-  return namespace === undefined || !isName(name!) ? undefined : { namespace, name: name! }
+  const [, namespace = '', name = ''] =
+    /^spiffe:\/\/cluster\.local\/namespace\/(.+)\/podname\/(.+)$/.exec(uri) ?? []
+  return isNamespace(namespace) && isName(name) ? { namespace, name } : undefined
 }
 
 export const spiffeIdOf = ({ namespace, name }: PodId): string =>

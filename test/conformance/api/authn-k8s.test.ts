@@ -131,7 +131,7 @@ describe.each(nodes)('at the %s', (node) => {
     ['a pod that is above', 'of-namespace', { uris: [spiffe('..')] }, 'CONJ00022E'],
     ['a pod that is not there', 'of-namespace', { uris: [spiffe('gone-1')] }, 'CONJ00024E'],
     ['a host that is not there', 'nobody', {}, 'CONJ00007E'],
-    ['a user', 'person@pods', { prefix: 'user' }, 'CONJ00048E'],
+    ['a user', 'person@pods', { prefix: 'user' }, "CONJ00048E 'acme:user:person@pods' is no host"],
     ['no kind of role', 'of-all', { prefix: 'pods' }, 'CONJ00007E'],
     ['a wrong origin', 'far', {}, 'CONJ00003E'],
     ['a service that is not there', 'of-all', { service: 'none' }, "CONJ00004E 'authn-k8s/none'"],
