@@ -6,7 +6,7 @@ import type { ApiNode, Health } from '#shared/api/node.ts'
 import { secretEngineAt } from '#shared/api/secret-engine.ts'
 import { createDiscovery } from '#shared/authn/discovery.ts'
 import { createKeySets } from '#shared/authn/key-sets.ts'
-import { clientAddressThrough, parseRanges } from '#shared/authz/address.ts'
+import { clientAddressThrough, parseRanges, proxiesOf } from '#shared/authz/address.ts'
 import { fromUtf8, utf8 } from '#shared/base/bytes.ts'
 import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
@@ -19,6 +19,7 @@ import { directoriesOf } from '#shared/node/directory.ts'
 import { writePrivateFile } from '#shared/node/files.ts'
 import { keptKeySetsIn } from '#shared/node/kept-keys.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
+import { clusterThrough } from '#shared/node/kubernetes.ts'
 import type { ListenOptions } from '#shared/node/listen.ts'
 import { errorFields, type Log } from '#shared/node/log.ts'
 import { outgoingThrough } from '#shared/node/outgoing.ts'
@@ -211,7 +212,8 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
   )
   // Shows nothing that the next Leader may not have (cluster 6.1).
   const store: ReadStore = { read: (batch) => certainly(reader.read(batch), writer) }
-  const outgoing = outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks'))
+  const privateNetworks = parseRanges(settings.authn_private_networks, 'authn_private_networks')
+  const outgoing = outgoingThrough(privateNetworks)
   const node: ApiNode = {
     role: 'leader',
     store,
@@ -223,6 +225,7 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
     random: randomBytes,
     settings: apiSettings,
     clientAddress: clientAddressThrough(settings.trusted_proxies),
+    isProxy: proxiesOf(settings.trusted_proxies),
     readPolicy: readLoad,
     elsewhere: loader.load,
     io: {
@@ -238,6 +241,7 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
         kept: await keptKeySetsIn(settings.data_dir, (message) => log.warn(message)),
       }),
       directories,
+      cluster: clusterThrough(privateNetworks, process.env),
       health: health.report,
       info: () => about.info('master', namesOf(cluster, settings)),
       remoteHealth: about.remoteHealth,

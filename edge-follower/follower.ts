@@ -9,9 +9,10 @@ import { secretEngineAt } from '#shared/api/secret-engine.ts'
 import { apiSettingsOf } from '#shared/api/setting-tables.ts'
 import type { Directories } from '#shared/authn/directory.ts'
 import { createDiscovery } from '#shared/authn/discovery.ts'
+import type { ClusterDoor } from '#shared/authn/k8s/cluster.ts'
 import type { KeySets } from '#shared/authn/key-sets.ts'
 import type { Outgoing } from '#shared/authn/outgoing.ts'
-import { clientAddressThrough } from '#shared/authz/address.ts'
+import { clientAddressThrough, proxiesOf } from '#shared/authz/address.ts'
 import type { Space } from '#shared/base/space.ts'
 import type { Clock } from '#shared/base/time.ts'
 import { notRead } from '#shared/policy/load.ts'
@@ -54,6 +55,8 @@ export type ServingPorts = {
   readonly outgoing: Outgoing
   readonly keySets: KeySets
   readonly directories: Directories | undefined
+  /** To clusters of Kubernetes. */
+  readonly cluster: ClusterDoor
   /** Nothing may be pending while nothing happens: then the runtime puts this Follower out of memory. */
   readonly sleeps?: boolean
   /** What the operator should see. */
@@ -160,6 +163,7 @@ function nodeOf(
     random: ports.random,
     settings: apiSettings,
     clientAddress: clientAddressThrough(settings.trusted_proxies),
+    isProxy: proxiesOf(settings.trusted_proxies),
     readPolicy: () => notRead,
     elsewhere: undefined,
     io: {
@@ -170,6 +174,7 @@ function nodeOf(
       discovery: createDiscovery(ports.outgoing),
       keySets: ports.keySets,
       directories: ports.directories,
+      cluster: ports.cluster,
       health,
       async info() {
         const { certificates, unprotectedKeyFiles } = await ports.shown()

@@ -21,6 +21,7 @@ import {
   shownCertificate,
   shownNodeCertificate,
 } from '#shared/node/keys.ts'
+import { clusterThrough } from '#shared/node/kubernetes.ts'
 import { listen } from '#shared/node/listen.ts'
 import { createLog, errorFields } from '#shared/node/log.ts'
 import { outgoingThrough } from '#shared/node/outgoing.ts'
@@ -77,6 +78,7 @@ const keySets = keySetsOfMain(
   systemClock,
   settings.authn_keys_max_age * 1000,
 )
+const privateNetworks = parseRanges(settings.authn_private_networks, 'authn_private_networks')
 const serving = createServing({
   name: settings.name,
   settings,
@@ -98,9 +100,10 @@ const serving = createServing({
   },
   balancers: settings.balancers,
   signCertificate: (order) => signCertificate(order, systemClock.wall()),
-  outgoing: outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks')),
+  outgoing: outgoingThrough(privateNetworks),
   keySets,
   directories: await directoriesOf(settings, process.env),
+  cluster: clusterThrough(privateNetworks, process.env),
   report: (message) => log.warn(message),
   onFault: (error, requestId) =>
     log.error('a request could not be answered', { requestId, ...errorFields(error) }),

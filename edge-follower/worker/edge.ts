@@ -20,7 +20,7 @@ import { workerClock as clock } from './clock.ts'
 import { createWaitingRoom, outgoingDial, type WaitingRoom } from './dial.ts'
 import { createLargeCells } from './large-cells.ts'
 import { type Log, logOf } from './log.ts'
-import { outgoingThrough } from './outgoing.ts'
+import { noCluster, outgoingThrough } from './outgoing.ts'
 import type { Env, ObjectStorage } from './platform-types.ts'
 import { type WorkerSettings, workerSettings } from './settings.ts'
 import { objectSqlite } from './sqlite.ts'
@@ -118,6 +118,7 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     }),
     // The sockets of the platform reach no private network and take no authority of ours: a directory has both.
     directories: undefined,
+    cluster: noCluster,
     report: log.warn,
     alarm: log.error,
     onFault: (error, requestId) =>

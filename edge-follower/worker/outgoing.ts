@@ -2,12 +2,22 @@
 // authorities of its own and takes no others.
 
 import { boundedText } from '#shared/api/bounded-text.ts'
+import type { ClusterDoor } from '#shared/authn/k8s/cluster.ts'
 import { destinationOf, notAllowed } from '#shared/authn/networks.ts'
 import { type Outgoing, OutgoingFailure } from '#shared/authn/outgoing.ts'
 import type { Range } from '#shared/authz/address.ts'
 import { limits } from '#shared/base/limits.ts'
 
 const LOCAL = /(^|\.)(localhost|local|internal)\.?$/
+const notAsked = async (): Promise<never> => {
+  throw new OutgoingFailure(
+    'not_allowed',
+    'a Worker checks certificates with the authorities of its platform only, and a cluster has its own',
+  )
+}
+
+/** Clusters have authorities of their own. */
+export const noCluster: ClusterDoor = { own: async () => undefined, ask: notAsked, run: notAsked }
 
 export function outgoingThrough(allowed: readonly Range[]): Outgoing {
   return async ({ method, url: given, headers, body, ca }) => {

@@ -2,8 +2,7 @@
 import { DomainError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { type PrivateKey, readPrivateKey } from '../base/native-crypto.ts'
-import { drawSerial, loadX509 } from '../base/x509.ts'
-import type { CertificateOrder } from './node.ts'
+import { type CertificateOrder, drawSerial, loadX509 } from '../base/x509.ts'
 
 type Algorithm = { readonly name: string; readonly namedCurve?: string; readonly hash: string }
 
@@ -26,6 +25,7 @@ const unusable = (what: string): DomainError =>
 /** PEM; undefined when the request is malformed or not signed by its own key. Throws when the authority is unusable. */
 export async function signCertificate(order: CertificateOrder, now: number): Promise<string | undefined> {
   const x509 = await loadX509()
+  const { dnsName } = order
   const request = await verifiedRequest(() => new x509.Pkcs10CertificateRequest(order.csr))
   if (request === undefined) return undefined
   const authority = attempt('the certificate chain is not PEM', () => new x509.X509Certificate(order.chain))
@@ -57,11 +57,11 @@ export async function signCertificate(order: CertificateOrder, now: number): Pro
         true,
       ),
       new x509.ExtendedKeyUsageExtension([
-        x509.ExtendedKeyUsage.serverAuth,
+        ...(dnsName === undefined ? [] : [x509.ExtendedKeyUsage.serverAuth]),
         x509.ExtendedKeyUsage.clientAuth,
       ]),
       new x509.SubjectAlternativeNameExtension([
-        { type: 'dns', value: order.dnsName },
+        ...(dnsName === undefined ? [] : [{ type: 'dns' as const, value: dnsName }]),
         { type: 'url', value: order.uri },
       ]),
       await x509.SubjectKeyIdentifierExtension.create(request.publicKey),

@@ -4,7 +4,7 @@ import { toHex } from '../base/bytes.ts'
 import { tokenOfHeader } from '../token/header.ts'
 import type { ApiNode } from './node.ts'
 import { answer, type Outcome, text } from './outcome.ts'
-import type { RawRequest } from './request.ts'
+import { decodePercent, type RawRequest } from './request.ts'
 import type { Access, Caller } from './route.ts'
 
 /** The caller, or the answer that refuses it. Synchronous when the token is remembered: the secret-read path. */
@@ -36,6 +36,23 @@ export function identify(
 const refused = (message: string): Outcome => answer(401, text(message))
 
 export const isOutcome = (value: Caller | Outcome): value is Outcome => 'status' in value
+
+const FORWARDED = 'x-ssl-client-certificate'
+
+/**
+ * PEM of the client's certificate (http-api 8.9): what the connection showed, or what a proxy says that ended the client's
+ * TLS. Anybody can write such a header, so that of a peer that is no trusted proxy it is not looked at.
+ */
+export function clientCertificate(
+  { peer, header, certificate }: RawRequest,
+  { isProxy }: Pick<ApiNode, 'isProxy'>,
+): string | undefined {
+  const shown = certificate?.()
+  if (shown !== undefined) return shown
+  const escaped = isProxy(peer) ? header(FORWARDED) : undefined
+  // Escaped as a form a space is a plus; as a URL a plus may be one of Base64.
+  return escaped && decodePercent(/BEGIN\+CERT/.test(escaped) ? escaped.replaceAll('+', ' ') : escaped)
+}
 
 const REQUEST_ID_CHARS = 255
 

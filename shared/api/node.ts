@@ -2,11 +2,13 @@
 
 import type { Directories } from '../authn/directory.ts'
 import type { Discovery } from '../authn/discovery.ts'
+import type { ClusterDoor } from '../authn/k8s/cluster.ts'
 import type { KeySets } from '../authn/key-sets.ts'
 import type { Outgoing } from '../authn/outgoing.ts'
 import type { ClientAddress } from '../authz/address.ts'
 import type { Json } from '../base/json.ts'
 import type { Clock, Wall } from '../base/time.ts'
+import type { CertificateOrder } from '../base/x509.ts'
 import type { NodeKind } from '../enrolment/names.ts'
 import type { Crowd } from '../enrolment/regions.ts'
 import type { Position } from '../ledger/position.ts'
@@ -40,20 +42,6 @@ export type AuditFilter = {
   readonly entity?: string
   readonly limit?: number
   readonly offset?: number
-}
-
-/** A certificate to be signed: who asks, and with what. */
-export type CertificateOrder = {
-  readonly csr: string
-  /** PEM of the authority. */
-  readonly privateKey: string
-  readonly password: string | undefined
-  /** PEM; the first certificate is the authority's own. */
-  readonly chain: string
-  readonly commonName: string
-  readonly dnsName: string
-  readonly uri: string
-  readonly lifeMs: number
 }
 
 /** A secret to be made, for the engine that makes it. */
@@ -107,6 +95,8 @@ export type NodeIo = {
   readonly discovery: Discovery
   readonly keySets: KeySets
   readonly directories: Directories | undefined
+  /** To clusters of Kubernetes. */
+  readonly cluster: ClusterDoor
   readonly health: () => Health
   /**
    * Of another node, as seen from here; undefined for a name that is not known. Never rejects: one that does not answer
@@ -160,6 +150,8 @@ export type ApiNode = {
   readonly settings: ApiSettings
   /** Behind the proxies of the settings, parsed once. */
   readonly clientAddress: ClientAddress
+  /** Whether the TCP peer is one of those proxies. */
+  readonly isProxy: (peer: string) => boolean
   readonly readPolicy: PolicyReader
   /** Does what `perform` does where nobody waits for it; undefined on a node that has no such place. */
   readonly elsewhere: ((asked: AskedElsewhere) => Promise<Performed>) | undefined

@@ -18,6 +18,8 @@ export type RawRequest = {
   readonly peer: string
   /** What the peer showed, on a listener that asks for certificates. */
   readonly shown?: () => Shown
+  /** PEM of what it showed, whoever signed it: it has the key. */
+  readonly certificate?: () => string | undefined
 }
 
 /** `null` for a key without `=`; lists and maps from `a[]=1` and `a[k]=v`. */
@@ -30,6 +32,8 @@ export type RouteRequest = {
   readonly query: Query
   readonly header: (name: string) => string | undefined
   readonly body: Uint8Array
+  /** PEM: the client's, who has its key; whoever signed it. */
+  readonly certificate?: () => string | undefined
 }
 
 /** The answer before a door turns it into bytes on a socket. */

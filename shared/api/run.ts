@@ -13,7 +13,7 @@ import {
   statementsOf,
 } from '../ledger/store.ts'
 import { type Conditions, conditionsOf, unmet } from './conditions.ts'
-import { identify, isOutcome } from './identify.ts'
+import { clientCertificate, identify, isOutcome } from './identify.ts'
 import type { Matcher } from './match.ts'
 import type { ApiNode, Performed } from './node.ts'
 import { answer, type Outcome, recorded } from './outcome.ts'
@@ -64,7 +64,7 @@ async function decided(
   if (node.elsewhere !== undefined && body.length > (route.elsewhereBytes ?? Number.POSITIVE_INFINITY))
     return await answered(node.elsewhere({ route: route.id, params, query, body, caller, now }), caller, node)
   const input: unknown = route.input(
-    { params, query, header: request.header, body },
+    { params, query, header: request.header, body, certificate: () => clientCertificate(request, node) },
     node.settings,
     node.readPolicy,
   )

@@ -78,7 +78,7 @@ export const apiTable = {
     env: ['CONJUR_AUTHENTICATORS'],
   },
   trusted_proxies: {
-    doc: 'Addresses and CIDR ranges whose X-Forwarded-For is believed; loopback always is',
+    doc: 'Addresses and CIDR ranges whose X-Forwarded-For and X-SSL-Client-Certificate are believed; loopback always is',
     form: list.default([]),
     env: ['CONJUR_TRUSTED_PROXIES', 'TRUSTED_PROXIES'],
   },
@@ -113,7 +113,7 @@ export const apiTable = {
   },
   authn_gcp_provider: {
     doc: 'Issuer of the tokens for authn-gcp; its discovery document says where its keys are',
-    form: url.default(defaultApiSettings.gcpProvider),
+    form: url.default(defaultApiSettings.authn.gcpProvider),
   },
   authn_private_networks: {
     doc: 'Addresses and CIDR ranges, not public ones, where identity providers may be asked',
@@ -206,6 +206,10 @@ export const doorTable = {
     form: text.optional(),
   },
   tls_key_file: { doc: 'File with its private key, PEM', form: text.optional() },
+  client_certificates: {
+    doc: 'Whether clients are asked for certificates, which authn-k8s reads; they may have none',
+    form: flag.default(false),
+  },
   token_socket: {
     doc: 'Path of a UNIX socket at which programs of this user get tokens for any role',
     form: text.optional(),
@@ -224,9 +228,11 @@ export function apiSettingsOf(s: SettingsOf<typeof apiTable>): ApiSettings {
     authnApiKeyDefault: s.authn_api_key_default,
     resourceListLimitMax: s.api_resource_list_limit_max,
     usersInRootPolicyOnly: s.users_in_root_policy_only,
-    jwtIgnoreMissingIssuer: s.authn_jwt_ignore_missing_issuer_claim,
-    gcpProvider: s.authn_gcp_provider.replace(/\/$/, ''),
-    iamStsUrl: s.authn_iam_sts_url,
+    authn: {
+      jwtIgnoreMissingIssuer: s.authn_jwt_ignore_missing_issuer_claim,
+      gcpProvider: s.authn_gcp_provider.replace(/\/$/, ''),
+      iamStsUrl: s.authn_iam_sts_url,
+    },
     hostFactoriesEnabled: s.host_factories_enabled,
     dynamicSecretsEnabled: s.dynamic_secrets_enabled,
     dynamicSecretsPerRequestMax: s.dynamic_secrets_per_request_max,

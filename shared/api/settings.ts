@@ -1,4 +1,5 @@
 // Settings of the API that change behaviour (http-api 2, cluster 16). Read by shared/node/settings.ts or a Worker's door.
+import type { AuthnSettings } from '../authn/contract.ts'
 import { limits } from '../base/limits.ts'
 
 export type ApiSettings = {
@@ -14,12 +15,7 @@ export type ApiSettings = {
   readonly authnApiKeyDefault: boolean
   /** True: policy loads refuse users that the admin does not own. */
   readonly usersInRootPolicyOnly: boolean
-  /** Tokens for authn-jwt may lack `iss`. */
-  readonly jwtIgnoreMissingIssuer: boolean
-  /** Issuer of the tokens for authn-gcp, without a slash at the end. */
-  readonly gcpProvider: string
-  /** Where STS is asked for authn-iam; undefined: at AWS. */
-  readonly iamStsUrl: string | undefined
+  readonly authn: AuthnSettings
   /** Hashes of the passwords that users get when a policy declares them, by `passwordName` (policy 3). */
   readonly passwords: Readonly<Record<string, string>>
   /** 0 means no cap. */
@@ -43,9 +39,11 @@ export const defaultApiSettings: ApiSettings = {
   hostTokenTtlSeconds: limits.tokenTtlSeconds,
   authnApiKeyDefault: true,
   usersInRootPolicyOnly: false,
-  jwtIgnoreMissingIssuer: false,
-  gcpProvider: 'https://accounts.google.com',
-  iamStsUrl: undefined,
+  authn: {
+    jwtIgnoreMissingIssuer: false,
+    gcpProvider: 'https://accounts.google.com',
+    iamStsUrl: undefined,
+  },
   passwords: {},
   resourceListLimitMax: limits.resourceListLimit,
   hostFactoriesEnabled: true,

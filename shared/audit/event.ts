@@ -75,6 +75,7 @@ export type AuthnOperation =
   | 'login'
   | 'validate-status'
   | 'update-authenticator-configuration'
+  | 'k8s-inject-client-cert'
 
 /** `user`: the role id, or `not-found` when it failed and no such role exists. `role`: as claimed. */
 export function authnEvent(
@@ -95,6 +96,10 @@ export function authnEvent(
     'update-authenticator-configuration': [
       'successfully updated configuration',
       'failed to update configuration',
+    ],
+    'k8s-inject-client-cert': [
+      'successfully injected client certificate',
+      'failed to inject client certificate',
     ],
   }[a.operation]
   return build({

@@ -5,12 +5,13 @@ import { type Fields, missingWords } from './fields.ts'
 import { gcp } from './gcp.ts'
 import { iamProver } from './iam.ts'
 import { jwtProver } from './jwt.ts'
+import { k8sProver } from './k8s/prover.ts'
+import { k8sStatus } from './k8s/status.ts'
 import { ldapProver } from './ldap.ts'
 import { oidcProver } from './oidc.ts'
 import {
-  authoritySettings,
+  googleSettings,
   jwtSettings,
-  noSettings,
   oidcSettings,
   providerSettings,
   type StatusCheck,
@@ -112,7 +113,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
     data: 'forbidden',
     fields: {},
     fieldFault: anyFields,
-    status: noSettings,
+    status: googleSettings,
     prover: gcp,
   },
   'authn-ldap': {
@@ -135,7 +136,8 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
       'ca/key': 'text',
     },
     fieldFault: anyFields,
-    status: authoritySettings,
+    status: k8sStatus,
+    prover: k8sProver,
   },
 }
 

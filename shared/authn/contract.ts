@@ -1,17 +1,19 @@
 // What an authenticator is to the pipeline (http-api 8): which settings it reads, whom it takes a request for, and what
 // proves that. Refusals are thrown as `Refused`: their words go into the audit, outside all of them look alike.
 import type { Clock, Wall } from '../base/time.ts'
+import type { CertificateOrder } from '../base/x509.ts'
 import type { RoleCredentials } from '../ledger/reads/caller.ts'
 import type { Keyring } from '../secret/keyring.ts'
 import type { Directories } from './directory.ts'
 import type { Discovery } from './discovery.ts'
+import type { ClusterDoor } from './k8s/cluster.ts'
 import type { KeySets } from './key-sets.ts'
 import type { Outgoing } from './outgoing.ts'
 
 /** A request to authenticate, as the routes read it. */
 export type Attempt = {
   /** `login`: for the API key, wherever it is asked from (http-api 8.1). */
-  readonly operation: 'authenticate' | 'login'
+  readonly operation: 'authenticate' | 'login' | 'k8s-inject-client-cert'
   readonly account: string
   /** `authn-jwt`. */
   readonly authenticator: string
@@ -24,6 +26,8 @@ export type Attempt = {
   readonly fields: ReadonlyMap<string, string>
   readonly body: Uint8Array
   readonly header: (name: string) => string | undefined
+  /** PEM of a certificate whose key the client has: whom it belongs to, and who signed it, is not known yet. */
+  readonly certificate?: (() => string | undefined) | undefined
 }
 
 /** The variables that an authenticator reads, opened, and the annotations of its webservice. */
@@ -57,6 +61,10 @@ export type AuthnIo = {
   readonly keySets: KeySets
   /** Undefined where the platform reaches none. */
   readonly directories: Directories | undefined
+  /** To clusters of Kubernetes. */
+  readonly cluster: ClusterDoor
+  /** PEM; undefined for a request that is malformed or not signed by its own key. */
+  readonly signCertificate: (order: CertificateOrder) => Promise<string | undefined>
 }
 
 export type AuthnSettings = {
@@ -109,6 +117,8 @@ export type RefusalKind =
   | 'argument'
   /** 503. */
   | 'unavailable'
+  /** As if it had gone well: who asked finds out elsewhere. */
+  | 'accepted'
 
 export class Refused extends Error {
   readonly kind: RefusalKind

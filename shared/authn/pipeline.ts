@@ -36,29 +36,29 @@ export const webserviceOf = ({ account, authenticator, service }: Attempt): stri
 const proverOf = ({ authenticator }: Attempt): Prover | undefined => authenticatorOf(authenticator)?.prover
 
 /** Of the authenticator, before anybody is claimed. */
-export function authenticatorBatch(attempt: Attempt) {
+export function authenticatorBatch(attempt: Attempt, prover = proverOf(attempt)) {
   const { account, authenticator, service } = attempt
   const webservice = webserviceOf(attempt)
   const prefix = makeId(account, 'variable', `${branchOf(authenticator, service)}/`)
   return {
     held: switchQuery(webservice),
-    variables: settingsQuery(prefix, proverOf(attempt)?.variables ?? []),
+    variables: settingsQuery(prefix, prover?.variables ?? []),
     annotations: annotationsOfQuery(webservice),
   }
 }
 
 type AuthenticatorFacts = FactsOf<ReturnType<typeof authenticatorBatch>>
 
-/** Never throws `Refused`: a refusal is what came of it. Other errors are ours. */
+/** Never throws `Refused`: a refusal is what came of it. Other errors are ours. `prover`: as for its facts. */
 export async function authenticate(
   attempt: Attempt,
   facts: AuthenticatorFacts,
   around: Circumstances,
+  prover = proverOf(attempt),
 ): Promise<Verdict> {
   const found: { -readonly [Part in keyof Verdict]: Verdict[Part] } = { role: undefined, known: false }
   if (attempt.login !== undefined) found.role = roleOfLogin(attempt.account, attempt.login)
   try {
-    const prover = proverOf(attempt)
     if (prover === undefined)
       throw new Refused(`CONJ00001E '${attempt.authenticator}' authenticators are not supported`)
     if (prover.needsService && attempt.service === undefined)

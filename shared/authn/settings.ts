@@ -18,7 +18,7 @@ export function openedValues(
 }
 
 /** Throws `Refused` when the variable is missing or has no value. */
-export function required(stored: Stored, name: string): string {
+export function required(stored: Pick<Stored, 'prefix' | 'values'>, name: string): string {
   const value = stored.values.get(name)
   if (value !== undefined && value !== '') return value
   throw new Refused(

@@ -1,7 +1,8 @@
 // What can be wrong with the settings of an authenticator, and with the provider that they name (http-api 8.10). Messages
 // name variables and never hold what is in them.
 import { isObject, parseJson } from '../base/json.ts'
-import { Refused, type Stored } from './contract.ts'
+import { type AuthnSettings, Refused, type Stored } from './contract.ts'
+import type { ClusterDoor } from './k8s/cluster.ts'
 import type { KeySets, KeySource } from './key-sets.ts'
 
 /** The reference's class of an error, and its text with the code of http-api 17.1. */
@@ -12,12 +13,19 @@ export type Settings = Pick<Stored, 'prefix' | 'values'>
 
 type Check = (stored: Settings) => Fault | undefined
 
+/** Whom a status check may ask. */
+export type StatusIo = {
+  readonly keySets: KeySets
+  readonly cluster: ClusterDoor
+  readonly settings: AuthnSettings
+}
+
 export type StatusCheck = {
   /** Variables that it looks at, by name. */
   readonly variables: readonly string[]
   readonly check: Check
-  /** Whose keys must be there, when nothing else is wrong; absent or undefined: nobody is asked. */
-  readonly keys?: (stored: Settings) => KeySource | undefined
+  /** Asks whoever else must answer, when nothing else is wrong. */
+  readonly ask?: (stored: Settings, io: StatusIo) => Promise<Fault | undefined>
 }
 
 /** The reference's classes of what providers are refused for. */
@@ -30,23 +38,21 @@ const classes: Readonly<Record<string, string>> = {
   CONJ00093E: 'Authentication::AuthnJwt::FailedToConvertResponseToJwks',
 }
 
-/** Asks the provider, when there is one. */
-export async function providerFault(
-  { keys }: StatusCheck,
-  stored: Settings,
-  keySets: KeySets,
-): Promise<Fault | undefined> {
-  const source = keys?.(stored)
-  if (source === undefined) return undefined
-  try {
-    await keySets.check(source)
-    return undefined
-  } catch (error) {
-    if (!(error instanceof Refused)) throw error
-    const { message } = error
-    return { error: classes[message.slice(0, 'CONJ00000E'.length)] ?? 'Authentication', message }
+/** Asks the provider for the keys of this source, when there is one. */
+const keysOf =
+  (sourceOf: (stored: Settings, settings: AuthnSettings) => KeySource | undefined) =>
+  async (stored: Settings, { keySets, settings }: StatusIo): Promise<Fault | undefined> => {
+    const source = sourceOf(stored, settings)
+    if (source === undefined) return undefined
+    try {
+      await keySets.check(source)
+      return undefined
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error
+      const { message } = error
+      return { error: classes[message.slice(0, 'CONJ00000E'.length)] ?? 'Authentication', message }
+    }
   }
-}
 
 /** Of the first of these variables that has a value. */
 const keysBy =
@@ -115,12 +121,17 @@ const all =
     return undefined
   }
 
-export const noSettings: StatusCheck = { variables: [], check: all() }
+/** Google's keys, which need no setting here. */
+export const googleSettings: StatusCheck = {
+  variables: [],
+  check: all(),
+  ask: keysOf((_, { gcpProvider }) => ({ kind: 'provider', url: gcpProvider, ca: undefined })),
+}
 
 export const providerSettings: StatusCheck = {
   variables: ['provider-uri'],
   check: all(needed('provider-uri'), address('provider-uri')),
-  keys: keysBy('provider-uri'),
+  ask: keysOf(keysBy('provider-uri')),
 }
 
 /** The authority that signs for pods (http-api 8.9). */
@@ -140,7 +151,7 @@ export const oidcSettings: StatusCheck = {
     const names = codeFlow ? CODE_FLOW : ['id-token-user-property']
     return all(providerSettings.check, needed(...names), filled(...OIDC_OPTIONAL))(stored)
   },
-  keys: keysBy('provider-uri'),
+  ask: keysOf(keysBy('provider-uri')),
 }
 
 const KEY_SOURCES = ['jwks-uri', 'provider-uri', 'public-keys']
@@ -166,5 +177,5 @@ export const jwtSettings: StatusCheck = {
     const optional = filled(...JWT_OPTIONAL, ...JWT_LISTS)
     return all(needed(source), fetched ? address(source) : publicKeys, optional)(stored)
   },
-  keys: keysBy('jwks-uri', 'provider-uri'),
+  ask: keysOf(keysBy('jwks-uri', 'provider-uri')),
 }

@@ -76,6 +76,20 @@ export function originAllowed(clientIp: string, cidrs: readonly string[]): boole
 
 const loopback: readonly Range[] = [ipaddr.parseCIDR('127.0.0.1/32'), ipaddr.parseCIDR('::1/128')]
 
+const believed = (trustedProxies: readonly string[]): readonly Range[] => [
+  ...loopback,
+  ...parseRanges(trustedProxies, 'trusted_proxies'),
+]
+
+/** Whether a TCP peer is a proxy whose headers are believed. Throws `settings_invalid` as `clientAddressThrough` does. */
+export function proxiesOf(trustedProxies: readonly string[]): (peer: string) => boolean {
+  const trusted = believed(trustedProxies)
+  return (peer) => {
+    const address = parseAddress(peer)
+    return address !== undefined && inRanges(address, trusted)
+  }
+}
+
 export type ClientAddress = (peer: string, forwardedFor: string | undefined) => string
 
 /**
@@ -83,7 +97,7 @@ export type ClientAddress = (peer: string, forwardedFor: string | undefined) => 
  * or the left-most when all are. Throws `settings_invalid` when made with a malformed entry.
  */
 export function clientAddressThrough(trustedProxies: readonly string[]): ClientAddress {
-  const trusted = [...loopback, ...parseRanges(trustedProxies, 'trusted_proxies')]
+  const trusted = believed(trustedProxies)
   const plain = new LRUCache<string, string>({ max: limits.addressesRemembered })
   return (peer, forwardedFor) => {
     const known = forwardedFor === undefined ? plain.get(peer) : undefined

@@ -239,6 +239,14 @@ export const limits = {
   /** Conversations of one thread with directories (LDAP): each holds a connection. Beyond it they are refused. */
   directoryConversations: 64,
 
+  /** A certificate that is put into a pod (http-api 8.9): so long it may be away from its cluster. */
+  podCertificateLifeMs: 3 * 24 * 60 * 60 * 1000,
+  /** How long a command in a container may take, and what it says of its end: a file is written. */
+  clusterCommandMs: 5_000,
+  clusterCommandBytes: 64 * KiB,
+  /** Questions to clusters under way in one thread: whoever asks for a certificate has proved nothing. Beyond it 503. */
+  clusterRequests: 64,
+
   /** How long another node may take to say how it is; what it says is figures and names. After that it has not answered. */
   remoteHealthMs: 2_000,
   remoteHealthBytes: 1 * MiB,

@@ -9,6 +9,21 @@ export async function loadX509(): Promise<X509> {
   return x509
 }
 
+/** A certificate to be signed: who asks, and with what. */
+export type CertificateOrder = {
+  readonly csr: string
+  /** PEM of the authority. */
+  readonly privateKey: string
+  readonly password: string | undefined
+  /** PEM; the first certificate is the authority's own. */
+  readonly chain: string
+  readonly commonName: string
+  /** Undefined: the certificate is no server's. */
+  readonly dnsName: string | undefined
+  readonly uri: string
+  readonly lifeMs: number
+}
+
 /** Of nodes and of the internal authority (cluster 4). */
 export const KEY_ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
 

@@ -46,14 +46,20 @@ export async function loadAuthorities(setting: string, file: string): Promise<st
 type TlsSettings = {
   readonly tls_cert_file?: string | undefined
   readonly tls_key_file?: string | undefined
+  readonly client_certificates?: boolean | undefined
 }
 
 /** Undefined when the node is to speak HTTP. Throws `settings_invalid` when the files are not a pair. */
 export async function loadTls({
   tls_cert_file: certFile,
   tls_key_file: keyFile,
+  client_certificates: anyClient = false,
 }: TlsSettings): Promise<TlsFiles | undefined> {
-  if (certFile === undefined && keyFile === undefined) return undefined
+  if (certFile === undefined && keyFile === undefined) {
+    if (anyClient)
+      throw invalid('client_certificates', 'without tls_cert_file and tls_key_file nobody can show one')
+    return undefined
+  }
   if (certFile === undefined) throw invalid('tls_cert_file', 'it must be given when tls_key_file is')
   if (keyFile === undefined) throw invalid('tls_key_file', 'it must be given when tls_cert_file is')
   const cert = await readSettingFile('tls_cert_file', certFile)
@@ -62,7 +68,7 @@ export async function loadTls({
   const privateKey = fromPem('tls_key_file', keyFile, () => createPrivateKey(key))
   if (!certificate.checkPrivateKey(privateKey))
     throw invalid('tls_key_file', `${keyFile} is not the key of ${certFile}`)
-  return { cert, key }
+  return { cert, key, anyClient }
 }
 
 /** That by which other nodes know this one, as it is in the file now: it is renewed. None while there is none. */

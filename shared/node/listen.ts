@@ -11,7 +11,7 @@ import { DomainError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { createPlainLane, type PlainLane } from './plain-lane.ts'
 import { createProxyGate, type ProxyGate } from './proxy-header.ts'
-import { shownOn } from './tls.ts'
+import { certificateOn, shownOn } from './tls.ts'
 
 export type Listening = {
   readonly port: number
@@ -27,6 +27,8 @@ export type TlsFiles = {
   readonly key: string
   /** Authorities of clients: they are asked for a certificate, and may have none. */
   readonly clients?: string
+  /** Clients are asked for a certificate, and may have any or none: who signed it is looked at by whom it matters to. */
+  readonly anyClient?: boolean
 }
 
 export type ListenOptions = {
@@ -97,9 +99,9 @@ export async function listen(options: ListenOptions): Promise<Listening> {
  * Clients with certificates are nodes of ours, of this version. Whoever shows no certificate, or a wrong one, is told why by
  * what he asks for, not by a broken handshake.
  */
-const tlsOptions = ({ cert, key, clients }: TlsFiles): TlsOptions =>
+const tlsOptions = ({ cert, key, clients, anyClient = false }: TlsFiles): TlsOptions =>
   clients === undefined
-    ? { cert, key }
+    ? { cert, key, requestCert: anyClient, rejectUnauthorized: false }
     : { cert, key, ca: clients, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.3' }
 
 /** Every connection passes the gate first, before TLS and HTTP. */
@@ -153,7 +155,9 @@ function rawOf(request: IncomingMessage, peer: string): RawRequest {
     header: (name) => headerText(request.headers[name]),
     body: (limitBytes) => readBody(request, limitBytes),
     peer,
-    ...(request.socket instanceof TLSSocket ? { shown: () => shownOn(request.socket) } : {}),
+    ...(request.socket instanceof TLSSocket
+      ? { shown: () => shownOn(request.socket), certificate: () => certificateOn(request.socket) }
+      : {}),
   }
 }
 

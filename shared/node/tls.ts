@@ -15,6 +15,10 @@ export function shownOn(socket: Duplex): Shown {
   return { kind: 'trusted', serial, name, notAfter }
 }
 
+/** PEM of the other end's, who has proved to have its key; whoever signed it. Undefined where none was asked for or shown. */
+export const certificateOn = (socket: Duplex): string | undefined =>
+  socket instanceof TLSSocket ? socket.getPeerX509Certificate()?.toString() : undefined
+
 const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([
   'DEPTH_ZERO_SELF_SIGNED_CERT',
   'SELF_SIGNED_CERT_IN_CHAIN',

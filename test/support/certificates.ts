@@ -21,6 +21,12 @@ export type TestAuthority = {
     subject: string,
     ...names: readonly string[]
   ): Promise<{ readonly cert: string; readonly key: string }>
+  /** The same for a client that has these URIs as names. `life`: in days from now; default: the authority's. */
+  issueClient(
+    subject: string,
+    uris: readonly string[],
+    life?: { readonly from: number; readonly to: number },
+  ): Promise<{ readonly cert: string; readonly key: string }>
 }
 
 const newKeys = () =>
@@ -29,15 +35,21 @@ const newKeys = () =>
 const pem = async ({ privateKey }: CryptoKeyPair): Promise<string> =>
   x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', privateKey), 'PRIVATE KEY')
 
-/** PEM, valid for a day. */
-export async function testAuthority(): Promise<TestAuthority> {
+/**
+ * PEM; it and what it signs are valid for so many days. Clients under one authority that trust another of the same name send
+ * that as their issuer, and Node as a server breaks such a connection whatever it was told to let pass.
+ */
+export async function testAuthority({
+  name = 'CN=Holdfast test authority',
+  days = 1,
+} = {}): Promise<TestAuthority> {
   x509.cryptoProvider.set(webcrypto as unknown as Crypto)
   const caKeys = await newKeys()
   const notBefore = new Date(Date.now() - day)
-  const notAfter = new Date(Date.now() + day)
+  const notAfter = new Date(Date.now() + days * day)
   const authority = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: '01',
-    name: 'CN=Holdfast test authority',
+    name,
     notBefore,
     notAfter,
     signingAlgorithm: algorithm,
@@ -48,35 +60,48 @@ export async function testAuthority(): Promise<TestAuthority> {
     ],
   })
   let serial = 1
+  const sign = async (
+    subject: string,
+    names: x509.JsonGeneralNames,
+    usages: x509.ExtendedKeyUsageType[],
+    validity = { notBefore, notAfter },
+  ) => {
+    const keys = await newKeys()
+    const own = await x509.X509CertificateGenerator.create({
+      serialNumber: String(++serial).padStart(2, '0'),
+      subject,
+      issuer: authority.subject,
+      ...validity,
+      signingAlgorithm: algorithm,
+      publicKey: keys.publicKey,
+      signingKey: caKeys.privateKey,
+      extensions: [
+        new x509.SubjectAlternativeNameExtension(names),
+        new x509.ExtendedKeyUsageExtension(usages),
+      ],
+    })
+    return { cert: own.toString('pem'), key: await pem(keys) }
+  }
+  const { serverAuth, clientAuth } = x509.ExtendedKeyUsage
   return {
     ca: authority.toString('pem'),
     caKey: await pem(caKeys),
-    async issue(subject, ...names) {
-      const keys = await newKeys()
-      const own = await x509.X509CertificateGenerator.create({
-        serialNumber: String(++serial).padStart(2, '0'),
+    issue: (subject, ...names) =>
+      sign(
         subject,
-        issuer: authority.subject,
-        notBefore,
-        notAfter,
-        signingAlgorithm: algorithm,
-        publicKey: keys.publicKey,
-        signingKey: caKeys.privateKey,
-        extensions: [
-          new x509.SubjectAlternativeNameExtension(
-            names.map((value) => ({
-              type: /^[\d.]+$/.test(value) ? ('ip' as const) : ('dns' as const),
-              value,
-            })),
-          ),
-          new x509.ExtendedKeyUsageExtension([
-            x509.ExtendedKeyUsage.serverAuth,
-            x509.ExtendedKeyUsage.clientAuth,
-          ]),
-        ],
-      })
-      return { cert: own.toString('pem'), key: await pem(keys) }
-    },
+        names.map((value) => ({ type: /^[\d.]+$/.test(value) ? 'ip' : 'dns', value })),
+        [serverAuth, clientAuth],
+      ),
+    issueClient: (subject, uris, life) =>
+      sign(
+        subject,
+        uris.map((value) => ({ type: 'url', value })),
+        [clientAuth],
+        life && {
+          notBefore: new Date(Date.now() + life.from * day),
+          notAfter: new Date(Date.now() + life.to * day),
+        },
+      ),
   }
 }
 
@@ -86,14 +111,34 @@ export async function certificatesFor(...names: readonly string[]): Promise<Cert
   return { ca, caKey, ...(await issue(`CN=${names[0]}`, ...names)) }
 }
 
+export type RequestOptions = {
+  /** Default: `CN=ignored`. */
+  readonly subject?: string
+  /** URIs among the names that are asked for. */
+  readonly uris?: readonly string[]
+  readonly dns?: readonly string[]
+}
+
 /** PEM, signed with a key of its own. */
-export async function certificateRequest(): Promise<string> {
+export const certificateRequest = async (): Promise<string> => (await requestWithKey({})).csr
+
+/** Both PEM. */
+export async function requestWithKey({
+  subject = 'CN=ignored',
+  uris = [],
+  dns = [],
+}: RequestOptions): Promise<{ readonly csr: string; readonly key: string }> {
   x509.cryptoProvider.set(webcrypto as unknown as Crypto)
   const keys = await newKeys()
+  const names = [
+    ...uris.map((value) => ({ type: 'url' as const, value })),
+    ...dns.map((value) => ({ type: 'dns' as const, value })),
+  ]
   const request = await x509.Pkcs10CertificateRequestGenerator.create({
-    name: 'CN=ignored',
+    name: subject,
     keys,
     signingAlgorithm: algorithm,
+    extensions: names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(names)],
   })
-  return `${request.toString('pem')}\n`
+  return { csr: `${request.toString('pem')}\n`, key: await pem(keys) }
 }

@@ -1,8 +1,9 @@
 // Whether an authenticator is set up, and switching it on and off (http-api 8.10, 8.11).
 import { type AuthnOperation, authnEvent } from '../../audit/event.ts'
 import { authenticatorOf, branchOf, fullName, isOn, isStatus, statusOf } from '../../authn/catalogue.ts'
+import type { AuthnSettings } from '../../authn/contract.ts'
 import { openedValues } from '../../authn/settings.ts'
-import { type Fault, providerFault } from '../../authn/status-checks.ts'
+import type { Fault } from '../../authn/status-checks.ts'
 import { allowed } from '../../authz/decide.ts'
 import { limits } from '../../base/limits.ts'
 import { loginOfRole } from '../../id/login.ts'
@@ -56,7 +57,7 @@ function eventOf(operation: AuthnOperation, input: Input, caller: Caller, error:
 const notPrivileged = (caller: Caller, privilege: string, resource: string): string =>
   `CONJ00006E '${loginOfRole(caller.role!)}' does not have '${privilege}' privilege on ${resource}`
 
-type StatusInput = Input & { readonly listed: readonly string[] }
+type StatusInput = Input & { readonly listed: readonly string[]; readonly settings: AuthnSettings }
 
 const statusFacts = ({ authenticator, webservice, statusService, prefix }: Input) => ({
   access: accessQuery(statusService),
@@ -76,7 +77,7 @@ type Refusal = { readonly status: 403 | 404 | 500 | 501; readonly fault: Fault }
 async function refusal(
   facts: StatusFacts,
   input: StatusInput,
-  { keyring, keySets }: Pick<NodeIo, 'keyring' | 'keySets'>,
+  io: Pick<NodeIo, 'keyring' | 'keySets' | 'cluster'>,
   caller: Caller,
 ): Promise<Refusal | undefined> {
   const { authenticator, identifier, statusService } = input
@@ -106,8 +107,9 @@ async function refusal(
   if (facts.held === undefined) return missing(name)
   if (!isOn(name, facts.held.switchedOn, input.listed))
     return no(500, 'Security::AuthenticatorNotWhitelisted', `CONJ00004E '${name}' is not enabled`)
-  const stored = { prefix: input.prefix, values: openedValues(facts.variables, keyring) }
-  const fault = row.status.check(stored) ?? (await providerFault(row.status, stored, keySets))
+  const stored = { prefix: input.prefix, values: openedValues(facts.variables, io.keyring) }
+  const fault =
+    row.status.check(stored) ?? (await row.status.ask?.(stored, { ...io, settings: input.settings }))
   return fault && { status: 500, fault }
 }
 
@@ -123,7 +125,11 @@ const status = (id: string, path: string) =>
     },
     access: 'optional',
     effect: 'read',
-    input: (request, { authenticators }): StatusInput => ({ ...inputOf(request), listed: authenticators }),
+    input: (request, { authenticators, authn }): StatusInput => ({
+      ...inputOf(request),
+      listed: authenticators,
+      settings: authn,
+    }),
     facts: statusFacts,
     // Its provider is asked only for who may know.
     prove: async (facts, input, io, caller) =>

@@ -3,7 +3,13 @@
 import { type AuditEvent, authnEvent } from '../../audit/event.ts'
 import { type Attempt, type AuthnSettings, type RefusalKind, Refused } from '../../authn/contract.ts'
 import { loginItem, type Usable, usableProviders } from '../../authn/oidc-providers.ts'
-import { authenticate, authenticatorBatch, type Verdict, webserviceOf } from '../../authn/pipeline.ts'
+import {
+  authenticate,
+  authenticatorBatch,
+  type Circumstances,
+  type Verdict,
+  webserviceOf,
+} from '../../authn/pipeline.ts'
 import { fromUtf8, utf8 } from '../../base/bytes.ts'
 import { limits } from '../../base/limits.ts'
 import { kindOf } from '../../id/resource-id.ts'
@@ -29,9 +35,9 @@ function inputOf(
   authenticator: string,
   method: 'GET' | 'POST',
   request: RouteRequest,
-  { authenticators, jwtIgnoreMissingIssuer, gcpProvider, iamStsUrl }: ApiSettings,
+  { authenticators, authn }: ApiSettings,
 ): Input {
-  const { params, body, header } = request
+  const { params, body, header, certificate } = request
   return {
     attempt: {
       operation: 'authenticate',
@@ -46,9 +52,10 @@ function inputOf(
       },
       body,
       header,
+      certificate,
     },
     listed: authenticators,
-    settings: { jwtIgnoreMissingIssuer, gcpProvider, iamStsUrl },
+    settings: authn,
     base64: wantsBase64(header('accept-encoding')),
   }
 }
@@ -70,6 +77,7 @@ const refusals: Refusals = {
   bad_request: () => problems.badRequest(),
   argument: ({ message }) => problems.argument(message),
   unavailable: () => answer(503),
+  accepted: () => answer(202),
 }
 
 /** The code flow of authn-oidc has its own (http-api 8.7). */
@@ -82,7 +90,9 @@ const codeRefusals: Refusals = {
 /** A token, and what belongs to one login only: nobody in between may keep it for the next. */
 const notKept = { 'Cache-Control': 'no-store' }
 
-function eventOf({ attempt }: Input, { role, known, refused }: Verdict, caller: Caller) {
+export const refusalOf = (refused: Refused): Outcome => refusals[refused.kind](refused)
+
+export function eventOf(attempt: Attempt, { role, known, refused }: Verdict, caller: Caller) {
   const { operation, authenticator } = attempt
   return authnEvent(
     { user: known && role !== undefined ? role : 'not-found', clientIp: caller.clientIp },
@@ -96,6 +106,13 @@ function eventOf({ attempt }: Input, { role, known, refused }: Verdict, caller: 
   )
 }
 
+export const circumstancesOf = (
+  io: NodeIo,
+  { clientIp }: Caller,
+  listed: readonly string[],
+  settings: AuthnSettings,
+): Circumstances => ({ io, settings, listed, store: io.store, clientIp, now: io.clock.wall() })
+
 const refusal = (refused: Refused | undefined, audit: AuditEvent, answers: Refusals = refusals): Outcome =>
   recorded(refused === undefined ? problems.unauthorized() : answers[refused.kind](refused), audit)
 
@@ -103,10 +120,9 @@ const prove = (
   facts: FactsOf<ReturnType<typeof authenticatorBatch>>,
   { attempt, listed, settings }: Input,
   io: NodeIo,
-  { clientIp }: Caller,
+  caller: Caller,
 ): Promise<Verdict> => {
-  const around = { io, settings, listed, store: io.store, clientIp, now: io.clock.wall() }
-  return authenticate(attempt, facts, around)
+  return authenticate(attempt, facts, circumstancesOf(io, caller, listed, settings))
 }
 
 const door = (
@@ -134,7 +150,7 @@ const door = (
     facts: ({ attempt }) => authenticatorBatch(attempt),
     prove,
     decide(_, input, { caller, settings }, verdict) {
-      const audit = eventOf(input, verdict, caller)
+      const audit = eventOf(input.attempt, verdict, caller)
       const { role, refused } = verdict
       if (refused !== undefined || role === undefined) return refusal(refused, audit, answers)
       const usual = kindOf(role) === 'user' ? settings.userTokenTtlSeconds : settings.hostTokenTtlSeconds
@@ -208,7 +224,7 @@ export const externalAuthnRoutes: readonly AnyRoute[] = [
   }),
   ...byLogin('authenticateAzure', 'authn-azure', { takes: 'form', fields: { jwt: 'The token' } }),
   ...byLogin('authenticateIam', 'authn-iam', { takes: 'bytes', answers: [200, 401, 403] }),
-  ...byLogin('authenticateK8s', 'authn-k8s'),
+  ...byLogin('authenticateK8s', 'authn-k8s', { answers: [200, 401, 403, 422] }),
   ...byLogin('authenticateLdap', 'authn-ldap', { takes: 'text', answers: [200, 401, 403] }),
 ]
 
@@ -239,7 +255,7 @@ const login = (id: string, path: string) =>
       const keyless = role === undefined || apiKey === undefined
       const refused =
         verdict.refused ?? (keyless ? new Refused(`CONJ00121E '${role}' has no API key`) : undefined)
-      const audit = eventOf(input, { ...verdict, ...(refused && { refused }) }, caller)
+      const audit = eventOf(input.attempt, { ...verdict, ...(refused && { refused }) }, caller)
       if (refused !== undefined || keyless) return refusal(refused, audit)
       const key = fromUtf8(keyring.open(recordId('credentials', role), apiKey)) ?? ''
       return answer(200, text(key), { audit: [audit] })

@@ -7,6 +7,7 @@ import { authenticatorStatusRoutes } from './authenticator-status.ts'
 import { authenticatorRoutes } from './authenticators.ts'
 import { authnRoutes } from './authn.ts'
 import { branchRoutes } from './branches.ts'
+import { certificateInjectionRoutes } from './certificate-injection.ts'
 import { certificateRoutes } from './certificates.ts'
 import { configurationRoutes } from './configuration.ts'
 import { credentialRoutes } from './credentials.ts'
@@ -28,6 +29,7 @@ export const allRoutes: readonly AnyRoute[] = [
   ...accountRoutes,
   ...authnRoutes,
   ...externalAuthnRoutes,
+  ...certificateInjectionRoutes,
   ...credentialRoutes,
   ...roleRoutes,
   ...resourceRoutes,

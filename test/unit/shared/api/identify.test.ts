@@ -1,9 +1,9 @@
 // Who asks: a refusal says what is wrong and no more, and nobody is believed by what only he says (http-api 2, 3).
 import { beforeAll, describe, expect, test } from 'vitest'
-import { createRequestIds, identify } from '#shared/api/identify.ts'
+import { clientCertificate, createRequestIds, identify } from '#shared/api/identify.ts'
 import type { ApiNode } from '#shared/api/node.ts'
 import type { RawRequest } from '#shared/api/request.ts'
-import { clientAddressThrough } from '#shared/authz/address.ts'
+import { clientAddressThrough, proxiesOf } from '#shared/authz/address.ts'
 import { toBase64, utf8 } from '#shared/base/bytes.ts'
 import { createTokens, newSigningKey, type Tokens } from '#shared/token/access-token.ts'
 
@@ -59,6 +59,37 @@ describe('a caller', () => {
   test('behind a trusted proxy has the address it names', () => {
     const forwarded = { 'x-forwarded-for': '192.0.2.1, 203.0.113.7, 10.0.0.2' }
     expect(ask('open', forwarded)).toMatchObject({ clientIp: '203.0.113.7' })
+  })
+})
+
+describe('a certificate of a client', () => {
+  const isProxy = proxiesOf(['10.0.0.0/8'])
+  const PEM = '-----BEGIN CERTIFICATE-----\nMII+/A==\n-----END CERTIFICATE-----\n'
+  const of = (peer: string, header: string | undefined, shown?: string) => {
+    const request = {
+      peer,
+      header: (name: string) => (name === 'x-ssl-client-certificate' ? header : undefined),
+    }
+    return clientCertificate({ ...request, certificate: () => shown } as RawRequest, { isProxy })
+  }
+
+  test('is what a trusted proxy says, escaped as a URL or as a form', () => {
+    for (const peer of ['10.0.0.1', '::ffff:10.0.0.1', '127.0.0.1', '::1'])
+      expect(of(peer, encodeURIComponent(PEM))).toBe(PEM)
+    expect(of('10.0.0.1', encodeURIComponent(PEM).replaceAll('%2B', '+'))).toBe(PEM)
+    expect(of('10.0.0.1', encodeURIComponent(PEM).replaceAll('%20', '+'))).toBe(PEM)
+    expect(of('10.0.0.1', undefined)).toBeUndefined()
+    expect(of('10.0.0.1', '%zz')).toBeUndefined()
+  })
+
+  test('is nothing that anybody else says', () => {
+    for (const peer of ['11.0.0.1', '192.0.2.1', '127.0.0.2', '/run/local.sock', '', 'localhost'])
+      expect(of(peer, encodeURIComponent(PEM))).toBeUndefined()
+  })
+
+  test('is the one of the connection, whatever a header says', () => {
+    expect(of('192.0.2.1', encodeURIComponent('other'), PEM)).toBe(PEM)
+    expect(of('10.0.0.1', encodeURIComponent('other'), PEM)).toBe(PEM)
   })
 })
 

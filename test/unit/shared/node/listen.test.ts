@@ -2,13 +2,14 @@
 import { once } from 'node:events'
 import { Agent, request } from 'node:https'
 import { connect, type Socket } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Answer, RawRequest } from '#shared/api/request.ts'
 import { limits } from '#shared/base/limits.ts'
 import { type Listening, listen } from '#shared/node/listen.ts'
 import { parsePlain } from '#shared/node/plain-lane.ts'
-import { certificatesFor } from '../../../support/certificates.ts'
+import { certificatesFor, testAuthority } from '../../../support/certificates.ts'
 import { runSeed, seeded } from '../../../support/random.ts'
 
 let listening: Listening | undefined
@@ -329,4 +330,33 @@ test('over TLS the same is answered, to whoever trusts the certificate and speak
   const plain = await open(port)
   plain.send('GET / HTTP/1.1\r\nHost: h\r\n\r\n')
   await once(plain.socket, 'close')
+})
+
+test('a client is asked for a certificate where that is wanted: whoever signed it, and none is well too', async () => {
+  const { ca, cert, key } = await certificatesFor('127.0.0.1')
+  const shown = await (await testAuthority()).issueClient('CN=host.app', ['spiffe://cluster.local/x'])
+  const handle = async (request: RawRequest): Promise<Answer> => ({
+    status: 200,
+    headers: {},
+    body: request.certificate?.() ?? `none, but ${request.header('x-ssl-client-certificate') ?? 'nothing'}`,
+  })
+  const said = async (anyClient: boolean, client: object): Promise<string> => {
+    listening = await listen({ host: '127.0.0.1', port: 0, handle, tls: { cert, key, anyClient } })
+    const headers = { 'X-SSL-Client-Certificate': 'forged' }
+    const options = {
+      port: listening.port,
+      host: '127.0.0.1',
+      ca,
+      method: 'POST',
+      agent: false,
+      headers,
+    } as const
+    const [response] = await once(request({ ...options, ...client }).end(), 'response')
+    const body = await text(response)
+    await listening.close()
+    return body
+  }
+  expect(await said(true, shown)).toBe(shown.cert.endsWith('\n') ? shown.cert : `${shown.cert}\n`)
+  expect(await said(true, {})).toBe('none, but forged')
+  expect(await said(false, shown)).toBe('none, but forged')
 })

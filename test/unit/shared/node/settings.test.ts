@@ -91,7 +91,7 @@ describe('a setting', () => {
 
   test('says who signs for workloads of Google Cloud, with or without a slash at the end', () => {
     const read = (flags: Record<string, string>) =>
-      apiSettingsOf(readSettings(apiTable, { flags, env: {}, file: undefined })).gcpProvider
+      apiSettingsOf(readSettings(apiTable, { flags, env: {}, file: undefined })).authn.gcpProvider
     expect(read({})).toBe('https://accounts.google.com')
     expect(read({ authn_gcp_provider: 'https://idp.example/' })).toBe('https://idp.example')
     expect(() => read({ authn_gcp_provider: 'accounts.google.com' })).toThrow('authn_gcp_provider')
