@@ -49,7 +49,7 @@ export const bound: Readonly<Record<string, readonly [Annotations, pod: string, 
     'CONJ00026E',
   ],
   'of-odd-deployment': [
-    { 'authn-k8s/namespace': 'shop', 'authn-k8s/deployment': '../deployments/web' },
+    { 'authn-k8s/namespace': 'shop', 'authn-k8s/deployment': '%2e%2e/deployments/web' },
     'web-1',
     'CONJ00026E',
   ],
