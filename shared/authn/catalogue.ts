@@ -1,6 +1,7 @@
 // One row per authenticator: all there is to know about it (http-api 8, 15). Code takes a row and never asks for a name.
 import type { Prover } from './contract.ts'
 import { type Fields, missingWords } from './fields.ts'
+import { jwtProver } from './jwt.ts'
 import {
   authoritySettings,
   jwtSettings,
@@ -55,6 +56,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
         : undefined
     },
     status: jwtSettings,
+    prover: jwtProver,
   },
   'authn-oidc': {
     types: ['oidc'],

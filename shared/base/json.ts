@@ -13,6 +13,31 @@ export function parseJson(text: string): Json | undefined {
   }
 }
 
+/** As `parseJson`; undefined too when an object names a member twice: readers differ in which of the two counts. */
+export function parseJsonStrictly(text: string): Json | undefined {
+  const value = parseJson(text)
+  return value === undefined || namesTwice(text) ? undefined : value
+}
+
+/** Of a text that is JSON: a string before a colon is a name. */
+function namesTwice(text: string): boolean {
+  const objects: Set<string>[] = []
+  let last = ''
+  for (const [lexeme] of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}:]/g)) {
+    if (lexeme === '{') objects.push(new Set())
+    else if (lexeme === '}') objects.pop()
+    else if (lexeme !== ':') last = lexeme
+    else {
+      // Escapes make one name of many spellings.
+      const name = JSON.parse(last) as string
+      const names = objects.at(-1)!
+      if (names.has(name)) return true
+      names.add(name)
+    }
+  }
+  return false
+}
+
 /** The parser takes any depth; whatever reads or prints a value recurses once per level. */
 function isShallow(value: Json, levels: number): boolean {
   if (typeof value !== 'object' || value === null) return true

@@ -190,6 +190,11 @@ export const limits = {
   /** What an identity provider answers: keys, and where they are. How long it may take. */
   providerBytes: 1 * MiB,
   providerMs: 10_000,
+  /** A token of an identity provider: those that list every group of a user have some 10 KB. Above: 401. */
+  externalTokenBytes: 16 * KiB,
+  /** Key sets that are kept in variables and were read once: sets, and their texts together. */
+  keySetsRead: 100,
+  keySetBytesRead: 16 * MiB,
 
   /** How long another node may take to say how it is; what it says is figures and names. After that it has not answered. */
   remoteHealthMs: 2_000,

@@ -1,0 +1,87 @@
+// authn-jwt (http-api 8.8): a token of an identity provider whose keys stand in a variable or are fetched.
+import { LRUCache } from 'lru-cache'
+import { parseJson } from '../base/json.ts'
+import { limits } from '../base/limits.ts'
+import { roleOfLogin } from '../id/login.ts'
+import { makeId } from '../id/resource-id.ts'
+import { annotationsBelow, claimRules, hostNamed, mustMeet } from './claims.ts'
+import { type Attempt, type Prover, Refused, type Stored, type Tools } from './contract.ts'
+import { type Claims, type Expected, type KeySet, verifyExternalToken } from './external-token.ts'
+import type { KeySource } from './key-sets.ts'
+import { optional, required } from './settings.ts'
+import { jwtSettings } from './status-checks.ts'
+
+export const jwtProver: Prover<Claims> = {
+  variables: jwtSettings.variables,
+  async claim(attempt, stored, tools) {
+    const token = attempt.fields.get('jwt')
+    if (!token)
+      throw new Refused("CONJ00009E Field 'jwt' is missing or empty in the request body", 'bad_request')
+    const fault = jwtSettings.check(stored)
+    if (fault !== undefined) throw new Refused(fault.message)
+    const property = optional(stored, 'token-app-property')
+    if ((property === undefined) === (attempt.login === undefined))
+      throw new Refused(
+        'CONJ00098E The role is named either by token-app-property or by the login in the path: one of them, not both',
+      )
+    const claims = await verifyExternalToken(token, expectedOf(stored, tools))
+    return { role: roleOf(attempt, claims, property, stored), evidence: claims }
+  },
+  prove({ evidence }, { annotations }, { authenticator, service }, stored) {
+    const rules = claimRules(optional(stored, 'enforced-claims'), optional(stored, 'claim-aliases'))
+    // Those without the service's id say nothing here.
+    mustMeet(evidence, annotationsBelow(annotations, `${authenticator}/${service}/`), rules)
+    return {}
+  },
+}
+
+function roleOf(
+  { account, login }: Attempt,
+  claims: Claims,
+  property: string | undefined,
+  stored: Stored,
+): string {
+  if (property === undefined) return roleOfLogin(account, login!)
+  return makeId(account, 'host', hostNamed(claims, property, optional(stored, 'identity-path')))
+}
+
+function expectedOf(stored: Stored, { io, settings, now }: Tools): Expected {
+  const source = sourceOf(stored)
+  return {
+    keys: async (kid) =>
+      source === undefined ? givenKeys(required(stored, 'public-keys')) : io.keySets.find(source, kid),
+    issuer: issuerOf(stored, source),
+    mayLackIssuer: settings.jwtIgnoreMissingIssuer,
+    audience: optional(stored, 'audience'),
+    now,
+  }
+}
+
+/** Undefined: the keys stand in a variable. */
+function sourceOf(stored: Stored): KeySource | undefined {
+  const [jwks, provider] = [optional(stored, 'jwks-uri'), optional(stored, 'provider-uri')]
+  const url = (jwks ?? provider)?.trim()
+  if (url === undefined) return undefined
+  return { kind: jwks === undefined ? 'provider' : 'jwks', url, ca: optional(stored, 'ca-cert') }
+}
+
+function issuerOf(stored: Stored, source: KeySource | undefined): string {
+  const said = optional(stored, 'issuer')
+  if (said !== undefined || source === undefined) return said ?? required(stored, 'issuer')
+  return source.kind === 'provider' ? source.url : new URL(source.url).hostname.replace(/^\[|\]$/g, '')
+}
+
+const read = new LRUCache<string, KeySet>({
+  max: limits.keySetsRead,
+  maxSize: limits.keySetBytesRead,
+  sizeCalculation: (_, text) => text.length,
+})
+
+/** The same text is the same set: its keys are imported once. `text`: as the status check has found it to be. */
+function givenKeys(text: string): KeySet {
+  const known = read.get(text)
+  if (known !== undefined) return known
+  const { value } = parseJson(text) as unknown as { readonly value: KeySet }
+  read.set(text, value)
+  return value
+}
