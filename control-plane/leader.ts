@@ -14,6 +14,7 @@ import { type Change, put } from '#shared/ledger/change.ts'
 import { credentialsQuery } from '#shared/ledger/reads/caller.ts'
 import type { Ledger, ReadStore } from '#shared/ledger/store.ts'
 import { systemClock } from '#shared/node/clock.ts'
+import { directoriesOf } from '#shared/node/directory.ts'
 import { writePrivateFile } from '#shared/node/files.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
 import type { ListenOptions } from '#shared/node/listen.ts'
@@ -227,6 +228,7 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
       store,
       outgoing,
       keySets: createKeySets({ outgoing, clock }),
+      directories: await directoriesOf(settings),
       health: health.report,
       info: () => about.info('master', namesOf(cluster, settings)),
       remoteHealth: about.remoteHealth,

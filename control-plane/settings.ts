@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { limits } from '#shared/base/limits.ts'
 import { logLevels } from '#shared/node/log.ts'
-import { apiTable, doorTable, forms, port, type SettingsOf } from '#shared/node/settings.ts'
+import { apiTable, directoryTable, doorTable, forms, port, type SettingsOf } from '#shared/node/settings.ts'
 
 export const leaderTable = {
   ...apiTable,
@@ -55,6 +55,7 @@ export const leaderTable = {
   },
   audit_json_file: { doc: 'JSON audit file; default: audit.json in data_dir', form: forms.text.optional() },
   audit_text_file: { doc: 'Text audit file; default: audit.log in data_dir', form: forms.text.optional() },
+  ...directoryTable,
   ...doorTable,
   log_level: { doc: `One of ${logLevels.join(', ')}`, form: z.enum(logLevels).default('info') },
 } as const

@@ -7,6 +7,7 @@ import type { ApiNode, Health, NodeIo } from '#shared/api/node.ts'
 import { createRemoteHealth } from '#shared/api/remote-health.ts'
 import { secretEngineAt } from '#shared/api/secret-engine.ts'
 import { apiSettingsOf } from '#shared/api/setting-tables.ts'
+import type { Directories } from '#shared/authn/directory.ts'
 import { createKeySets } from '#shared/authn/key-sets.ts'
 import type { Outgoing } from '#shared/authn/outgoing.ts'
 import { clientAddressThrough } from '#shared/authz/address.ts'
@@ -50,6 +51,7 @@ export type ServingPorts = {
   readonly signCertificate: NodeIo['signCertificate']
   /** To identity providers. */
   readonly outgoing: Outgoing
+  readonly directories: Directories | undefined
   /** Nothing may be pending while nothing happens: then the runtime puts this Follower out of memory. */
   readonly sleeps?: boolean
   /** What the operator should see. */
@@ -165,6 +167,7 @@ function nodeOf(
       store,
       outgoing,
       keySets: createKeySets({ outgoing, clock }),
+      directories: ports.directories,
       health,
       async info() {
         const { certificates, unprotectedKeyFiles } = await ports.shown()

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { doorTable, forms, port, type SettingsOf } from '#shared/api/setting-tables.ts'
+import { directoryTable, doorTable, forms, port, type SettingsOf } from '#shared/api/setting-tables.ts'
 import { logLevels } from '#shared/node/log.ts'
 import { servingTable } from './serving-settings.ts'
 
@@ -26,6 +26,7 @@ export const followerTable = {
   },
   data_key_file: { doc: 'File with the data key: 32 bytes in base64', form: forms.text },
   server_threads: { doc: 'Threads that answer requests', form: forms.count.min(1).max(64).default(1) },
+  ...directoryTable,
   ...doorTable,
   log_level: { doc: `One of ${logLevels.join(', ')}`, form: z.enum(logLevels).default('info') },
 } as const

@@ -11,6 +11,7 @@ import { randomBytes } from '#shared/base/native-crypto.ts'
 import { spaceFrom } from '#shared/base/space.ts'
 import { keepCompiled } from '#shared/node/after-start.ts'
 import { systemClock } from '#shared/node/clock.ts'
+import { directoriesOf } from '#shared/node/directory.ts'
 import { identityFiles } from '#shared/node/identity.ts'
 import {
   keyFilesInClear,
@@ -92,6 +93,7 @@ const serving = createServing({
   balancers: settings.balancers,
   signCertificate: (order) => signCertificate(order, systemClock.wall()),
   outgoing: outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks')),
+  directories: await directoriesOf(settings),
   report: (message) => log.warn(message),
   onFault: (error, requestId) =>
     log.error('a request could not be answered', { requestId, ...errorFields(error) }),

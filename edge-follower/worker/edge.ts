@@ -106,6 +106,8 @@ export async function openEdge(storage: ObjectStorage, env: Env, name: string | 
     balancers: [],
     signCertificate: (order) => signCertificate(order, clock.wall()),
     outgoing: outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks')),
+    // The sockets of the platform reach no private network and take no authority of ours: a directory has both.
+    directories: undefined,
     report: log.warn,
     alarm: log.error,
     onFault: (error, requestId) =>

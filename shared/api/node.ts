@@ -1,5 +1,6 @@
 // What the API needs of the node that serves it. The wiring of each program fills this in on one page.
 
+import type { Directories } from '../authn/directory.ts'
 import type { KeySets } from '../authn/key-sets.ts'
 import type { Outgoing } from '../authn/outgoing.ts'
 import type { ClientAddress } from '../authz/address.ts'
@@ -103,6 +104,7 @@ export type NodeIo = {
   /** To identity providers. */
   readonly outgoing: Outgoing
   readonly keySets: KeySets
+  readonly directories: Directories | undefined
   readonly health: () => Health
   /**
    * Of another node, as seen from here; undefined for a name that is not known. Never rejects: one that does not answer

@@ -1,6 +1,7 @@
 // Settings as tables: what there is to set, in which form, and how values are found. Reads no file: a Node's door gives what
 // stands in holdfast.yml (shared/node/settings.ts), a Worker's door has its variables only.
 import { z } from 'zod'
+import { ldapServer } from '../authn/directory.ts'
 import { parseRanges } from '../authz/address.ts'
 import { DomainError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
@@ -47,6 +48,10 @@ const url = text.refine((given) => {
   const parsed = URL.parse(given)
   return /^https?:$/.test(parsed?.protocol ?? '') && parsed?.username === '' && parsed.password === ''
 }, 'it must be an http or https URL without a user')
+const origin = url.refine((given) => {
+  const { pathname, search, hash } = new URL(given)
+  return `${pathname}${search}${hash}` === '/'
+}, 'it must be an address without a path')
 export const forms = { list, flag, count, text, httpUrl: url }
 
 export type NamedUrl = { readonly name: string; readonly url: string }
@@ -110,6 +115,10 @@ export const apiTable = {
     doc: 'Addresses and CIDR ranges, not public ones, where identity providers may be asked',
     form: list.default([]),
   },
+  authn_iam_sts_url: {
+    doc: 'Where AWS STS is asked, a private endpoint such as https://vpce-1.sts.eu-west-1.vpce.amazonaws.com; default: at AWS',
+    form: origin.optional(),
+  },
   users_in_root_policy_only: {
     doc: 'Whether policies below root may not make users',
     form: flag.default(false),
@@ -156,6 +165,28 @@ export const apiTable = {
   },
 } as const satisfies SettingTable
 
+/** The directory that authn-ldap asks where a webservice names none of its own. Of nodes that can reach one. */
+export const directoryTable = {
+  ldap_uri: {
+    doc: 'Directory for authn-ldap where its webservice names none: ldap://host:port or ldaps://host:port',
+    form: text
+      .refine((given) => ldapServer(given) !== undefined, 'it must be ldap://host or ldaps://host')
+      .optional(),
+    env: ['LDAP_URI'],
+  },
+  ldap_base: { doc: 'Name below which its users are', form: text.optional(), env: ['LDAP_BASE'] },
+  ldap_bind_dn: { doc: 'Name of the account that searches it', form: text.optional(), env: ['LDAP_BINDDN'] },
+  ldap_bind_password_file: {
+    doc: 'File with the password of that account; default: the variable LDAP_BINDPW, which is shown nowhere',
+    form: text.optional(),
+  },
+  ldap_filter: {
+    doc: 'Filter that finds a user; %s is the login',
+    form: text.optional(),
+    env: ['LDAP_FILTER'],
+  },
+} as const satisfies SettingTable
+
 /** What a node listens with, beside host and port. TLS: both files or neither. */
 export const doorTable = {
   balancers: {
@@ -186,6 +217,7 @@ export function apiSettingsOf(s: SettingsOf<typeof apiTable>): ApiSettings {
     resourceListLimitMax: s.api_resource_list_limit_max,
     usersInRootPolicyOnly: s.users_in_root_policy_only,
     jwtIgnoreMissingIssuer: s.authn_jwt_ignore_missing_issuer_claim,
+    iamStsUrl: s.authn_iam_sts_url,
     hostFactoriesEnabled: s.host_factories_enabled,
     dynamicSecretsEnabled: s.dynamic_secrets_enabled,
     dynamicSecretsPerRequestMax: s.dynamic_secrets_per_request_max,

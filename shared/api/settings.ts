@@ -16,6 +16,8 @@ export type ApiSettings = {
   readonly usersInRootPolicyOnly: boolean
   /** Tokens for authn-jwt may lack `iss`. */
   readonly jwtIgnoreMissingIssuer: boolean
+  /** Where STS is asked for authn-iam; undefined: at AWS. */
+  readonly iamStsUrl: string | undefined
   /** Hashes of the passwords that users get when a policy declares them, by `passwordName` (policy 3). */
   readonly passwords: Readonly<Record<string, string>>
   /** 0 means no cap. */
@@ -40,6 +42,7 @@ export const defaultApiSettings: ApiSettings = {
   authnApiKeyDefault: true,
   usersInRootPolicyOnly: false,
   jwtIgnoreMissingIssuer: false,
+  iamStsUrl: undefined,
   passwords: {},
   resourceListLimitMax: limits.resourceListLimit,
   hostFactoriesEnabled: true,

@@ -42,6 +42,17 @@ export function authenticateFault(
   if (!originAllowed(clientIp, credentials?.restrictedTo ?? [])) {
     return 'CONJ00003E User is not authorized to login from the current origin'
   }
+  return keyFault(role, credentials, given, keyring, now)
+}
+
+/** The same of an API key alone, whoever sends it. */
+export function keyFault(
+  role: string,
+  credentials: Credentials | undefined,
+  given: Uint8Array,
+  keyring: Keyring,
+  now: number,
+): string | undefined {
   if (!apiKeyMatches(role, credentials, given, keyring)) return 'CONJ00002E Invalid credentials'
   if (credentials?.expiresAt != null && credentials.expiresAt <= now) return 'CONJ00002E Expired credentials'
   return undefined

@@ -1,7 +1,9 @@
 // One row per authenticator: all there is to know about it (http-api 8, 15). Code takes a row and never asks for a name.
 import type { Prover } from './contract.ts'
 import { type Fields, missingWords } from './fields.ts'
+import { iamProver } from './iam.ts'
 import { jwtProver } from './jwt.ts'
+import { ldapProver } from './ldap.ts'
 import {
   authoritySettings,
   jwtSettings,
@@ -89,6 +91,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
     data: 'forbidden',
     fields: {},
     fieldFault: anyFields,
+    prover: iamProver,
   },
   'authn-azure': {
     types: ['azure'],
@@ -112,6 +115,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
     data: 'optional',
     fields: { bind_password: 'text', tls_ca_cert: 'text' },
     fieldFault: anyFields,
+    prover: ldapProver,
   },
   'authn-k8s': {
     types: ['k8s'],

@@ -1,12 +1,16 @@
 // What an authenticator is to the pipeline (http-api 8): which settings it reads, whom it takes a request for, and what
 // proves that. Refusals are thrown as `Refused`: their words go into the audit, outside all of them look alike.
 import type { Wall } from '../base/time.ts'
+import type { RoleCredentials } from '../ledger/reads/caller.ts'
 import type { Keyring } from '../secret/keyring.ts'
+import type { Directories } from './directory.ts'
 import type { KeySets } from './key-sets.ts'
 import type { Outgoing } from './outgoing.ts'
 
 /** A request to authenticate, as the routes read it. */
 export type Attempt = {
+  /** `login`: for the API key, wherever it is asked from (http-api 8.1). */
+  readonly operation: 'authenticate' | 'login'
   readonly account: string
   /** `authn-jwt`. */
   readonly authenticator: string
@@ -34,7 +38,10 @@ export type Stored = {
 export type Claimed<Evidence> = { readonly role: string; readonly evidence: Evidence }
 
 /** Of the role that is claimed: it exists, may authenticate here, and from this address. */
-export type RoleFacts = { readonly annotations: ReadonlyMap<string, string> }
+export type RoleFacts = {
+  readonly annotations: ReadonlyMap<string, string>
+  readonly held: RoleCredentials
+}
 
 /** Who has proved it. `ttlSeconds`: life of the token, where the authenticator says it. */
 export type Proven = { readonly ttlSeconds?: number | undefined }
@@ -44,11 +51,15 @@ export type AuthnIo = {
   readonly keyring: Keyring
   readonly outgoing: Outgoing
   readonly keySets: KeySets
+  /** Undefined where the platform reaches none. */
+  readonly directories: Directories | undefined
 }
 
 export type AuthnSettings = {
   /** Tokens without `iss` are taken (authn_jwt_ignore_missing_issuer_claim). */
   readonly jwtIgnoreMissingIssuer: boolean
+  /** Where STS is asked instead of at AWS (authn_iam_sts_url). */
+  readonly iamStsUrl: string | undefined
 }
 
 export type Tools = { readonly io: AuthnIo; readonly settings: AuthnSettings; readonly now: Wall }
@@ -57,6 +68,8 @@ export type Tools = { readonly io: AuthnIo; readonly settings: AuthnSettings; re
 export type Prover<Evidence = any> = {
   /** Variables that are opened for it, by name. */
   readonly variables: readonly string[]
+  /** What it proves is enough to be told the API key. */
+  readonly logsIn?: true
   /** Absent: the login of the path, with the attempt itself as the evidence. Throws `Refused`. */
   readonly claim?: (
     attempt: Attempt,

@@ -17,6 +17,8 @@ export type Verdict = {
   readonly role: string | undefined
   /** Whether there is such a role: a name nobody has is not written down as a user. */
   readonly known: boolean
+  /** Of the role, sealed. */
+  readonly apiKey?: Uint8Array | undefined
   readonly ttlSeconds?: number | undefined
   readonly refused?: Refused
 }
@@ -53,12 +55,14 @@ export async function authenticate(
   facts: AuthenticatorFacts,
   around: Circumstances,
 ): Promise<Verdict> {
-  const found: { role: string | undefined; known: boolean } = { role: undefined, known: false }
+  const found: { -readonly [Part in keyof Verdict]: Verdict[Part] } = { role: undefined, known: false }
   if (attempt.login !== undefined) found.role = roleOfLogin(attempt.account, attempt.login)
   try {
     const prover = proverOf(attempt)
     if (prover === undefined)
       throw new Refused(`CONJ00001E '${attempt.authenticator}' authenticators are not supported`)
+    if (attempt.operation === 'login' && prover.logsIn !== true)
+      throw new Refused(`CONJ00001E '${attempt.authenticator}' authenticators have no login`)
     mustBeOn(attempt, facts, around.listed)
     const stored = storedOf(attempt, facts, around)
     const claimed: Claimed<unknown> =
@@ -68,6 +72,7 @@ export async function authenticate(
     found.role = claimed.role
     const role = await roleFacts(claimed.role, webserviceOf(attempt), around.store)
     found.known = role.held.exists
+    found.apiKey = role.held.credentials?.apiKey
     mustBeAllowed(attempt, claimed.role, role, around.clientIp)
     const { ttlSeconds } = await prover.prove(claimed, role, attempt, stored, around)
     return { ...found, ttlSeconds }
@@ -122,6 +127,7 @@ function mustBeAllowed(
     const words = `'${loginOfRole(role)}' does not have 'authenticate' privilege on ${webserviceOf(attempt)}`
     throw new Refused(`CONJ00006E ${words}`, 'forbidden')
   }
+  if (attempt.operation === 'login') return
   if (!originAllowed(clientIp, held.credentials?.restrictedTo ?? []))
     throw new Refused('CONJ00003E User is not authorized to login from the current origin')
 }

@@ -195,6 +195,11 @@ export const limits = {
   /** Key sets that are kept in variables and were read once: sets, and their texts together. */
   keySetsRead: 100,
   keySetBytesRead: 16 * MiB,
+  /** A request that a host has signed for AWS is good for so long, there and here; clocks may differ by this much. */
+  iamRequestMs: 15 * 60 * 1000,
+  iamAheadMs: 5 * 60 * 1000,
+  /** Conversations of one thread with directories (LDAP): each holds a connection. Beyond it they are refused. */
+  directoryConversations: 64,
 
   /** How long another node may take to say how it is; what it says is figures and names. After that it has not answered. */
   remoteHealthMs: 2_000,

@@ -18,22 +18,24 @@ import { limits } from '../base/limits.ts'
 
 /** `allowed`: networks that are not public and may be asked. */
 export function outgoingThrough(allowed: readonly Range[]): Outgoing {
-  const lookup: LookupFunction = (host, options, callback) =>
-    lookUp(host, { ...options, all: true }, (error, found) => {
-      if (error !== null) return callback(error, [])
-      const good = found.filter(({ address }) => mayBeAsked(address, allowed))
-      if (good.length === 0) return callback(notAllowed(host), [])
-      return options.all ? callback(null, good) : callback(null, good[0]!.address, good[0]!.family)
-    })
   return async (request) => {
     const url = URL.parse(request.url)
     if (url === null || !/^https?:$/.test(url.protocol))
       throw new OutgoingFailure('failed', 'its address is no http or https URL')
-    const host = url.hostname.replace(/^\[|\]$/g, '')
-    // An address that is written out is not looked up.
-    if (isIP(host) !== 0 && !mayBeAsked(host, allowed)) throw notAllowed(host)
-    return ask(url, request, lookup)
+    return ask(url, request, lookupFor(url.hostname.replace(/^\[|\]$/g, ''), allowed))
   }
+}
+
+/** To connect to this host by. Throws `OutgoingFailure` for an address that is written out, which is not looked up. */
+export function lookupFor(host: string, allowed: readonly Range[]): LookupFunction {
+  if (isIP(host) !== 0 && !mayBeAsked(host, allowed)) throw notAllowed(host)
+  return (name, options, callback) =>
+    lookUp(name, { ...options, all: true }, (error, found) => {
+      if (error !== null) return callback(error, [])
+      const good = found.filter(({ address }) => mayBeAsked(address, allowed))
+      if (good.length === 0) return callback(notAllowed(name), [])
+      return options.all ? callback(null, good) : callback(null, good[0]!.address, good[0]!.family)
+    })
 }
 
 const notAllowed = (host: string): OutgoingFailure =>
@@ -82,7 +84,8 @@ function ask(
   })
 }
 
-function failureOf(error: Error): OutgoingFailure {
+/** The same error, in words that are for the audit. */
+export function failureOf(error: Error): OutgoingFailure {
   if (error instanceof OutgoingFailure) return error
   if (error.name === 'AbortError' || error.name === 'TimeoutError')
     return new OutgoingFailure('timeout', `no answer within ${limits.providerMs} ms`)

@@ -21,7 +21,7 @@ export type {
   SettingTable,
   ShownSetting,
 } from '../api/setting-tables.ts'
-export { apiSettingsOf, apiTable, doorTable, forms, port } from '../api/setting-tables.ts'
+export { apiSettingsOf, apiTable, directoryTable, doorTable, forms, port } from '../api/setting-tables.ts'
 
 export type Sources = Omit<TableSources, 'file'> & {
   /** Path of holdfast.yml; absent: no file. */

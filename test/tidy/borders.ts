@@ -123,6 +123,12 @@ export const borders: readonly Border[] = [
   },
   {
     from: '',
+    never: ['ldapts'],
+    instead: 'ask the Directories of shared/authn/directory.ts',
+    except: ['shared/node/directory.ts'],
+  },
+  {
+    from: '',
     never: ['jose'],
     instead: 'use shared/token, or shared/enrolment/bundle.ts',
     except: [

@@ -1,11 +1,16 @@
 // Authentication by what is not stored here: tokens of identity providers, signed requests, directories, certificates
 // (http-api 8.3 to 8.9). One pipeline for all (shared/authn/pipeline.ts); a row here is a path that leads to it.
-import { authnEvent } from '../../audit/event.ts'
-import type { Attempt, AuthnSettings, RefusalKind, Refused } from '../../authn/contract.ts'
+import { type AuditEvent, authnEvent } from '../../audit/event.ts'
+import { type Attempt, type AuthnSettings, type RefusalKind, Refused } from '../../authn/contract.ts'
 import { authenticate, authenticatorBatch, type Verdict, webserviceOf } from '../../authn/pipeline.ts'
+import { fromUtf8, utf8 } from '../../base/bytes.ts'
 import { limits } from '../../base/limits.ts'
 import { kindOf } from '../../id/resource-id.ts'
-import { answer, type Outcome, recorded } from '../outcome.ts'
+import type { FactsOf } from '../../ledger/store.ts'
+import { recordId } from '../../secret/keyring.ts'
+import { basicOfHeader } from '../../token/header.ts'
+import type { NodeIo } from '../node.ts'
+import { answer, type Outcome, recorded, text } from '../outcome.ts'
 import { problems } from '../problems.ts'
 import { parametersOf, type RouteRequest, wantsBase64 } from '../request.ts'
 import { type AnyRoute, type Caller, type Docs, route } from '../route.ts'
@@ -22,7 +27,7 @@ function inputOf(
   authenticator: string,
   method: 'GET' | 'POST',
   request: RouteRequest,
-  { authenticators, jwtIgnoreMissingIssuer }: ApiSettings,
+  { authenticators, jwtIgnoreMissingIssuer, iamStsUrl }: ApiSettings,
 ): Input {
   const { params, body, header } = request
   const fields = new Map<string, string>()
@@ -31,6 +36,7 @@ function inputOf(
     if (typeof value === 'string') fields.set(name, value)
   return {
     attempt: {
+      operation: 'authenticate',
       account: params.account!,
       authenticator,
       service: params.service,
@@ -41,7 +47,7 @@ function inputOf(
       header,
     },
     listed: authenticators,
-    settings: { jwtIgnoreMissingIssuer },
+    settings: { jwtIgnoreMissingIssuer, iamStsUrl },
     base64: wantsBase64(header('accept-encoding')),
   }
 }
@@ -56,17 +62,30 @@ const refusals: Record<RefusalKind, (refused: Refused) => Outcome> = {
 }
 
 function eventOf({ attempt }: Input, { role, known, refused }: Verdict, caller: Caller) {
-  const { authenticator, service } = attempt
+  const { operation, authenticator, service } = attempt
   return authnEvent(
     { user: known && role !== undefined ? role : 'not-found', clientIp: caller.clientIp },
     {
-      operation: 'authenticate',
+      operation,
       role: role ?? 'not-found',
       authenticator,
       service: service === undefined ? undefined : webserviceOf(attempt),
       error: refused?.message,
     },
   )
+}
+
+const refusal = (refused: Refused | undefined, audit: AuditEvent): Outcome =>
+  recorded(refused === undefined ? problems.unauthorized() : refusals[refused.kind](refused), audit)
+
+const prove = (
+  facts: FactsOf<ReturnType<typeof authenticatorBatch>>,
+  { attempt, listed, settings }: Input,
+  io: NodeIo,
+  { clientIp }: Caller,
+): Promise<Verdict> => {
+  const around = { io, settings, listed, store: io.store, clientIp, now: io.clock.wall() }
+  return authenticate(attempt, facts, around)
 }
 
 const door = (id: string, authenticator: string, method: 'GET' | 'POST', path: string, docs: Partial<Docs>) =>
@@ -85,25 +104,11 @@ const door = (id: string, authenticator: string, method: 'GET' | 'POST', path: s
     ...(method === 'POST' ? { bodyLimit: limits.bodyBytes } : {}),
     input: (request, settings) => inputOf(authenticator, method, request, settings),
     facts: ({ attempt }) => authenticatorBatch(attempt),
-    prove: (facts, { attempt, listed, settings }, io, caller): Promise<Verdict> => {
-      const around = {
-        io,
-        settings,
-        listed,
-        store: io.store,
-        clientIp: caller.clientIp,
-        now: io.clock.wall(),
-      }
-      return authenticate(attempt, facts, around)
-    },
+    prove,
     decide(_, input, { caller, settings }, verdict) {
       const audit = eventOf(input, verdict, caller)
       const { role, refused } = verdict
-      if (refused !== undefined || role === undefined)
-        return recorded(
-          refused === undefined ? problems.unauthorized() : refusals[refused.kind](refused),
-          audit,
-        )
+      if (refused !== undefined || role === undefined) return refusal(refused, audit)
       const usual = kindOf(role) === 'user' ? settings.userTokenTtlSeconds : settings.hostTokenTtlSeconds
       const ttlSeconds = verdict.ttlSeconds ?? usual
       return answer(200, { kind: 'token', role, ttlSeconds, base64: input.base64 }, { audit: [audit] })
@@ -137,7 +142,47 @@ export const externalAuthnRoutes: readonly AnyRoute[] = [
     fields: { jwt: 'The token' },
   }),
   ...byLogin('authenticateAzure', 'authn-azure', { takes: 'form', fields: { jwt: 'The token' } }),
-  ...byLogin('authenticateIam', 'authn-iam', { takes: 'bytes' }),
+  ...byLogin('authenticateIam', 'authn-iam', { takes: 'bytes', answers: [200, 401, 403] }),
   ...byLogin('authenticateK8s', 'authn-k8s'),
-  ...byLogin('authenticateLdap', 'authn-ldap', { takes: 'text' }),
+  ...byLogin('authenticateLdap', 'authn-ldap', { takes: 'text', answers: [200, 401, 403] }),
+]
+
+/** For whoever is known elsewhere: the credential stands in HTTP Basic (http-api 8.1). */
+const login = (id: string, path: string) =>
+  route({
+    id,
+    method: 'GET',
+    path,
+    docs: {
+      does: 'The API key, for a password of a directory or itself',
+      gives: 'text',
+      basic: true,
+      answers: [200, 401, 403],
+    },
+    access: 'optional',
+    effect: 'read',
+    input(request, settings) {
+      const input = inputOf(request.params.authn!, 'GET', request, settings)
+      const basic = basicOfHeader(request.header('authorization'))
+      const said = { login: basic?.login ?? 'USERNAME_MISSING', body: utf8(basic?.secret ?? '') }
+      return { ...input, attempt: { ...input.attempt, ...said, operation: 'login' as const } }
+    },
+    facts: ({ attempt }) => authenticatorBatch(attempt),
+    prove,
+    decide(_, input, { caller, keyring }, verdict) {
+      const { role, apiKey } = verdict
+      const keyless = role === undefined || apiKey === undefined
+      const refused =
+        verdict.refused ?? (keyless ? new Refused(`CONJ00121E '${role}' has no API key`) : undefined)
+      const audit = eventOf(input, { ...verdict, ...(refused && { refused }) }, caller)
+      if (refused !== undefined || keyless) return refusal(refused, audit)
+      const key = fromUtf8(keyring.open(recordId('credentials', role), apiKey)) ?? ''
+      return answer(200, text(key), { audit: [audit] })
+    },
+  })
+
+/** Authenticators that know no login refuse it. Looked at last: their paths begin with a name of their own. */
+export const externalLoginRoutes: readonly AnyRoute[] = [
+  login('loginExternal', '/:authn/:service/:account/login'),
+  login('loginExternalWithoutService', '/:authn/:account/login'),
 ]

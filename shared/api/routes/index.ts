@@ -11,7 +11,7 @@ import { certificateRoutes } from './certificates.ts'
 import { configurationRoutes } from './configuration.ts'
 import { credentialRoutes } from './credentials.ts'
 import { effectivePolicyRoutes } from './effective-policy.ts'
-import { externalAuthnRoutes } from './external-authn.ts'
+import { externalAuthnRoutes, externalLoginRoutes } from './external-authn.ts'
 import { groupMemberRoutes } from './group-members.ts'
 import { hostFactoryRoutes } from './host-factories.ts'
 import { issuerRoutes } from './issuers.ts'
@@ -45,4 +45,5 @@ export const allRoutes: readonly AnyRoute[] = [
   ...configurationRoutes,
   // Last: their paths begin with a name of their own, and would be looked at first for every request.
   ...authenticatorStatusRoutes,
+  ...externalLoginRoutes,
 ]
