@@ -1,5 +1,5 @@
 // What is at stake: whoever makes a provider's token up, or uses one that was made for somebody else, gets in.
-import { createHmac, generateKeyPairSync, sign as signWith } from 'node:crypto'
+import { constants, createHmac, generateKeyPairSync, sign as signWith } from 'node:crypto'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { Refused } from '#shared/authn/contract.ts'
 import { type Expected, type KeySet, verifyExternalToken } from '#shared/authn/external-token.ts'
@@ -152,6 +152,27 @@ describe('whose key signed it', () => {
       )
   })
 
+  test('a right signature of another algorithm', async () => {
+    const pss = { key: own.privateKey, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 }
+    const input = `${part({ ...header, alg: 'PS256' })}.${part(good)}`
+    expect(await outcome(`${input}.${toBase64Url(signWith('sha256', utf8(input), pss))}`)).toMatch(
+      'ERR_JOSE_ALG_NOT_ALLOWED',
+    )
+    const curve = { key: elliptic.privateKey, dsaEncoding: 'ieee-p1363' } as const
+    const other = `${part({ ...header, kid: 'elliptic', alg: 'ES256' })}.${part(good)}`
+    expect(await outcome(`${other}.${toBase64Url(signWith('sha256', utf8(other), curve))}`)).toMatch(
+      'ERR_JOSE_ALG_NOT_ALLOWED',
+    )
+  })
+
+  test('the name of a key is a text before anybody is asked for it', async () => {
+    const keys = () => {
+      throw new Error('asked')
+    }
+    for (const kid of [7, ['own'], { own: 1 }, null])
+      expect(await outcome(signed(good, { ...header, kid }), { keys })).toMatch('CONJ00035E')
+  })
+
   test('alg is one text', async () => {
     for (const alg of [undefined, null, ['RS256'], { toString: 'RS256' }, 1])
       expect(await outcome(signed(good, { ...header, alg }))).toMatch('CONJ00035E')
@@ -179,6 +200,7 @@ describe('what a token says of itself', () => {
     ['an empty type', { ...header, typ: '' }],
     ['an extension', { ...header, crit: ['exp'], exp: 1 }],
     ['an unencoded payload', { ...header, crit: ['b64'], b64: false }],
+    ['an extension that changes nothing', { ...header, crit: ['b64'], b64: true }],
     ['an empty list of extensions', { ...header, crit: [] }],
     ['no text for a key', { ...header, kid: 7 }],
     ['no object', '["RS256"]'],
