@@ -11,7 +11,11 @@ export type Dataset = {
   readonly secrets: number
   /** Every host of the benchmark has this API key; keys are random in life, equal here. */
   readonly apiKey: string
+  /** An authenticator that every host may use. */
+  readonly jwt?: TrustedProvider
 }
+
+export type TrustedProvider = { readonly jwksUri: string; readonly issuer: string }
 
 const createdAt = 1_767_600_000_000
 
@@ -64,6 +68,53 @@ export function* datasetRows(
     sealed: keyring.seal(recordId('secrets', resource, 1), utf8(randomBytes(32).toHex())),
     expires_at: null,
   }))
+}
+
+/** `authn-jwt/bench`: a host is named by the claim `host`, and bound by the claim `team`. */
+export function* jwtRows(
+  { account, hosts }: Dataset,
+  { jwksUri, issuer }: TrustedProvider,
+  keyring: Keyring,
+): Generator<{ table: TableName; rows: Row[] }> {
+  const policy = `${account}:policy:root`
+  const branch = 'conjur/authn-jwt/bench'
+  const webservice = `${account}:webservice:${branch}`
+  const values = { 'jwks-uri': jwksUri, issuer, 'token-app-property': 'host', 'identity-path': 'app' }
+  const variables = Object.entries(values).map(([name, value]) => ({
+    id: `${account}:variable:${branch}/${name}`,
+    value,
+  }))
+  yield {
+    table: 'resources',
+    rows: [webservice, ...variables.map(({ id }) => id)].map((id) => ({
+      id,
+      owner: `${account}:user:admin`,
+      policy,
+      created_at: createdAt,
+      words: ' ',
+    })),
+  }
+  yield {
+    table: 'secrets',
+    rows: variables.map(({ id, value }) => ({
+      resource: id,
+      version: 1,
+      sealed: keyring.seal(recordId('secrets', id, 1), utf8(value)),
+      expires_at: null,
+    })),
+  }
+  yield { table: 'authenticators', rows: [{ webservice, enabled: 1 }] }
+  const role = `${account}:layer:app`
+  yield { table: 'permissions', rows: [{ resource: webservice, role, privilege: 'authenticate', policy }] }
+  yield {
+    table: 'annotations',
+    rows: Array.from({ length: hosts }, (_, i) => ({
+      resource: `${account}:host:app/host-${i}`,
+      name: 'authn-jwt/bench/team',
+      value: 'one',
+      policy,
+    })),
+  }
 }
 
 function membership(role: string, member: string, ownership: number): Row {

@@ -9,7 +9,7 @@ import { ContentHash, rowDigest } from '#shared/ledger/digest.ts'
 import type { Row, TableName } from '#shared/ledger/tables.ts'
 import { loadSigningKey } from '#shared/node/keys.ts'
 import { createKeyring } from '#shared/secret/keyring.ts'
-import { type Dataset, datasetRows } from './dataset.ts'
+import { type Dataset, datasetRows, jwtRows } from './dataset.ts'
 
 export async function installDataset(
   directory: string,
@@ -32,7 +32,8 @@ export function installInto(
   more: readonly Piece[],
 ): void {
   const keyring = createKeyring({ versions: new Map([[1, dataKey]]), current: 1 }, randomBytes)
-  const pieces: Piece[] = [...datasetRows(dataset, keyring), ...more]
+  const jwt = dataset.jwt === undefined ? [] : jwtRows(dataset, dataset.jwt, keyring)
+  const pieces: Piece[] = [...datasetRows(dataset, keyring), ...jwt, ...more]
   const digests = pieces.flatMap(({ table, rows }) => rows.map((row) => rowDigest(table, row)))
   const contentHash = new ContentHash().change(digests, []).toString()
   const store = createReplicaStore(sqlite)

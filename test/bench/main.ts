@@ -7,13 +7,14 @@ import { edge } from './edge.ts'
 import { edgeIdle } from './edge-idle.ts'
 import { type Figure, printFigure } from './measure.ts'
 import { neonWrites } from './neon.ts'
-import { authenticate, batchRead, secretRead } from './read.ts'
+import { authenticate, authenticateJwt, batchRead, secretRead } from './read.ts'
 import { coldStart } from './start.ts'
 import { policyLoad, policyScale, propagation, secretWrites } from './write.ts'
 
 const cases: Record<string, () => Promise<Figure[]>> = {
   'secret-read': secretRead,
   authenticate,
+  'authenticate-jwt': authenticateJwt,
   'batch-read': batchRead,
   'policy-load': policyLoad,
   'policy-scale': policyScale,

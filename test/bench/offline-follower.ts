@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { toBase64, toHex } from '#shared/base/bytes.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { Client, freePorts, NodeProcess } from '../support/nodes.ts'
+import type { TrustedProvider } from './dataset.ts'
 import { installDataset } from './install.ts'
 import { cores } from './measure.ts'
 
@@ -20,7 +21,12 @@ export type OfflineFollower = {
 
 const hosts = 100
 
-export async function offlineFollower(secrets: number, pinned: readonly string[]): Promise<OfflineFollower> {
+/** `jwt`: a provider on this machine, whose tokens it takes. */
+export async function offlineFollower(
+  secrets: number,
+  pinned: readonly string[],
+  jwt?: TrustedProvider,
+): Promise<OfflineFollower> {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-bench-'))
   const dataKey = randomBytes(32)
   const dataKeyFile = join(directory, 'data.key')
@@ -30,7 +36,13 @@ export async function offlineFollower(secrets: number, pinned: readonly string[]
   const dataDirectory = join(directory, 'edge-1')
   mkdirSync(dataDirectory, { mode: 0o700 })
   const apiKey = toHex(randomBytes(32))
-  await installDataset(dataDirectory, dataKey, { account: 'acme', hosts, secrets, apiKey })
+  await installDataset(dataDirectory, dataKey, {
+    account: 'acme',
+    hosts,
+    secrets,
+    apiKey,
+    ...(jwt === undefined ? {} : { jwt }),
+  })
   const [port, nobody] = await freePorts(2)
   const node = new NodeProcess(
     ['follower'],
@@ -44,6 +56,7 @@ export async function offlineFollower(secrets: number, pinned: readonly string[]
       HOLDFAST_PORT: String(port),
       HOLDFAST_LEADER_URL: `http://127.0.0.1:${nobody}`,
       HOLDFAST_SERVER_THREADS: '1',
+      ...(jwt === undefined ? {} : { HOLDFAST_AUTHN_PRIVATE_NETWORKS: '127.0.0.1/32' }),
     },
     port!,
     pinned,

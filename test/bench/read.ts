@@ -1,5 +1,7 @@
 // Reading at a Follower, beside a bare node:http server on the same core, in the same run.
+import { IdentityProvider, KEYS } from '../support/identity-provider.ts'
 import type { Client } from '../support/nodes.ts'
+import type { TrustedProvider } from './dataset.ts'
 import type { LoadPlan, LoadResult } from './load.ts'
 import { type Figure, figure, load, residentMb, startBare } from './measure.ts'
 import { type OfflineFollower, offlineFollower, subjectPin } from './offline-follower.ts'
@@ -25,7 +27,11 @@ const plan = (port: number, request: Request, rate?: number): LoadPlan => ({
 const head = (line: string, authorization: string, more = ''): string =>
   `${line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}${more}`
 
-type Subject = { readonly secrets: number; readonly request: (client: Client, apiKey: string) => Request }
+type Subject = {
+  readonly secrets: number
+  readonly request: (client: Client, apiKey: string) => Request
+  readonly jwt?: TrustedProvider
+}
 
 type Measured = {
   readonly rps: number[]
@@ -45,7 +51,9 @@ type Round = {
 /** Rounds of each subject and the bare server in turn: ratios are taken within a round. */
 async function beside(subjects: readonly Subject[], halfLoad = false): Promise<Measured[]> {
   const measured = subjects.map(() => ({ rps: [], ratio: [], overP99Ms: [], overP99WholeMs: [], rss: [] }))
-  const followers = await Promise.all(subjects.map(({ secrets }) => offlineFollower(secrets, subjectPin())))
+  const followers = await Promise.all(
+    subjects.map(({ secrets, jwt }) => offlineFollower(secrets, subjectPin(), jwt)),
+  )
   try {
     for (let n = 0; n < rounds; n++) {
       const taken: Round[] = []
@@ -130,10 +138,36 @@ export async function authenticate(): Promise<Figure[]> {
   return ratioOf('authenticate', request)
 }
 
-async function ratioOf(name: string, request: Subject['request']): Promise<Figure[]> {
-  const [measured] = (await beside([{ secrets: 1_000, request }])) as [Measured]
+/** The key set is fetched once, by the first request of each process; every request verifies the token's signature. */
+export async function authenticateJwt(): Promise<Figure[]> {
+  const provider = await IdentityProvider.start()
+  try {
+    const body = `jwt=${await provider.sign({ host: 'host-1', team: 'one', exp: 4_000_000_000 })}`
+    const length = `\r\nContent-Length: ${body.length}\r\nContent-Type: application/x-www-form-urlencoded`
+    const request = (): Request => ({
+      head: head('POST /authn-jwt/bench/acme/authenticate', '', length),
+      body,
+      spread: 1,
+    })
+    const jwt = { jwksUri: provider.jwksUri, issuer: provider.url }
+    const figures = await ratioOf('JWT authenticate with cached keys', request, { jwt, bar: ' (bar ≥ 0.25)' })
+    const fetches = provider.asked(KEYS).length
+    if (fetches !== rounds) throw new Error(`keys were fetched ${fetches} times by ${rounds} processes`)
+    return figures
+  } finally {
+    await provider.goAway()
+  }
+}
+
+async function ratioOf(
+  name: string,
+  request: Subject['request'],
+  { jwt, bar = '' }: { readonly jwt?: TrustedProvider; readonly bar?: string } = {},
+): Promise<Figure[]> {
+  const subject = { secrets: 1_000, request, ...(jwt === undefined ? {} : { jwt }) }
+  const [measured] = (await beside([subject])) as [Measured]
   return [
     figure(name, 'requests/s', measured.rps),
-    figure(`${name} ÷ bare node:http`, 'ratio', measured.ratio),
+    figure(`${name} ÷ bare node:http${bar}`, 'ratio', measured.ratio),
   ]
 }
