@@ -93,6 +93,7 @@ export async function loadLeaderKeys(settings: LeaderSettings) {
     followers: await followersOf(settings),
     signingKey: await loadSigningKey(join(settings.data_dir, 'signing-key.json')),
     tls: await loadTls(settings),
+    directories: await directoriesOf(settings, process.env),
   }
 }
 
@@ -103,7 +104,7 @@ export const openLeader = async (options: LeaderOptions): Promise<Leader> => (aw
 /** All of a Leader that nobody else sees. What it answers opens it, once: to nodes, Followers and clients. */
 export async function prepareLeader(options: LeaderOptions): Promise<() => Promise<Leader>> {
   const { settings, databaseUrl, about, cluster, log } = options
-  const { apiSettings, keyring, followers, signingKey } = options.keys
+  const { apiSettings, keyring, followers, signingKey, directories } = options.keys
   const clock = systemClock
   const tokens = await createTokens(signingKey, settings.name)
 
@@ -228,7 +229,7 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
       store,
       outgoing,
       keySets: createKeySets({ outgoing, clock }),
-      directories: await directoriesOf(settings),
+      directories,
       health: health.report,
       info: () => about.info('master', namesOf(cluster, settings)),
       remoteHealth: about.remoteHealth,

@@ -10,6 +10,7 @@ import { limits } from '#shared/base/limits.ts'
 import { randomBytes } from '#shared/base/native-crypto.ts'
 import { giveBackMemory, keepCompiled } from '#shared/node/after-start.ts'
 import { systemClock } from '#shared/node/clock.ts'
+import { directoriesOf } from '#shared/node/directory.ts'
 import { joinAgain, markRevoked } from '#shared/node/identity.ts'
 import { keepRenewed, obtainIdentity, renewAtLeader } from '#shared/node/join.ts'
 import { loadKeyring, loadSigningKey, loadTls } from '#shared/node/keys.ts'
@@ -40,6 +41,7 @@ export async function runFollower(given: GivenSettings, signal: AbortSignal, log
   apiSettingsOf(given)
   await loadKeyring(given.data_key_file)
   await loadTls(given)
+  await directoriesOf(given, process.env)
   parseRanges(given.balancers, 'balancers')
   await mkdir(given.data_dir, { recursive: true, mode: 0o700 })
   if (!(await joinsWithSeed(given)))

@@ -93,7 +93,7 @@ const serving = createServing({
   balancers: settings.balancers,
   signCertificate: (order) => signCertificate(order, systemClock.wall()),
   outgoing: outgoingThrough(parseRanges(settings.authn_private_networks, 'authn_private_networks')),
-  directories: await directoriesOf(settings),
+  directories: await directoriesOf(settings, process.env),
   report: (message) => log.warn(message),
   onFault: (error, requestId) =>
     log.error('a request could not be answered', { requestId, ...errorFields(error) }),

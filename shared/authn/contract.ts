@@ -19,7 +19,7 @@ export type Attempt = {
   /** The login of the path, decoded; undefined: the credential says who it is. */
   readonly login: string | undefined
   readonly method: 'GET' | 'POST'
-  /** Of the query and of a body that is a form or JSON: texts only. */
+  /** Of the query of a GET, of the body of a POST as a form or JSON: texts only. Throws `bad_request` for JSON that is none. */
   readonly fields: ReadonlyMap<string, string>
   readonly body: Uint8Array
   readonly header: (name: string) => string | undefined

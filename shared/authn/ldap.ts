@@ -31,10 +31,10 @@ export function searchOf({ annotations, values, prefix }: Stored, own: OwnDirect
   const filter = said('filter_template') ?? own.filter ?? USUAL_FILTER
   // Without the login every entry would be everybody's.
   if (!filter.includes('%s')) throw invalid('ldap-authn/filter_template', 'it does not hold %s')
-  const name = said('bind_dn') ?? own.bindDn
-  if (name === undefined) return { server, base, filter, account: undefined }
-  // The operator's password is for the operator's directory: whoever may annotate a webservice gets it sent nowhere else.
+  // The operator's account is for the operator's directory: whoever may annotate a webservice gets it sent nowhere else.
   const elsewhere = WHERE.some((part) => said(part) !== undefined)
+  const name = said('bind_dn') ?? (elsewhere ? undefined : own.bindDn)
+  if (name === undefined) return { server, base, filter, account: undefined }
   const password = held('bind-password') ?? (elsewhere ? undefined : own.bindPassword)
   if (password === undefined)
     throw new Refused(`CONJ00037E Missing value for resource: ${prefix}bind-password`)

@@ -17,7 +17,10 @@ type Settings = SettingsOf<typeof directoryTable> &
   Pick<SettingsOf<typeof apiTable>, 'authn_private_networks'>
 
 /** Throws `settings_invalid`. */
-export async function directoriesOf(settings: Settings): Promise<Directories> {
+export async function directoriesOf(
+  settings: Settings,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<Directories> {
   const { ldap_bind_password_file: file } = settings
   const own = {
     uri: settings.ldap_uri,
@@ -26,7 +29,7 @@ export async function directoriesOf(settings: Settings): Promise<Directories> {
     // No setting: those are shown.
     bindPassword:
       file === undefined
-        ? process.env.LDAP_BINDPW || undefined
+        ? env.LDAP_BINDPW || undefined
         : await readSettingFile('ldap_bind_password_file', file),
     filter: settings.ldap_filter,
   }

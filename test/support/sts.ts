@@ -7,7 +7,7 @@ import { sign } from 'aws4'
 export type Keys = {
   readonly accessKeyId: string
   readonly secretAccessKey: string
-  readonly sessionToken?: string | undefined
+  readonly sessionToken: string
 }
 
 export type Sts = {
@@ -20,7 +20,9 @@ export type Sts = {
   readonly asked: readonly IncomingMessage[]
   /** What it answers instead from now on; undefined: as AWS does. */
   answerWith(instead: { readonly status: number; readonly text: string } | undefined): void
+  /** Away, until it is opened again at the same address. */
   close(): Promise<void>
+  open(): Promise<void>
 }
 
 const PATH = '/?Action=GetCallerIdentity&Version=2011-06-15'
@@ -66,7 +68,8 @@ export async function startSts(): Promise<Sts> {
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`
+  const { port } = server.address() as AddressInfo
+  const host = `127.0.0.1:${port}`
   return {
     url: `http://${host}`,
     host,
@@ -81,8 +84,13 @@ export async function startSts(): Promise<Sts> {
       instead = given
     },
     async close() {
+      if (!server.listening) return
+      const closed = once(server.close(), 'close')
       server.closeAllConnections()
-      await once(server.close(), 'close')
+      await closed
+    },
+    async open() {
+      await once(server.listen(port, '127.0.0.1'), 'listening')
     },
   }
 }

@@ -30,10 +30,6 @@ function inputOf(
   { authenticators, jwtIgnoreMissingIssuer, iamStsUrl }: ApiSettings,
 ): Input {
   const { params, body, header } = request
-  const fields = new Map<string, string>()
-  // Tokens are sent as forms whatever the media type says.
-  for (const [name, value] of parametersOf(request, 'forms'))
-    if (typeof value === 'string') fields.set(name, value)
   return {
     attempt: {
       operation: 'authenticate',
@@ -42,7 +38,10 @@ function inputOf(
       service: params.service,
       login: params.login,
       method,
-      fields,
+      // Not every body is a form: it is read as one when it is asked for.
+      get fields() {
+        return fieldsOf(method, request)
+      },
       body,
       header,
     },
@@ -50,6 +49,12 @@ function inputOf(
     settings: { jwtIgnoreMissingIssuer, iamStsUrl },
     base64: wantsBase64(header('accept-encoding')),
   }
+}
+
+/** Tokens are sent as forms whatever the media type says, and never in the address of a POST, which others write down. */
+function fieldsOf(method: 'GET' | 'POST', request: RouteRequest): Attempt['fields'] {
+  const pairs = method === 'GET' ? request.query : parametersOf({ ...request, query: new Map() }, 'forms')
+  return new Map([...pairs].filter((pair): pair is [string, string] => typeof pair[1] === 'string'))
 }
 
 const refusals: Record<RefusalKind, (refused: Refused) => Outcome> = {

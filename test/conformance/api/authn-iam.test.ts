@@ -14,6 +14,7 @@ import {
   type Answered,
   answered,
   loadedBy,
+  policyOfPage,
   recordsOf,
   settled,
   startWorld,
@@ -194,7 +195,7 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
     await refusedWith({ ...old, 'x-amz-date': amzDate(Date.now()) }, 'CONJ00018E .*given twice')
     const { 'X-Amz-Date': _, ...dateless } = old
     await refusedWith(dateless, 'CONJ00018E .*x-amz-date is signed and not given')
-    const dated = { ...signed(), Date: new Date().toUTCString() }
+    const dated: Record<string, string> = { ...signed(), Date: new Date().toUTCString() }
     dated.Authorization = dated.Authorization!.replace('x-amz-date;', '')
     await refusedWith(dated, 'CONJ00018E .*x-amz-date is not signed')
   })
@@ -258,7 +259,20 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
   })
 
   test('bodies that are no headers', async () => {
-    for (const body of ['', '{', '[]', '"x"', '{"authorization":1}', '{"authorization":"Basic x"}', 'a=b'])
+    const json = { 'Content-Type': 'application/json' }
+    const path = `${world.machine[node].url}/authn-iam/prod/acme/${encodeURIComponent(LOGIN)}/authenticate`
+    expect(await answered(fetch(path, { method: 'POST', body: '{', headers: json }))).toEqual(unauthorized)
+    for (const body of [
+      '',
+      '{',
+      '\0',
+      'a%00=b',
+      '[]',
+      '"x"',
+      '{"authorization":1}',
+      '{"authorization":"Basic x"}',
+      'a=b',
+    ])
       await refusedWith(body, 'CONJ00018E')
     await refusedWith(
       { ...signed(), 'X-Amz-Security-Token': 'a\r\nX-Evil: b' },
@@ -290,18 +304,26 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
   })
 })
 
-test('while STS is away', async () => {
+test('as the page says', async () => {
+  expect((await answered(world.admin.loadPolicy('root', policyOfPage('AWS IAM'))))[0]).toBe(201)
+  const own = sts.keysOf('arn:aws:sts::123456789012:assumed-role/billing-prod/i-1')
+  const path = '/authn-iam/prod/acme/host%2Fbilling%2F123456789012%2Fbilling-prod/authenticate'
+  const body = JSON.stringify(signedHeaders({ keys: own, host: sts.host, region: 'eu-west-1' }))
+  expect((await fetch(world.machine.leader.url + path, { method: 'POST', body })).status).toBe(200)
+})
+
+test('with STS away nobody is let in, with the Leader away the Follower lets them in', async () => {
+  const path = `/authn-iam/prod/acme/${encodeURIComponent(LOGIN)}/authenticate`
+  const body = JSON.stringify(signedHeaders({ keys, host: sts.host }))
+  const authenticate = (node: 'leader' | 'follower', id: string) =>
+    fetch(world.machine[node].url + path, { method: 'POST', body, headers: { 'X-Request-Id': id } })
   await sts.close()
   for (const node of ['leader', 'follower'] as const) {
     const id = `iam-away-${node}`
-    const path = `/authn-iam/prod/acme/${encodeURIComponent(LOGIN)}/authenticate`
-    const body = JSON.stringify(signedHeaders({ keys, host: sts.host }))
-    const asked = fetch(world.machine[node].url + path, {
-      method: 'POST',
-      body,
-      headers: { 'X-Request-Id': id },
-    })
-    expect(await answered(asked)).toEqual(unauthorized)
+    expect(await answered(authenticate(node, id))).toEqual(unauthorized)
     expect((await recordsOf(world, id))[0]!.message).toMatch(/CONJ00063E .*it cannot be asked/)
   }
+  await sts.open()
+  await world.machine.leader.kill()
+  expect((await authenticate('follower', 'iam-alone')).status).toBe(200)
 })
