@@ -6,7 +6,6 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { IdentityProvider } from '../support/identity-provider.ts'
 import { type Env, sectionsOf, Terminal } from '../support/page.ts'
-import { type Sts, startSts } from '../support/sts.ts'
 import {
   githubJob,
   gitlabJob,
@@ -16,7 +15,8 @@ import {
   type Outcome,
   pod,
   program,
-} from '../support/workloads.ts'
+} from '../support/platforms.ts'
+import { type Sts, startSts } from '../support/sts.ts'
 import { settled, startWorld, type World } from './api/world.ts'
 
 const pages = new URL('../../control-plane/docs/how-to/', import.meta.url).pathname
