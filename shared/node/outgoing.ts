@@ -40,8 +40,10 @@ export function outgoingThrough(allowed: readonly Range[]): Outgoing {
       lookup,
       signal: AbortSignal.timeout(limits.providerMs),
     }
-    const send = () =>
-      isSecure ? overHttps(url, { ...options, ...(ca === undefined ? {} : { ca }) }) : overHttp(url, options)
+    const send = (more: RequestOptions) =>
+      isSecure
+        ? overHttps(url, { ...options, ...more, ...(ca === undefined ? {} : { ca }) })
+        : overHttp(url, { ...options, ...more })
     return ask(send, request)
   }
 }
@@ -76,12 +78,13 @@ function authoritiesIn(pem: string): string[] {
 
 /** `send` is called once more when the other side ended a connection that had stood open, before it took the request. */
 function ask(
-  send: () => ReturnType<typeof overHttp>,
+  send: (more: RequestOptions) => ReturnType<typeof overHttp>,
   { body }: OutgoingRequest,
   mayRepeat = true,
 ): Promise<OutgoingAnswer> {
   return new Promise((resolve, reject) => {
-    const sent = send()
+    // The others that stood open may have been ended with it: the second time takes a new one.
+    const sent = send(mayRepeat ? {} : { agent: false })
     let hasAnswered = false
     const fail = (error: Error): void => {
       const isStale = sent.reusedSocket && !hasAnswered && codeOf(error) === 'ECONNRESET'
