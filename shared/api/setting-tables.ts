@@ -49,8 +49,8 @@ const url = text.refine((given) => {
   return /^https?:$/.test(parsed?.protocol ?? '') && parsed?.username === '' && parsed.password === ''
 }, 'it must be an http or https URL without a user')
 const origin = url.refine((given) => {
-  const { pathname, search, hash } = new URL(given)
-  return `${pathname}${search}${hash}` === '/'
+  const parsed = URL.parse(given)
+  return parsed !== null && `${parsed.pathname}${parsed.search}${parsed.hash}` === '/'
 }, 'it must be an address without a path')
 export const forms = { list, flag, count, text, httpUrl: url }
 

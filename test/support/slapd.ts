@@ -8,8 +8,9 @@ import { type Certificates, certificatesFor } from './certificates.ts'
 import { freePorts } from './nodes.ts'
 import { findProgram, listens } from './programs.ts'
 
-/** `HOLDFAST_SLAPD`, or what is on the path; undefined: there is none. */
-export const findSlapd = (): string | undefined => findProgram('slapd', process.env.HOLDFAST_SLAPD)
+/** `HOLDFAST_SLAPD` (empty: none), or what is on the path; undefined: there is none. */
+export const findSlapd = (): string | undefined =>
+  findProgram('slapd', process.env.HOLDFAST_SLAPD) || undefined
 
 export type Slapd = {
   /** In clear, and with StartTLS. */

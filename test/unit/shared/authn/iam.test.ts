@@ -1,5 +1,6 @@
 // What is at stake: a request that a host has signed is sent to AWS and to nobody else, and proves its role and no other.
 import { expect, test } from 'vitest'
+import { apiTable, readSettings } from '#shared/api/setting-tables.ts'
 import { assumedRoleOf, isHostOf, signedRequestOf, stsUrls, windowFault } from '#shared/authn/iam.ts'
 import { utf8 } from '#shared/base/bytes.ts'
 import { wall } from '#shared/base/time.ts'
@@ -58,6 +59,14 @@ test('a private endpoint is asked whatever the region, as itself', () => {
   const own = 'https://vpce-1.sts.eu-west-1.vpce.amazonaws.com'
   expect(read({ host: 'vpce-1.sts.eu-west-1.vpce.amazonaws.com' }, '', own).region).toBe('us-east-1')
   expect(() => read({ host: 'sts.amazonaws.com' }, '', own)).toThrow(/another host/)
+})
+
+test('a private endpoint is an address and nothing more', () => {
+  const read = (url: string) =>
+    readSettings(apiTable, { flags: {}, env: { HOLDFAST_AUTHN_IAM_STS_URL: url }, file: undefined })
+  expect(read('http://127.0.0.1:4566').authn_iam_sts_url).toBe('http://127.0.0.1:4566')
+  for (const url of ['x', 'ftp://a', 'https://u:p@a', 'https://a/path', 'https://a/?x', 'https://a/#x'])
+    expect(() => read(url)).toThrow(/authn_iam_sts_url/)
 })
 
 test('only what is signed is sent, and never the host', () => {
