@@ -1,15 +1,15 @@
 // Tokens of identity providers: who signed them, for whom, and whether they are still good (http-api 8.5 to 8.8). Keys come
 // from where the authenticator's settings say: what a header says of keys (`jwk`, `jku`, `x5c`, `x5u`) is not read.
-import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTPayload, jwtVerify } from 'jose'
+import { createLocalJWKSet, errors, type JWTPayload, jwtVerify } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { fromBase64Url, fromUtf8, toBase64Url } from '../base/bytes.ts'
 import { isObject, parseJsonStrictly } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import type { Wall } from '../base/time.ts'
 import { Refused } from './contract.ts'
+import type { KeySet } from './provider-keys.ts'
 
 export type Claims = JWTPayload
-export type KeySet = JSONWebKeySet
 
 export type Expected = {
   /** The key set that may have signed it; `kid`: as the token names it. */

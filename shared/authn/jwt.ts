@@ -6,17 +6,16 @@ import { roleOfLogin } from '../id/login.ts'
 import { makeId } from '../id/resource-id.ts'
 import { annotationsBelow, claimRules, hostNamed, mustMeet } from './claims.ts'
 import { type Attempt, type Prover, Refused, type Stored, type Tools } from './contract.ts'
-import { type Claims, type Expected, type KeySet, verifyExternalToken } from './external-token.ts'
-import type { KeySource } from './key-sets.ts'
+import { type Claims, type Expected, verifyExternalToken } from './external-token.ts'
+import type { KeySet } from './provider-keys.ts'
+import { requiredField } from './request.ts'
 import { optional, required } from './settings.ts'
-import { jwtSettings } from './status-checks.ts'
+import { jwtKeys, jwtSettings } from './status-checks.ts'
 
 export const jwtProver: Prover<Claims> = {
   variables: jwtSettings.variables,
   async claim(attempt, stored, tools) {
-    const token = attempt.fields.get('jwt')
-    if (!token)
-      throw new Refused("CONJ00009E Field 'jwt' is missing or empty in the request body", 'bad_request')
+    const token = requiredField(attempt, 'jwt')
     const fault = jwtSettings.check(stored)
     if (fault !== undefined) throw new Refused(fault.message)
     const property = optional(stored, 'token-app-property')
@@ -46,7 +45,7 @@ function roleOf(
 }
 
 function expectedOf(stored: Stored, { io, settings, now }: Tools): Expected {
-  const source = sourceOf(stored)
+  const source = jwtKeys(stored)
   return {
     keys: async (kid) =>
       source === undefined ? givenKeys(required(stored, 'public-keys')) : io.keySets.find(source, kid),
@@ -57,15 +56,7 @@ function expectedOf(stored: Stored, { io, settings, now }: Tools): Expected {
   }
 }
 
-/** Undefined: the keys stand in a variable. */
-function sourceOf(stored: Stored): KeySource | undefined {
-  const [jwks, provider] = [optional(stored, 'jwks-uri'), optional(stored, 'provider-uri')]
-  const url = (jwks ?? provider)?.trim()
-  if (url === undefined) return undefined
-  return { kind: jwks === undefined ? 'provider' : 'jwks', url, ca: optional(stored, 'ca-cert') }
-}
-
-function issuerOf(stored: Stored, source: KeySource | undefined): string {
+function issuerOf(stored: Stored, source: ReturnType<typeof jwtKeys>): string {
   const said = optional(stored, 'issuer')
   if (said !== undefined || source === undefined) return said ?? required(stored, 'issuer')
   return source.kind === 'provider' ? source.url : new URL(source.url).hostname.replace(/^\[|\]$/g, '')

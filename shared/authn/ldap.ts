@@ -6,6 +6,7 @@ import { keyFault } from './api-key.ts'
 import { type Prover, Refused, type Stored } from './contract.ts'
 import { type Directory, type DirectoryServer, ldapServer, type OwnDirectory } from './directory.ts'
 import { OutgoingFailure } from './outgoing.ts'
+import { mustNotBeAdmin } from './request.ts'
 
 /** Where entries are, and who may look for them. */
 export type Search = {
@@ -98,9 +99,9 @@ function passwordOf(body: Uint8Array): string | undefined {
 export const ldapProver: Prover = {
   variables: ['bind-password', 'tls-ca-cert', 'tls-cert'],
   logsIn: true,
-  async prove({ role }, { held }, { body }, stored, { io, now }) {
+  async prove({ role }, { held }, { account, body }, stored, { io, now }) {
     const login = loginOfRole(role)
-    if (login === 'admin') throw new Refused("CONJ00017E 'admin' may not authenticate by a directory")
+    mustNotBeAdmin(account, role)
     if (keyFault(role, held.credentials, body, io.keyring, now) === undefined) return {}
     const password = passwordOf(body)
     if (password === undefined) throw new Refused('CONJ00002E Invalid credentials: the password is empty')

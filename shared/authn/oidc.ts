@@ -9,6 +9,7 @@ import { makeId } from '../id/resource-id.ts'
 import { type Attempt, type Claimed, type Prover, Refused, type Stored, type Tools } from './contract.ts'
 import { asked, issuersOf, type Provider } from './discovery.ts'
 import { type Claims, type Expected, verifyExternalToken } from './external-token.ts'
+import { missingField, mustNotBeAdmin } from './request.ts'
 import { required } from './settings.ts'
 import { oidcSettings } from './status-checks.ts'
 
@@ -73,13 +74,10 @@ export const oidcProver: Prover<Evidence> = {
   prove: ({ evidence }) => evidence,
 }
 
-const missing = (field: string): Refused =>
-  new Refused(`CONJ00009E Field '${field}' is missing or empty in request`, 'bad_request')
-
 /** Whom the token was made for is not looked at: clients of any application of the provider bring theirs. */
 async function byIdToken(attempt: Attempt, stored: Stored, tools: Tools): Promise<Claimed<Evidence>> {
   const token = attempt.fields.get('id_token') || bearerOf(attempt.header('authorization'))
-  if (token === undefined) throw missing('id_token')
+  if (token === undefined) throw missingField('id_token')
   const provider = providerOf(stored)
   const claim = required(stored, 'id-token-user-property')
   const claims = await verifyExternalToken(token, expectedOf(provider, tools))
@@ -99,7 +97,7 @@ async function byCode(attempt: Attempt, stored: Stored, tools: Tools): Promise<C
   const flow = codeFlowOf(stored)
   const [code, nonce] = ['code', 'nonce'].map((name) => {
     const value = attempt.fields.get(name)
-    if (value === undefined || value === '') throw missing(name)
+    if (value === undefined || value === '') throw missingField(name)
     return value
   }) as [string, string]
   const token = await redeemed(flow, { code, nonce, verifier: attempt.fields.get('code_verifier') }, tools)
@@ -197,6 +195,7 @@ function userOf(account: string, claims: Claims, claim: string): string {
   const login = Object.hasOwn(claims, claim) ? claims[claim] : undefined
   if (typeof login !== 'string' || login === '' || !isStorable(login) || login.length > limits.idBytes)
     throw new Refused(`CONJ00013E Claim '${claim}' not found or empty in ID token`)
-  if (login === 'admin') throw new Refused("CONJ00017E 'admin' user is not allowed to authenticate with oidc")
-  return makeId(account, 'user', login)
+  const role = makeId(account, 'user', login)
+  mustNotBeAdmin(account, role)
+  return role
 }

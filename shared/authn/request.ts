@@ -6,8 +6,11 @@ import { type Attempt, Refused } from './contract.ts'
 export function requiredField({ fields }: Attempt, name: string): string {
   const value = fields.get(name)
   if (value !== undefined && value !== '') return value
-  throw new Refused(`CONJ00009E Field '${name}' is missing or empty in request body`, 'bad_request')
+  throw missingField(name)
 }
+
+export const missingField = (name: string): Refused =>
+  new Refused(`CONJ00009E Field '${name}' is missing or empty in the request`, 'bad_request')
 
 /** The admin owns all there is: no word of a provider makes anybody him. Throws `Refused`. */
 export function mustNotBeAdmin(account: string, role: ResourceId): void {

@@ -163,6 +163,9 @@ const signingKeys = (message: string): Fault => ({
   message: `CONJ00122E Invalid signing key settings: ${message}`,
 })
 
+/** Where the keys are fetched; undefined: they stand in a variable. */
+export const jwtKeys = keysBy('jwks-uri', 'provider-uri')
+
 /** Exactly one source of keys, and what goes with it (http-api 8.8). */
 export const jwtSettings: StatusCheck = {
   variables: [...KEY_SOURCES, ...JWT_OPTIONAL, ...JWT_LISTS],
@@ -177,5 +180,5 @@ export const jwtSettings: StatusCheck = {
     const optional = filled(...JWT_OPTIONAL, ...JWT_LISTS)
     return all(needed(source), fetched ? address(source) : publicKeys, optional)(stored)
   },
-  ask: keysOf(keysBy('jwks-uri', 'provider-uri')),
+  ask: keysOf(jwtKeys),
 }

@@ -84,7 +84,7 @@ const enable = (
 beforeAll(async () => {
   provider = await IdentityProvider.start()
   secure = await IdentityProvider.start(await certificatesFor('127.0.0.1'))
-  world = await startWorld({ env })
+  world = await startWorld({ env: { ...env, HOLDFAST_AUTHN_GCP_PROVIDER: provider.url } })
   const as = await loadedBy(world.admin, policy)
   monitor = await as('monitor')
   switcher = await as('switcher')
@@ -121,7 +121,7 @@ beforeAll(async () => {
 afterAll(() => Promise.all([world?.machine.stop(), provider?.goAway(), secure?.goAway()]))
 
 /** Well while the provider is. */
-const ASKING = ['authn-jwt/prod%2Fgke', 'authn-jwt/jwks', 'authn-oidc/well', 'authn-azure/well']
+const ASKING = ['authn-jwt/prod%2Fgke', 'authn-jwt/jwks', 'authn-oidc/well', 'authn-azure/well', 'authn-gcp']
 
 const error = (code: number, text: string) => [code, { status: 'error', error: `#<Errors::${text}>` }]
 const missing = (name: string) =>
@@ -157,7 +157,7 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
     answered(as.at(world.machine[node].url).request('GET', `/${path}/acme/status`))
 
   test('one that is set up is well', async () => {
-    for (const path of ['authn-jwt/ci', 'authn-gcp'])
+    for (const path of ['authn-jwt/ci'])
       expect(await status(world.admin, path)).toEqual([200, { status: 'ok' }])
   })
 
@@ -186,7 +186,7 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
         500,
         `Authentication::OAuth::ProviderDiscoveryFailed: CONJ00011E Provider cannot be discovered: ${why}`,
       )
-      for (const path of ['authn-jwt/prod%2Fgke', 'authn-oidc/well', 'authn-azure/well'])
+      for (const path of ['authn-jwt/prod%2Fgke', 'authn-oidc/well', 'authn-azure/well', 'authn-gcp'])
         expect(await status(world.admin, path)).toEqual(undiscovered)
       expect(await status(world.admin, 'authn-jwt/jwks')).toEqual(
         error(500, `Authentication::AuthnJwt::FetchJwksKeysFailed: CONJ00087E Failed to fetch keys: ${why}`),

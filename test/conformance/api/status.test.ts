@@ -247,7 +247,7 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
     expect((await admin.request('GET', path, { headers: { Accept: V2 } })).status).toBe(200)
   })
 
-  test('who may not authenticate is never told why; JWT, OIDC and IAM have no such route yet (http-api note 23)', async () => {
+  test('who may not authenticate is never told why; an authenticator that is none has no such route (http-api note 23)', async () => {
     const key = world.keys.get('acme:host:app/web')!
     for (const [path, body] of [
       ['/authn/acme/host%2Fapp%2Fweb/authenticate', 'wrong'],
@@ -261,11 +261,11 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
     for (const path of [
       '/authn-jwt/ci/acme/authenticate',
       '/authn-jwt/ci/acme/host%2Fapp%2Fweb/authenticate',
-      '/authn-oidc/okta/acme/authenticate',
       '/authn-iam/prod/acme/host%2Fapp%2Fweb/authenticate',
-      '/authn-none/x/acme/host%2Fapp%2Fweb/authenticate',
     ])
-      expect(await anonymous('POST', path, { body: 'jwt=x', headers: FORM }), path).toEqual([404, ''])
+      expect(await anonymous('POST', path, { body: 'jwt=x', headers: FORM }), path).toEqual(unauthorized)
+    const none = '/authn-none/x/acme/host%2Fapp%2Fweb/authenticate'
+    expect(await anonymous('POST', none, { body: 'jwt=x', headers: FORM })).toEqual([404, ''])
   })
 
   test('a read tells its position and its age', async () => {
