@@ -1,6 +1,7 @@
 // Bodies whose type is odd, or that say none, are read as the route reads its own (http-api 2).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { allRoutes } from '#shared/api/routes/index.ts'
+import { requestWithKey } from '../../support/certificates.ts'
 import { freePorts } from '../../support/nodes.ts'
 import { basic, startWorld, V2, type World } from './world.ts'
 
@@ -8,6 +9,7 @@ const policy = `
 - !policy conjur/authn-jwt
 - !policy { id: conjur/authn-gcp, body: [ !webservice ] }
 - !policy { id: conjur/authn-jwt/ci, body: [ !webservice ] }
+- !policy { id: conjur/authn-k8s/ci, body: [ !webservice ] }
 - !policy { id: conjur/pki, body: [ !webservice ca ] }
 - !policy { id: data, body: [ !group g, !host h1, !host h2, !host h3, !host h4 ] }
 - !permit { role: !host app/web, privileges: [ sign ], resource: !webservice conjur/pki/ca }
@@ -18,12 +20,17 @@ const AWS =
 let world: World
 let root: string
 let factoryToken: string
+let nameless: string
 beforeAll(async () => {
   const [nodePort] = await freePorts(1)
   world = await startWorld({
-    env: { CONJUR_FEATURE_DYNAMIC_SECRETS_ENABLED: 'true' },
+    env: {
+      CONJUR_FEATURE_DYNAMIC_SECRETS_ENABLED: 'true',
+      HOLDFAST_AUTHENTICATORS: 'authn,authn-k8s/ci',
+    },
     leaderEnv: { HOLDFAST_NODE_PORT: String(nodePort) },
   })
+  nameless = (await requestWithKey({ subject: 'O=acme' })).csr
   const { leader, accountsKey } = world.machine
   expect((await world.admin.loadPolicy('root', policy)).status).toBe(201)
   const login = `${leader.url}/authn/!/!%2Froot/authenticate`
@@ -52,6 +59,19 @@ const rows: Readonly<Record<string, Row>> = {
     path: '/authn/acme/host%2Fapp%2Fweb/authenticate',
     body: () => world.keys.get('acme:host:app/web')!,
     status: 200,
+  },
+  // What proves who asks is a certificate, and no body.
+  authenticateK8s: { path: '/authn-k8s/ci/acme/host%2Fapp%2Fweb/authenticate', body: () => 'x', status: 403 },
+  authenticateK8sWithoutService: {
+    path: '/authn-k8s/acme/host%2Fapp%2Fweb/authenticate',
+    body: () => 'x',
+    status: 401,
+  },
+  // Which has been read.
+  injectClientCertificate: {
+    path: '/authn-k8s/ci/inject_client_cert',
+    body: () => nameless,
+    status: 422,
   },
   changePassword: {
     path: '/authn/acme/password',
