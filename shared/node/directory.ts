@@ -95,7 +95,7 @@ async function directoryOver(socket: Socket, server: DirectoryServer): Promise<D
       url: 'ldap://directory',
       // It would dial again by itself, in clear and without us: a connection that has ended stays so.
       createConnection: (() => {
-        if (used) throw new Error('the connection has ended')
+        if (used) throw new OutgoingFailure('failed', 'the connection has ended')
         used = true
         return line
       }) as unknown as typeof connectTcp,

@@ -558,7 +558,7 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node: Node) => {
         fetch(`${oidc.url(node)}/authn-oidc/acme/authenticate`, { method: 'POST', body: '', headers }),
       )
       expect(message).toBe(
-        'not-found failed to authenticate with authenticator authn-oidc: ' +
+        'not-found failed to authenticate with authenticator authn-oidc service acme:webservice:conjur/authn-oidc: ' +
           "CONJ00075E Service id is required for 'authn-oidc'",
       )
     })

@@ -10,9 +10,17 @@ const policy = `
 - !policy { id: conjur/authn-gcp, body: [ !webservice ] }
 - !policy { id: conjur/authn-jwt/ci, body: [ !webservice ] }
 - !policy { id: conjur/authn-k8s/ci, body: [ !webservice ] }
+- !policy { id: conjur/authn-oidc/ci, body: [ !webservice ] }
+- !policy { id: conjur/authn-azure/ci, body: [ !webservice ] }
+- !policy { id: conjur/authn-ldap/ci, body: [ !webservice ] }
+- !policy { id: conjur/authn-iam/ci, body: [ !webservice ] }
 - !policy { id: conjur/pki, body: [ !webservice ca ] }
 - !policy { id: data, body: [ !group g, !host h1, !host h2, !host h3, !host h4 ] }
 - !permit { role: !host app/web, privileges: [ sign ], resource: !webservice conjur/pki/ca }
+- !permit
+  role: !host app/web
+  privileges: [ authenticate ]
+  resources: [ !webservice conjur/authn-azure/ci, !webservice conjur/authn-ldap/ci, !webservice conjur/authn-iam/ci ]
 `
 const AWS =
   'type=aws&max_ttl=900&data[access_key_id]=AKIAIOSFODNN7EXAMPLE&data[secret_access_key]=wJalrXUtnFEMI/K7MDENG%2BbPxRfiCYEXAMPLEKEY'
@@ -26,7 +34,8 @@ beforeAll(async () => {
   world = await startWorld({
     env: {
       CONJUR_FEATURE_DYNAMIC_SECRETS_ENABLED: 'true',
-      HOLDFAST_AUTHENTICATORS: 'authn,authn-k8s/ci',
+      HOLDFAST_AUTHENTICATORS:
+        'authn,authn-azure/ci,authn-gcp,authn-iam/ci,authn-jwt/ci,authn-k8s/ci,authn-ldap/ci,authn-oidc/ci',
     },
     leaderEnv: { HOLDFAST_NODE_PORT: String(nodePort) },
   })
@@ -59,6 +68,50 @@ const rows: Readonly<Record<string, Row>> = {
     path: '/authn/acme/host%2Fapp%2Fweb/authenticate',
     body: () => world.keys.get('acme:host:app/web')!,
     status: 200,
+  },
+  // It has been read: without the field they answer 400.
+  authenticateJwt: { path: '/authn-jwt/ci/acme/authenticate', body: () => 'jwt=x', status: 401 },
+  authenticateJwtLogin: {
+    path: '/authn-jwt/ci/acme/host%2Fapp%2Fweb/authenticate',
+    body: () => 'jwt=x',
+    status: 401,
+  },
+  authenticateOidc: { path: '/authn-oidc/ci/acme/authenticate', body: () => 'id_token=x', status: 401 },
+  authenticateOidcWithoutService: {
+    path: '/authn-oidc/acme/authenticate',
+    body: () => 'id_token=x',
+    status: 401,
+  },
+  authenticateGcp: { path: '/authn-gcp/acme/authenticate', body: () => 'jwt=x', status: 401 },
+  authenticateAzure: {
+    path: '/authn-azure/ci/acme/host%2Fapp%2Fweb/authenticate',
+    body: () => 'jwt=x',
+    status: 401,
+  },
+  authenticateAzureWithoutService: {
+    path: '/authn-azure/acme/host%2Fapp%2Fweb/authenticate',
+    body: () => 'jwt=x',
+    status: 401,
+  },
+  authenticateIam: {
+    path: '/authn-iam/ci/acme/host%2Fapp%2Fweb/authenticate',
+    body: () => '{}',
+    status: 401,
+  },
+  authenticateIamWithoutService: {
+    path: '/authn-iam/acme/host%2Fapp%2Fweb/authenticate',
+    body: () => '{}',
+    status: 401,
+  },
+  authenticateLdap: {
+    path: '/authn-ldap/ci/acme/host%2Fapp%2Fweb/authenticate',
+    body: () => world.keys.get('acme:host:app/web')!,
+    status: 200,
+  },
+  authenticateLdapWithoutService: {
+    path: '/authn-ldap/acme/host%2Fapp%2Fweb/authenticate',
+    body: () => world.keys.get('acme:host:app/web')!,
+    status: 401,
   },
   // What proves who asks is a certificate, and no body.
   authenticateK8s: { path: '/authn-k8s/ci/acme/host%2Fapp%2Fweb/authenticate', body: () => 'x', status: 403 },
