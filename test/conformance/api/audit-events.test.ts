@@ -8,6 +8,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { IdentityProvider } from '../../support/identity-provider.ts'
 import { Client } from '../../support/nodes.ts'
 import {
   type Answered,
@@ -335,9 +336,17 @@ function written({ facility, severity, msgid, sdata, message }: AuditRow): strin
 }
 
 let world: World
+let google: IdentityProvider
 const keys: Record<string, string> = {}
 beforeAll(async () => {
-  world = await startWorld({ env: { CONJUR_FEATURE_DYNAMIC_SECRETS_ENABLED: 'true' } })
+  google = await IdentityProvider.start()
+  world = await startWorld({
+    env: {
+      CONJUR_FEATURE_DYNAMIC_SECRETS_ENABLED: 'true',
+      HOLDFAST_AUTHN_GCP_PROVIDER: google.url,
+      HOLDFAST_AUTHN_PRIVATE_NETWORKS: '127.0.0.0/8',
+    },
+  })
   const loaded = await world.admin.loadPolicy('root', policy)
   const { created_roles } = (await loaded.json()) as { created_roles: Record<string, { api_key: string }> }
   keys.pat = created_roles['acme:user:pat']!.api_key
@@ -346,7 +355,7 @@ beforeAll(async () => {
   expect((await world.web.setSecret('ev/v', 'value')).status).toBe(201)
   await settled(world)
 })
-afterAll(() => world?.machine.stop())
+afterAll(() => Promise.all([world?.machine.stop(), google?.goAway()]))
 
 function headersOf(who: string, path: string): Record<string, string> {
   const common = { ...FORM, ...(/^\/(authenticators|branches|groups)\//.test(path) ? { Accept: V2 } : {}) }

@@ -149,6 +149,9 @@ ${service('conjur/authn-ldap', at, 'bind-password')}
 const services = (text: string): string[] =>
   [...text.matchAll(/id: conjur\/(authn-ldap(?:\/[\w-]+)?)$/gm)].map(([, name]) => name!)
 
+/** As the runtime calls it. */
+const NOT_TRUSTED = /cannot be asked \([A-Z_]*(SELF_SIGNED|CERT|VERIFY|ISSUER)[A-Z_]*\)/
+
 describe(`authn-ldap${slapd === undefined ? ' (there is no slapd: what needs one is skipped)' : ''}`, () => {
   let ldap: Slapd
   let world: World
@@ -325,8 +328,8 @@ describe(`authn-ldap${slapd === undefined ? ' (there is no slapd: what needs one
 
     test('a directory that nobody vouches for hears no password', async () => {
       const before = ldap.log().length
-      await refusedWith('alice', 'of alice: 1', 'distrusted', /cannot be asked: .*certificate/)
-      await refusedWith('alice', 'of alice: 1', 'unknown-ca', /cannot be asked: .*certificate/)
+      await refusedWith('alice', 'of alice: 1', 'distrusted', NOT_TRUSTED)
+      await refusedWith('alice', 'of alice: 1', 'unknown-ca', NOT_TRUSTED)
       expect(ldap.log().slice(before)).not.toMatch('BIND')
     })
 
@@ -340,7 +343,7 @@ describe(`authn-ldap${slapd === undefined ? ' (there is no slapd: what needs one
 
     test.each<[string, RegExp]>([
       ['clear-to-tls', /cannot be asked/],
-      ['private', /10\.255\.255\.1 is no public address/],
+      ['private', /its address is no public one/],
       ['no-base', /answers the search with 32/],
       ['unreadable', /cannot be asked/],
       ['odd-port', /CONJ00036E .*ldap-authn\/port/],
