@@ -3,7 +3,6 @@
 import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
-import { WebSocket } from 'ws'
 import { Refused } from '../authn/contract.ts'
 import type { Cluster, ClusterDoor, CommandEnd } from '../authn/k8s/cluster.ts'
 import { OutgoingFailure } from '../authn/outgoing.ts'
@@ -81,16 +80,18 @@ const bounds = {
   closeTimeout: limits.webSocketCloseMs,
 } as const
 
-function run(
+async function run(
   { url, ca, token }: Cluster,
   path: string,
   input: string,
   allowed: readonly Range[],
 ): Promise<CommandEnd> {
+  const target = new URL(url + path)
+  const lookup = lookupFor(target.hostname.replace(/^\[|\]$/g, ''), allowed)
+  target.protocol = 'wss:'
+  // Loaded when the first pod asks: most nodes never do.
+  const { WebSocket } = await import('ws')
   return new Promise((resolve, reject) => {
-    const target = new URL(url + path)
-    const lookup = lookupFor(target.hostname.replace(/^\[|\]$/g, ''), allowed)
-    target.protocol = 'wss:'
     const webSocket = new WebSocket(target, PROTOCOL, {
       headers: { Authorization: `Bearer ${token}` },
       ca,
