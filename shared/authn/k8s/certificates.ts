@@ -16,6 +16,8 @@ type Named = {
 
 /** Who signed with its own key. Throws `Refused`: `argument` without a common name. */
 export async function requestedIn(body: Uint8Array): Promise<Subject & { readonly csr: string }> {
+  if (body.length > limits.podRequestBytes)
+    throw new Refused('CONJ00002E The certificate request is too long to be one')
   const x509 = await loadX509()
   const csr = fromUtf8(body)?.trim() ?? ''
   const request = attempt(() => new x509.Pkcs10CertificateRequest(csr))
