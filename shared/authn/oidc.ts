@@ -37,7 +37,8 @@ const given = (stored: Stored, name: string): string | undefined => stored.value
 
 const providerOf = (stored: Stored): Provider => ({
   url: required(stored, 'provider-uri').trim(),
-  ca: given(stored, 'ca-cert'),
+  // What is no text is no authority: the public ones were not meant.
+  ca: stored.values.get('ca-cert'),
 })
 
 /** Throws `Refused` when the authenticator is not set up for it. */

@@ -1,17 +1,17 @@
-// How long the token of an OpenID login lives: whoever may write the variable makes none that outlives every other.
+// What the variables of an OpenID authenticator may say: how long tokens live, and who its provider is checked with.
 import { expect, test } from 'vitest'
 import { codeFlowOf } from '#shared/authn/oidc.ts'
 import { limits } from '#shared/base/limits.ts'
 
-const flowWith = (ttl: string) =>
+const flowWith = (more: Readonly<Record<string, string | undefined>>) =>
   codeFlowOf({
     prefix: 'acme:variable:conjur/authn-oidc/idp/',
-    values: new Map([
+    values: new Map<string, string | undefined>([
       ['provider-uri', 'https://idp.example'],
       ['client-id', 'conjur'],
       ['client-secret', 'x'],
       ['claim-mapping', 'email'],
-      ['token-ttl', ttl],
+      ...Object.entries(more),
     ]),
     annotations: new Map(),
   })
@@ -22,6 +22,12 @@ test.each([
   ['PT5H', limits.tokenTtlSecondsMax],
   ['PT5H1S', limits.tokenTtlSecondsMax],
   ['P100Y', limits.tokenTtlSecondsMax],
-])('of %j it is %d s', (ttl, seconds) => {
-  expect(flowWith(ttl).ttlSeconds).toBe(seconds)
+])('with a token-ttl of %j a token lives for %d s', (ttl, seconds) => {
+  expect(flowWith({ 'token-ttl': ttl }).ttlSeconds).toBe(seconds)
+})
+
+test('an authority that is no text is not replaced by the public ones', () => {
+  expect(flowWith({ 'ca-cert': '' }).provider.ca).toBe('')
+  expect(flowWith({ 'ca-cert': undefined }).provider.ca).toBeUndefined()
+  expect(flowWith({}).provider.ca).toBeUndefined()
 })
