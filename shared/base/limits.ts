@@ -243,8 +243,8 @@ export const limits = {
 
   /** A certificate that is put into a pod (http-api 8.9): so long it may be away from its cluster. */
   podCertificateLifeMs: 3 * 24 * 60 * 60 * 1000,
-  /** A CSR of a pod: those of the longest keys in use have some 3 KB. Above: 401, before anything of it is read. */
-  podRequestBytes: 8 * KiB,
+  /** A pod's certificate or its CSR, PEM: of the longest keys in use some 3 KB. Above: 401, before anything of it is read. */
+  podCertificateBytes: 8 * KiB,
   /** How long a command in a container may take, and what it says of its end: a file is written. */
   clusterCommandMs: 5_000,
   clusterCommandBytes: 64 * KiB,

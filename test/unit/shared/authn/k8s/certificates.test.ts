@@ -55,6 +55,15 @@ test('a certificate for clients is one, also where nothing is said of whom it is
     expect(await provenIn((await made(extensions, authority)).pem, authority.pem, now)).toEqual(proof)
 })
 
+test('a certificate is so long, and no longer: whoever shows one has proved nothing yet', async () => {
+  const { pem } = await made([names()], authority)
+  const most = limits.podCertificateBytes
+  expect(await provenIn(pem.padEnd(most, '\n'), authority.pem, now)).toEqual(proof)
+  await expect(provenIn(pem.padEnd(most + 1, '\n'), authority.pem, now)).rejects.toThrow(
+    /CONJ00030E.*too long/,
+  )
+})
+
 test('a request is so long, and no longer', async () => {
   const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as CryptoKeyPair
   const csr = await x509.Pkcs10CertificateRequestGenerator.create({
@@ -64,8 +73,8 @@ test('a request is so long, and no longer', async () => {
     extensions: [names()],
   })
   const pem = csr.toString('pem')
-  expect(await requestedIn(utf8(pem.padEnd(limits.podRequestBytes, '\n')))).toMatchObject(proof)
-  await expect(requestedIn(utf8(pem.padEnd(limits.podRequestBytes + 1, '\n')))).rejects.toThrow(
+  expect(await requestedIn(utf8(pem.padEnd(limits.podCertificateBytes, '\n')))).toMatchObject(proof)
+  await expect(requestedIn(utf8(pem.padEnd(limits.podCertificateBytes + 1, '\n')))).rejects.toThrow(
     /CONJ00002E.*too long/,
   )
 })
