@@ -50,6 +50,8 @@ export function clientCertificate(
   const shown = certificate?.()
   if (shown !== undefined) return shown
   const escaped = isProxy(peer) ? header(FORWARDED) : undefined
+  // Several headers arrive as one with commas, which stand in no escaped PEM: a proxy has added its own to the client's.
+  if (escaped?.includes(',')) return undefined
   // Escaped as a form a space is a plus; as a URL a plus may be one of Base64.
   return escaped && decodePercent(/BEGIN\+CERT/.test(escaped) ? escaped.replaceAll('+', ' ') : escaped)
 }

@@ -7,7 +7,7 @@ import { makeId } from '../id/resource-id.ts'
 import { annotationsBelow, claimRules, hostNamed, mustMeet } from './claims.ts'
 import { type Attempt, type Prover, Refused, type Stored, type Tools } from './contract.ts'
 import { type Claims, type Expected, verifyExternalToken } from './external-token.ts'
-import type { KeySet } from './provider-keys.ts'
+import { type KeySet, signingKeysIn } from './provider-keys.ts'
 import { requiredField } from './request.ts'
 import { optional, required } from './settings.ts'
 import { jwtKeys, jwtSettings } from './status-checks.ts'
@@ -68,11 +68,12 @@ const read = new LRUCache<string, KeySet>({
   sizeCalculation: (_, text) => text.length,
 })
 
-/** The same text is the same set: its keys are imported once. `text`: as the status check has found it to be. */
+/** The same text is the same set: its keys, as far as a provider's would be believed, are imported once. `text`: as the status check has found it to be. */
 function givenKeys(text: string): KeySet {
   const known = read.get(text)
   if (known !== undefined) return known
   const { value } = parseJson(text) as unknown as { readonly value: KeySet }
-  read.set(text, value)
-  return value
+  const keys = { keys: signingKeysIn(value.keys) }
+  read.set(text, keys)
+  return keys
 }

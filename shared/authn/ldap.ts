@@ -26,7 +26,11 @@ export function searchOf({ annotations, values, prefix }: Stored, own: OwnDirect
   const said = (name: string): string | undefined =>
     annotations.get(`ldap-authn/${name}`)?.trim() || undefined
   const held = (name: string): string | undefined => values.get(name) || undefined
-  const server = serverOf(said, held('tls-ca-cert') ?? held('tls-cert'), own.uri)
+  const ca = values.get('tls-ca-cert') ?? values.get('tls-cert')
+  // Of nothing the runtime would make its own authorities.
+  if (ca === '')
+    throw new Refused(`CONJ00037E Missing value for resource: ${prefix}tls-ca-cert: it is no text`)
+  const server = serverOf(said, ca, own.uri)
   const base = said('base_dn') ?? own.base
   if (base === undefined) throw missing('ldap-authn/base_dn')
   const filter = said('filter_template') ?? own.filter ?? USUAL_FILTER

@@ -15,8 +15,13 @@ export function mayBeAsked(address: string, allowed: readonly Range[]): boolean 
 /** Of IPv6 one eighth is given out as public (RFC 4291 2.4); old forms such as ::127.0.0.1 lie outside. */
 const GLOBAL_UNICAST = parseRanges(['2000::/3'], 'global unicast')
 
+/** It looks public, and of each machine of Azure it is the one that runs it. */
+const MACHINES_OWN = parseRanges(['168.63.129.16'], 'machines of Azure')
+
 const isPublic = (address: Address): boolean =>
-  address.range() === 'unicast' && (address.kind() === 'ipv4' || inRanges(address, GLOBAL_UNICAST))
+  address.range() === 'unicast' &&
+  !inRanges(address, MACHINES_OWN) &&
+  (address.kind() === 'ipv4' || inRanges(address, GLOBAL_UNICAST))
 
 /**
  * Where a URL that stands in a variable leads. `host`: without the brackets of IPv6; numbers in any spelling (decimal,

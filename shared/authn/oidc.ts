@@ -25,6 +25,7 @@ export type CodeFlow = {
   readonly scope: string
   /** For people. */
   readonly name: string | undefined
+  /** At most what any other token may live. */
   readonly ttlSeconds: number
 }
 
@@ -36,7 +37,8 @@ const given = (stored: Stored, name: string): string | undefined => stored.value
 
 const providerOf = (stored: Stored): Provider => ({
   url: required(stored, 'provider-uri').trim(),
-  ca: given(stored, 'ca-cert'),
+  // What is no text is no authority: the public ones were not meant.
+  ca: stored.values.get('ca-cert'),
 })
 
 /** Throws `Refused` when the authenticator is not set up for it. */
@@ -54,7 +56,7 @@ export function codeFlowOf(stored: Stored): CodeFlow {
   if ((given(stored, 'response-type') ?? 'code') !== 'code')
     throw misconfigured(stored, 'response-type', 'only code is understood')
   if (ttlMs === undefined) throw misconfigured(stored, 'token-ttl', 'it is no ISO 8601 duration')
-  return { ...flow, ttlSeconds: ttlMs / 1_000 }
+  return { ...flow, ttlSeconds: Math.min(ttlMs / 1_000, limits.tokenTtlSecondsMax) }
 }
 
 const words = (text: string): string[] => text.split(/\s+/).filter((word) => word !== '')

@@ -2,6 +2,7 @@
 // privilege → origin → proof. What went wrong is for the audit; outside nearly all of it is 401.
 import { originAllowed } from '../authz/address.ts'
 import { allowed } from '../authz/decide.ts'
+import { limits } from '../base/limits.ts'
 import { loginOfRole, roleOfLogin } from '../id/login.ts'
 import { kindOf, makeId } from '../id/resource-id.ts'
 import { accessQuery } from '../ledger/reads/access.ts'
@@ -71,6 +72,7 @@ export async function authenticate(
       prover.claim === undefined
         ? { role: loginRole(attempt), evidence: attempt }
         : await prover.claim(attempt, stored, around)
+    mustBeName(claimed.role)
     found.role = claimed.role
     const role = await roleFacts(claimed.role, webserviceOf(attempt), around.store)
     found.known = role.held.exists
@@ -104,6 +106,12 @@ function storedOf(attempt: Attempt, { variables, annotations }: AuthenticatorFac
 function loginRole({ account, login }: Attempt): string {
   if (login === undefined) throw new Refused('CONJ00007E the request names no role')
   return roleOfLogin(account, login)
+}
+
+/** Nobody can have such a name, so nothing is asked about it; one from a credential is not even written down. */
+function mustBeName(role: string): void {
+  if (role.length > limits.idBytes)
+    throw new Refused('CONJ00007E the name of the role is longer than any', 'no_role')
 }
 
 async function roleFacts(role: string, webservice: string, store: ReadStore) {

@@ -190,6 +190,8 @@ export const limits = {
   /** Connections to providers, and to one of them: more requests wait, and their time runs. */
   providerConnections: 256,
   providerConnectionsEach: 128,
+  /** Questions to one provider under way, those that wait included: anybody may send a code to be redeemed. Above: refused. */
+  providerRequestsEach: 512,
   /** Keys of one provider that may sign: those that publish most have some twenty. Above: none of them is believed. */
   providerKeys: 100,
   /** Names of keys, and sizes of RSA keys: others are left out of a set. A larger key makes each token a long computation. */
@@ -241,6 +243,8 @@ export const limits = {
 
   /** A certificate that is put into a pod (http-api 8.9): so long it may be away from its cluster. */
   podCertificateLifeMs: 3 * 24 * 60 * 60 * 1000,
+  /** A pod's certificate or its CSR, PEM: of the longest keys in use some 3 KB. Above: 401, before anything of it is read. */
+  podCertificateBytes: 8 * KiB,
   /** How long a command in a container may take, and what it says of its end: a file is written. */
   clusterCommandMs: 5_000,
   clusterCommandBytes: 64 * KiB,

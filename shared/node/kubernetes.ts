@@ -10,7 +10,7 @@ import { parseRanges, type Range } from '../authz/address.ts'
 import { concat, fromUtf8, utf8 } from '../base/bytes.ts'
 import { isObject, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
-import { lookupFor, outgoingThrough } from './outgoing.ts'
+import { failureOf, lookupFor, outgoingThrough } from './outgoing.ts'
 
 /** Where a pod finds its service account. */
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
@@ -122,13 +122,7 @@ async function run(
     webSocket.on('unexpected-response', (_request, { statusCode }) =>
       fail(new OutgoingFailure('failed', `it was answered ${statusCode}`)),
     )
-    webSocket.on('error', (error) =>
-      fail(
-        error instanceof OutgoingFailure
-          ? error
-          : new OutgoingFailure('failed', `it cannot be asked: ${error.message}`),
-      ),
-    )
+    webSocket.on('error', (error) => fail(failureOf(error)))
     webSocket.on('close', () => {
       clearTimeout(timer)
       const end = endIn(concat(...said))

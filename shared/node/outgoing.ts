@@ -25,6 +25,7 @@ export function outgoingThrough(allowed: readonly Range[]): Outgoing {
     maxTotalSockets: limits.providerConnections,
   }
   const agents = { http: new HttpAgent(pool), https: new HttpsAgent(pool) }
+  const bounded = createBounds()
   return async (request) => {
     const { url, host } = destinationOf(request.url, allowed)
     const lookup = lookupFor(host, allowed)
@@ -44,7 +45,24 @@ export function outgoingThrough(allowed: readonly Range[]): Outgoing {
       isSecure
         ? overHttps(url, { ...options, ...more, ...(ca === undefined ? {} : { ca }) })
         : overHttp(url, { ...options, ...more })
-    return ask(send, request)
+    return await bounded(url.origin, () => ask(send, request))
+  }
+}
+
+/** Of one origin so many questions at once: whoever floods one provider leaves the others alone. */
+function createBounds(): <T>(origin: string, question: () => Promise<T>) => Promise<T> {
+  const underWay = new Map<string, number>()
+  return async (origin, question) => {
+    const others = underWay.get(origin) ?? 0
+    if (others >= limits.providerRequestsEach) throw new OutgoingFailure('failed', 'too many ask it at once')
+    underWay.set(origin, others + 1)
+    try {
+      return await question()
+    } finally {
+      const left = underWay.get(origin)! - 1
+      if (left === 0) underWay.delete(origin)
+      else underWay.set(origin, left)
+    }
   }
 }
 

@@ -65,8 +65,12 @@ function restrictionsInId(identifier: string): Restrictions {
     throw new Refused(
       `CONJ00048E Invalid Kubernetes host id: ${identifier} has no annotations and does not end with NAMESPACE/TYPE/NAME`,
     )
+  const kind = type.replaceAll('_', '-')
+  // It would take the place of the namespace that stands before it.
+  if (ONE_NAMESPACE.includes(kind))
+    throw new Refused(`CONJ00048E Invalid Kubernetes host id: ${identifier} names two namespaces`)
   const whole = type === '*' && name === '*'
-  return new Map([['namespace', namespace], ...(whole ? [] : ([[type.replaceAll('_', '-'), name]] as const))])
+  return new Map([['namespace', namespace], ...(whole ? [] : ([[kind, name]] as const))])
 }
 
 /** `key=value` or `key==value`, separated by commas. Throws `Refused` for what else Kubernetes knows: it would select nothing here. */

@@ -16,6 +16,8 @@ type Named = {
 
 /** Who signed with its own key. Throws `Refused`: `argument` without a common name. */
 export async function requestedIn(body: Uint8Array): Promise<Subject & { readonly csr: string }> {
+  if (body.length > limits.podCertificateBytes)
+    throw new Refused('CONJ00002E The certificate request is too long to be one')
   const x509 = await loadX509()
   const csr = fromUtf8(body)?.trim() ?? ''
   const request = attempt(() => new x509.Pkcs10CertificateRequest(csr))
@@ -33,6 +35,8 @@ export async function requestedIn(body: Uint8Array): Promise<Subject & { readonl
  * its key: that was proved before. Throws `Refused`: `argument` without a common name.
  */
 export async function provenIn(pem: string, authorities: string, now: Wall): Promise<Subject> {
+  if (pem.length > limits.podCertificateBytes)
+    throw new Refused('CONJ00030E Client certificate is too long to be one of a pod')
   const x509 = await loadX509()
   const certificate = attempt(() => new x509.X509Certificate(pem))
   const subject = certificate && attempt(() => subjectOf(certificate, x509))

@@ -16,10 +16,10 @@ const NAMESPACE = new RegExp(`^${LABEL}$`)
 const NAME = new RegExp(`^${LABEL}(?:\\.${LABEL})*$`)
 const NAME_CHARACTERS = 253
 
-/** Undefined for anything but a pod of a cluster. */
+/** Undefined for anything but a pod of a cluster. Whoever sends it has proved nothing: it is looked through once. */
 export function podOfSpiffeId(uri: string): PodId | undefined {
   const [, namespace = '', name = ''] =
-    /^spiffe:\/\/cluster\.local\/namespace\/(.+)\/podname\/(.+)$/.exec(uri) ?? []
+    /^spiffe:\/\/cluster\.local\/namespace\/([^/]+)\/podname\/([^/]+)$/.exec(uri) ?? []
   return isNamespace(namespace) && isName(name) ? { namespace, name } : undefined
 }
 

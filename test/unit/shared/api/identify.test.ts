@@ -87,6 +87,12 @@ describe('a certificate of a client', () => {
       expect(of(peer, encodeURIComponent(PEM))).toBeUndefined()
   })
 
+  test('is nothing when a proxy has added its own to what the client says', () => {
+    const [forged, shown] = [PEM, PEM.replace('MII', 'MIJ')].map(encodeURIComponent)
+    expect(of('10.0.0.1', `${forged}, ${shown}`)).toBeUndefined()
+    expect(of('10.0.0.1', `${forged},`)).toBeUndefined()
+  })
+
   test('is the one of the connection, whatever a header says', () => {
     expect(of('192.0.2.1', encodeURIComponent('other'), PEM)).toBe(PEM)
     expect(of('10.0.0.1', encodeURIComponent('other'), PEM)).toBe(PEM)

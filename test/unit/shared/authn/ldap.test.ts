@@ -71,6 +71,12 @@ test('annotations and variables before it', () => {
   expect(searchOf(stored({ port: '1636' }, { 'bind-password': 'x' }), own).server.port).toBe(1636)
 })
 
+test('an authority that is no text is not replaced by the public ones', () => {
+  for (const name of ['tls-ca-cert', 'tls-cert'])
+    expect(() => searchOf(stored({}, { [name]: '' }), own)).toThrow(/^CONJ00037E .*tls-ca-cert/)
+  expect(searchOf(stored({}, { 'tls-ca-cert': undefined }), own).server.ca).toBeUndefined()
+})
+
 describe('the operator’s account', () => {
   test.each([
     { host: 'evil.example' },

@@ -94,6 +94,14 @@ describe('a cluster that variables name', () => {
     await expect(door.run(at, exec('app'), 'exit\n')).rejects.toBeInstanceOf(OutgoingFailure)
   })
 
+  test('that is away is a failure without its address', async () => {
+    const door = clusterThrough(here, {}, account)
+    const at = { ...cluster, url: 'https://127.0.0.1:1' }
+    const away = { kind: 'failed', message: 'it cannot be asked (ECONNREFUSED)' }
+    await expect(door.ask(at, POD)).rejects.toMatchObject(away)
+    await expect(door.run(at, exec('app'), 'exit\n')).rejects.toMatchObject(away)
+  })
+
   test('says no to a command, or how it ended', async () => {
     const door = clusterThrough(here, {}, account)
     await expect(door.run(cluster, exec('none'), 'exit\n')).rejects.toEqual(failure('failed', 'answered 400'))

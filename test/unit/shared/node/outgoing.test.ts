@@ -206,6 +206,23 @@ describe('how much it listens', () => {
   })
 })
 
+test('one provider is asked so much at once, and others as before', async () => {
+  const waiting: (() => void)[] = []
+  const slow = await http((_, response) => void waiting.push(() => response.end('well')))
+  const other = await http(well)
+  const ended = Promise.all(
+    Array.from({ length: limits.providerRequestsEach }, () => ask({ method: 'GET', url: slow })),
+  )
+  const more = { method: 'GET', url: `${slow}/more` } as const
+  await expect(ask(more)).rejects.toEqual(failure('failed', 'too many ask it at once'))
+  expect((await ask({ method: 'GET', url: other })).text).toBe('well')
+  const [server] = servers as Server[]
+  server!.on('request', () => waiting.splice(0).forEach((answer) => void answer()))
+  waiting.splice(0).forEach((answer) => void answer())
+  expect(await ended).toHaveLength(limits.providerRequestsEach)
+  expect(await ask(more)).toMatchObject({ text: 'well' })
+})
+
 test('a connection that stood open and was closed is made anew, once', async () => {
   let answers = 0
   const server = createTcp((socket) => {

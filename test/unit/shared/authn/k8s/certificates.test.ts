@@ -3,7 +3,9 @@ import 'reflect-metadata'
 import { webcrypto } from 'node:crypto'
 import * as x509 from '@peculiar/x509'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { provenIn } from '#shared/authn/k8s/certificates.ts'
+import { provenIn, requestedIn } from '#shared/authn/k8s/certificates.ts'
+import { utf8 } from '#shared/base/bytes.ts'
+import { limits } from '#shared/base/limits.ts'
 import type { Wall } from '#shared/base/time.ts'
 import { testAuthority } from '../../../../support/certificates.ts'
 
@@ -51,6 +53,30 @@ test('a certificate for clients is one, also where nothing is said of whom it is
     [names(), usage(serverAuth, clientAuth)],
   ])
     expect(await provenIn((await made(extensions, authority)).pem, authority.pem, now)).toEqual(proof)
+})
+
+test('a certificate is so long, and no longer: whoever shows one has proved nothing yet', async () => {
+  const { pem } = await made([names()], authority)
+  const most = limits.podCertificateBytes
+  expect(await provenIn(pem.padEnd(most, '\n'), authority.pem, now)).toEqual(proof)
+  await expect(provenIn(pem.padEnd(most + 1, '\n'), authority.pem, now)).rejects.toThrow(
+    /CONJ00030E.*too long/,
+  )
+})
+
+test('a request is so long, and no longer', async () => {
+  const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as CryptoKeyPair
+  const csr = await x509.Pkcs10CertificateRequestGenerator.create({
+    name: 'CN=host.web',
+    keys,
+    signingAlgorithm: algorithm,
+    extensions: [names()],
+  })
+  const pem = csr.toString('pem')
+  expect(await requestedIn(utf8(pem.padEnd(limits.podCertificateBytes, '\n')))).toMatchObject(proof)
+  await expect(requestedIn(utf8(pem.padEnd(limits.podCertificateBytes + 1, '\n')))).rejects.toThrow(
+    /CONJ00002E.*too long/,
+  )
 })
 
 test('a server’s certificate is no client’s', async () => {

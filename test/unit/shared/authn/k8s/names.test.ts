@@ -47,6 +47,11 @@ describe('a pod', () => {
   ])('is not named by %j', (id) => {
     expect(podOfSpiffeId(id)).toBeUndefined()
   })
+
+  test('is not looked for again and again in a long text', () => {
+    const many = 'a/podname/'.repeat(100_000)
+    expect(podOfSpiffeId(`spiffe://cluster.local/namespace/${many}\n`)).toBeUndefined()
+  })
 })
 
 test('names are those of Kubernetes', () => {
