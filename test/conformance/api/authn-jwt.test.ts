@@ -1,10 +1,10 @@
 // Workloads that show their provider's token (http-api 8.8): who gets in, who does not, and what is written down.
 import { createHmac, createPublicKey } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { toBase64Url, utf8 } from '#shared/base/bytes.ts'
 import { IdentityProvider, KEYS } from '../../support/identity-provider.ts'
 import { Client } from '../../support/nodes.ts'
+import { AUTHENTICATORS, blockOf } from '../../support/page.ts'
 import { type JwtWorld, type Service, startJwt } from './authn-jwt.world.ts'
 import { type Answered, atTheEdge, FORM, forbidden, recordsOf, settled, unauthorized } from './world.ts'
 
@@ -396,9 +396,8 @@ describe.each(nodes)('keys that are fetched, at the %s', (node) => {
 
 test('as the documentation says it', async () => {
   const { world, fetched } = jwt
-  const page = readFileSync(new URL('../../../control-plane/docs/authenticators.md', import.meta.url), 'utf8')
-  const [, policy] = /## JWT.*?```yaml\n(.*?)```/s.exec(page)!
-  expect((await world.admin.loadPolicy('root', policy!)).status).toBe(201)
+  const policy = blockOf(AUTHENTICATORS, 'JWT', 'yaml')
+  expect((await world.admin.loadPolicy('root', policy)).status).toBe(201)
   const values = {
     'provider-uri': fetched.url,
     audience: 'holdfast',
