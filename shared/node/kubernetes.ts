@@ -7,7 +7,7 @@ import { WebSocket } from 'ws'
 import { Refused } from '../authn/contract.ts'
 import type { Cluster, ClusterDoor, CommandEnd } from '../authn/k8s/cluster.ts'
 import { OutgoingFailure } from '../authn/outgoing.ts'
-import { parseRanges, type Range } from '../authz/address.ts'
+import { bareHost, parseRanges, type Range } from '../authz/address.ts'
 import { concat, fromUtf8, utf8 } from '../base/bytes.ts'
 import { isObject, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
@@ -89,7 +89,7 @@ function run(
 ): Promise<CommandEnd> {
   return new Promise((resolve, reject) => {
     const target = new URL(url + path)
-    const lookup = lookupFor(target.hostname.replace(/^\[|\]$/g, ''), allowed)
+    const lookup = lookupFor(bareHost(target), allowed)
     target.protocol = 'wss:'
     const webSocket = new WebSocket(target, PROTOCOL, {
       headers: { Authorization: `Bearer ${token}` },
