@@ -67,7 +67,8 @@ export function issuersOf({ url }: Pick<Provider, 'url'>): readonly string[] {
   return [bare, `${bare}/`]
 }
 
-const withoutSlash = (url: string): string => url.trim().replace(/\/$/, '')
+/** An issuer is the same with a slash at its end. */
+export const withoutSlash = (url: string): string => url.trim().replace(/\/$/, '')
 
 /** Undefined for what nobody should be sent to: a browser follows one of them, a client's secret another. */
 function endpoint(given: unknown, provider: Provider): string | undefined {
