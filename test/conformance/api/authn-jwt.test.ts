@@ -6,7 +6,16 @@ import { IdentityProvider, KEYS } from '../../support/identity-provider.ts'
 import { Client } from '../../support/nodes.ts'
 import { AUTHENTICATORS, blockOf } from '../../support/page.ts'
 import { type JwtWorld, type Service, startJwt } from './authn-jwt.world.ts'
-import { type Answered, atTheEdge, FORM, forbidden, recordsOf, settled, unauthorized } from './world.ts'
+import {
+  type Answered,
+  atTheEdge,
+  configured,
+  FORM,
+  forbidden,
+  recordsOf,
+  settled,
+  unauthorized,
+} from './world.ts'
 
 let jwt: JwtWorld
 /** A provider that no authenticator names. */
@@ -405,9 +414,7 @@ test('as the documentation says it', async () => {
     'identity-path': 'pipelines',
     'enforced-claims': 'ref',
   }
-  for (const [name, value] of Object.entries(values))
-    expect((await world.admin.setSecret(`conjur/authn-jwt/ci/${name}`, value)).status).toBe(201)
-  await world.admin.request('PATCH', '/authn-jwt/ci/acme', { body: 'enabled=true', headers: FORM })
+  await configured(world.admin, 'authn-jwt', 'ci', values)
   const claims = { aud: 'holdfast', repository: 'acme/billing', ref: 'refs/heads/main' }
   const show = async (more: Claims) =>
     (await ask('leader', `jwt=${await fetched.sign({ ...claims, ...more })}`, { service: 'ci' }))[0]

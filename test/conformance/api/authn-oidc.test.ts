@@ -8,7 +8,7 @@ import { freePorts } from '../../support/nodes.ts'
 import { logInWithBrowser, type OidcPackage, startOidcPackage } from '../../support/oidc-package.ts'
 import { AUTHENTICATORS, blockOf, runBlock } from '../../support/page.ts'
 import { CLIENT, codeFlow, NONCE, type Node, OidcWorld, tokenOf, VERIFIER } from './authn-oidc.world.ts'
-import { answered, atTheEdge, FORM, recordsOf, settled, unauthorized } from './world.ts'
+import { answered, atTheEdge, configured, FORM, recordsOf, settled, unauthorized } from './world.ts'
 
 const badRequest = [400, '']
 const forbidden = [403, '']
@@ -566,10 +566,7 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node: Node) => {
 test('the steps of the documentation lead to a token', async () => {
   const { admin } = oidc.world
   expect((await admin.loadPolicy('root', blockOf(AUTHENTICATORS, 'OIDC', 'yaml'))).status).toBe(201)
-  for (const [name, value] of Object.entries(codeFlow(oidc.provider.url)))
-    expect((await admin.setSecret(`conjur/authn-oidc/okta/${name}`, value!)).status).toBe(201)
-  const body = { body: 'enabled=true', headers: FORM }
-  expect((await admin.request('PATCH', '/authn-oidc/okta/acme', body)).status).toBe(204)
+  await configured(admin, 'authn-oidc', 'okta', codeFlow(oidc.provider.url))
   await settled(oidc.world)
   for (const node of ['leader', 'follower'] as const) {
     const printed = await runBlock(blockOf(AUTHENTICATORS, 'OIDC', 'sh'), {

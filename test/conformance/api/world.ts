@@ -162,6 +162,25 @@ export const refusedV2 = (code: number, message: string) => [code, { code: Strin
 
 export const FORM = { 'Content-Type': 'application/x-www-form-urlencoded' }
 
+/** Sets the variables of an authenticator and switches it on; undefined: it keeps no value. Rejects when a node says no. */
+export async function configured(
+  admin: Client,
+  authenticator: string,
+  service: string,
+  values: Readonly<Record<string, string | undefined>>,
+  isOn = true,
+): Promise<void> {
+  for (const [name, value] of Object.entries(values)) {
+    if (value === undefined) continue
+    const { status } = await admin.setSecret(`conjur/${authenticator}/${service}/${name}`, value)
+    if (status !== 201) throw new Error(`${authenticator}/${service}/${name}: ${status}`)
+  }
+  if (!isOn) return
+  const path = `/${authenticator}/${encodeURIComponent(service)}/acme`
+  const { status } = await admin.request('PATCH', path, { body: 'enabled=true', headers: FORM })
+  if (status !== 204) throw new Error(`${authenticator}/${service}: ${status}`)
+}
+
 export const basic = (login: string, secret: string) => ({
   Authorization: `Basic ${btoa(`${login}:${secret}`)}`,
 })
