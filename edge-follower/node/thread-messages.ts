@@ -1,5 +1,4 @@
 // What the main thread of a Follower and its server threads tell each other.
-
 import type { LinkStatus } from '../link/link.ts'
 import type { FollowerSettings } from '../settings.ts'
 import type { KeysTold, KeysWanted } from './thread-keys.ts'

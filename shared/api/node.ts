@@ -1,5 +1,4 @@
 // What the API needs of the node that serves it. The wiring of each program fills this in on one page.
-
 import type { Directories } from '../authn/directory.ts'
 import type { Discovery } from '../authn/discovery.ts'
 import type { ClusterDoor } from '../authn/k8s/cluster.ts'

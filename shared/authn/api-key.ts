@@ -7,7 +7,7 @@ import { type Keyring, recordId } from '../secret/keyring.ts'
 import { verifyPassword } from '../secret/password.ts'
 
 /** Compared in constant time. False for a role without a key. */
-export function apiKeyMatches(
+function apiKeyMatches(
   role: string,
   credentials: Credentials | undefined,
   given: Uint8Array,

@@ -2,6 +2,7 @@
 // resource that the identity belongs to, and `oid` the object id of the identity.
 import { roleOfLogin } from '../id/login.ts'
 import { type Prover, Refused } from './contract.ts'
+import { issuersOf } from './discovery.ts'
 import { type Claims, verifyExternalToken } from './external-token.ts'
 import { mustNotBeAdmin, requiredField } from './request.ts'
 import { mustFollow, mustMatch, type Rules, restrictionsOf } from './restrictions.ts'
@@ -15,7 +16,7 @@ const RULES: Rules = {
   exclusive: [['user-assigned-identity', 'system-assigned-identity']],
 }
 
-export const azure: Prover<undefined> = {
+export const azureProver: Prover<undefined> = {
   variables: [PROVIDER_URI],
   claim({ account, login }) {
     const role = roleOfLogin(account, login!)
@@ -24,11 +25,11 @@ export const azure: Prover<undefined> = {
   },
   async prove(_claimed, { annotations }, attempt, stored, { io, now }) {
     const token = requiredField(attempt, 'jwt')
-    const issuer = required(stored, PROVIDER_URI).trim().replace(/\/$/, '')
+    const provider = { url: required(stored, PROVIDER_URI), ca: undefined }
     const claims = await verifyExternalToken(token, {
-      keys: (kid) => io.keySets.find({ kind: 'provider', url: issuer, ca: undefined }, kid),
+      keys: (kid) => io.keySets.find({ kind: 'provider', ...provider }, kid),
       // The first version of its tokens names the issuer with a slash at the end, the second without.
-      issuer: [issuer, `${issuer}/`],
+      issuer: issuersOf(provider),
       now,
     })
     const said = restrictionsIn(claims)
@@ -40,7 +41,7 @@ export const azure: Prover<undefined> = {
 }
 
 /** What a token says, by the names of the restrictions. Throws `Refused`. */
-export function restrictionsIn({ xms_mirid, oid }: Claims): Readonly<Record<string, string | undefined>> {
+function restrictionsIn({ xms_mirid, oid }: Claims): Readonly<Record<string, string | undefined>> {
   for (const [name, value] of Object.entries({ xms_mirid, oid }))
     if (value === undefined || value === '')
       throw new Refused(`CONJ00051E Claim '${name}' is missing in the token`)

@@ -1,8 +1,8 @@
 // One row per authenticator: all there is to know about it (http-api 8, 15). Code takes a row and never asks for a name.
-import { azure } from './azure.ts'
+import { azureProver } from './azure.ts'
 import type { Prover } from './contract.ts'
 import { type Fields, missingWords } from './fields.ts'
-import { gcp } from './gcp.ts'
+import { gcpProver } from './gcp.ts'
 import { iamProver } from './iam.ts'
 import { jwtProver } from './jwt.ts'
 import { k8sProver } from './k8s/prover.ts'
@@ -105,7 +105,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
     fields: { provider_uri: 'text' },
     fieldFault: (has) => (has('provider_uri') ? undefined : missingWords('provider_uri')),
     status: providerSettings,
-    prover: azure,
+    prover: azureProver,
   },
   'authn-gcp': {
     types: ['gcp'],
@@ -114,7 +114,7 @@ const authenticators: Readonly<Record<string, Authenticator>> = {
     fields: {},
     fieldFault: anyFields,
     status: googleSettings,
-    prover: gcp,
+    prover: gcpProver,
   },
   'authn-ldap': {
     types: ['ldap'],

@@ -1,4 +1,5 @@
 // Directories (LDAP, RFC 4511): what a conversation with one is to authn-ldap, and how its address is written.
+import { bareHost } from '../authz/address.ts'
 
 export type DirectoryServer = {
   readonly host: string
@@ -49,7 +50,7 @@ export function ldapServer(uri: string): NamedServer | undefined {
   if (url === null || !/^ldaps?:$/.test(url.protocol)) return undefined
   if (url.hostname === '' || url.username !== '' || url.password !== '') return undefined
   return {
-    host: url.hostname.replace(/^\[|\]$/g, ''),
+    host: bareHost(url),
     port: url.port === '' ? undefined : Number(url.port),
     connect: url.protocol === 'ldaps:' ? 'ssl' : 'plain',
   }

@@ -67,7 +67,8 @@ export function issuersOf({ url }: Pick<Provider, 'url'>): readonly string[] {
   return [bare, `${bare}/`]
 }
 
-const withoutSlash = (url: string): string => url.trim().replace(/\/$/, '')
+/** An issuer is the same with a slash at its end. */
+export const withoutSlash = (url: string): string => url.trim().replace(/\/$/, '')
 
 /** Undefined for what nobody should be sent to: a browser follows one of them, a client's secret another. */
 function endpoint(given: unknown, provider: Provider): string | undefined {
@@ -78,20 +79,24 @@ function endpoint(given: unknown, provider: Provider): string | undefined {
 
 const failed = (why: string): Refused => new Refused(`CONJ00011E Provider cannot be discovered: ${why}`)
 
-/** What a provider answers. Throws `Refused` when it does not. */
+const refusalOf = ({ kind, message }: OutgoingFailure): Refused =>
+  kind === 'timeout' ? new Refused(`CONJ00010E Provider discovery timed out: ${message}`) : failed(message)
+
+/** What a provider answers. Throws what `refusing` says when it does not. */
 export async function asked(
   outgoing: Outgoing,
   { headers, ...request }: OutgoingRequest,
+  refusing: (failure: OutgoingFailure) => Refused = refusalOf,
 ): Promise<OutgoingAnswer> {
-  // The operator expects that somebody is checked with it.
-  if (request.ca !== undefined && !/^https:/i.test(request.url))
-    throw failed('there is a ca-cert, and its address is not https')
   try {
+    // The operator expects that somebody is checked with it.
+    if (request.ca !== undefined && !/^https:/i.test(request.url))
+      throw new OutgoingFailure(
+        'failed',
+        'TLS misconfiguration: there is a ca-cert, and its address is not https',
+      )
     return await outgoing({ ...request, headers: { Accept: 'application/json', ...headers } })
   } catch (error) {
-    if (!(error instanceof OutgoingFailure)) throw error
-    throw error.kind === 'timeout'
-      ? new Refused(`CONJ00010E Provider discovery timed out: ${error.message}`)
-      : failed(error.message)
+    throw error instanceof OutgoingFailure ? refusing(error) : error
   }
 }

@@ -23,7 +23,7 @@ const RULES: Rules = {
   anyOf: ['project-id', 'service-account-id', 'service-account-email'],
 }
 
-export const gcp: Prover<Claims> = {
+export const gcpProver: Prover<Claims> = {
   variables: [],
   async claim(attempt, _stored, { io, settings, now }) {
     const issuer = settings.gcpProvider
@@ -43,7 +43,7 @@ export const gcp: Prover<Claims> = {
 }
 
 /** `conjur/acme/host/app/web`: whoever asks Google for a token says by its audience who it is for. Throws `Refused`. */
-export function roleOfAudience(audience: unknown, account: string): ResourceId {
+function roleOfAudience(audience: unknown, account: string): ResourceId {
   if (audience === undefined) throw new Refused("CONJ00051E Claim 'aud' is missing in the token")
   // One with several audiences was not made for us alone.
   const text = typeof audience === 'string' && isStorable(audience) ? audience : ''

@@ -1,5 +1,6 @@
 // authn-jwt (http-api 8.8): a token of an identity provider whose keys stand in a variable or are fetched.
 import { LRUCache } from 'lru-cache'
+import { bareHost } from '../authz/address.ts'
 import { parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { roleOfLogin } from '../id/login.ts'
@@ -59,7 +60,7 @@ function expectedOf(stored: Stored, { io, settings, now }: Tools): Expected {
 function issuerOf(stored: Stored, source: ReturnType<typeof jwtKeys>): string {
   const said = optional(stored, 'issuer')
   if (said !== undefined || source === undefined) return said ?? required(stored, 'issuer')
-  return source.kind === 'provider' ? source.url : new URL(source.url).hostname.replace(/^\[|\]$/g, '')
+  return source.kind === 'provider' ? source.url : bareHost(new URL(source.url))
 }
 
 const read = new LRUCache<string, KeySet>({

@@ -6,6 +6,7 @@ import { limits } from '../base/limits.ts'
 import { sha256Hex } from '../base/native-crypto.ts'
 import { type Clock, wall } from '../base/time.ts'
 import { Refused } from './contract.ts'
+import { withoutSlash } from './discovery.ts'
 import {
   fetchEnded,
   type HeldKeys,
@@ -150,10 +151,9 @@ export function createKeySets({ outgoing, clock, maxAgeMs, kept }: KeySetPorts):
 
 const LIMITED = 'CONJ00044E Keys of the provider cannot be fetched now: it was asked for them too often'
 
-/** An issuer is the same with a slash at its end, and so are its keys. */
 const normal = ({ kind, url, ca }: KeySource): KeySource => ({
   kind,
-  url: kind === 'provider' ? url.trim().replace(/\/$/, '') : url.trim(),
+  url: kind === 'provider' ? withoutSlash(url) : url.trim(),
   ca,
 })
 

@@ -1,5 +1,5 @@
 // Which addresses an identity provider may have (SSRF): public ones, and what the operator has allowed.
-import { type Address, inRanges, parseAddress, parseRanges, type Range } from '../authz/address.ts'
+import { type Address, bareHost, inRanges, parseAddress, parseRanges, type Range } from '../authz/address.ts'
 import { OutgoingFailure } from './outgoing.ts'
 
 /**
@@ -37,7 +37,7 @@ export function destinationOf(given: string, allowed: readonly Range[]): Destina
   // They would be sent to it.
   if (url.username !== '' || url.password !== '')
     throw new OutgoingFailure('not_allowed', 'its address holds a user')
-  const host = url.hostname.replace(/^\[|\]$/g, '')
+  const host = bareHost(url)
   if (parseAddress(host) !== undefined && !mayBeAsked(host, allowed)) throw notAllowed()
   return { url, host }
 }

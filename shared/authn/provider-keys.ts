@@ -4,9 +4,9 @@ import type { JSONWebKeySet, JWK } from 'jose'
 import { isObject, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { Refused } from './contract.ts'
-import { discover } from './discovery.ts'
+import { asked, discover } from './discovery.ts'
 import type { KeySource } from './key-sets.ts'
-import { type Outgoing, OutgoingFailure } from './outgoing.ts'
+import type { Outgoing } from './outgoing.ts'
 
 export type KeySet = JSONWebKeySet
 
@@ -51,22 +51,9 @@ async function textAt(
   outgoing: Outgoing,
   failed: Refusing,
 ): Promise<string> {
-  // The operator expects that somebody is checked with it.
-  if (ca !== undefined && !/^https:/i.test(url))
-    throw failed('TLS misconfiguration: there is a ca-cert, and the address is not https')
-  try {
-    const { status, text } = await outgoing({
-      method: 'GET',
-      url,
-      headers: { Accept: 'application/json' },
-      ca,
-    })
-    if (status === 200) return text
-    throw failed(`it was answered ${status}`)
-  } catch (error) {
-    if (!(error instanceof OutgoingFailure)) throw error
-    throw failed(error.message)
-  }
+  const { status, text } = await asked(outgoing, { method: 'GET', url, ca }, ({ message }) => failed(message))
+  if (status === 200) return text
+  throw failed(`it was answered ${status}`)
 }
 
 const ALGORITHMS: readonly unknown[] = [undefined, 'RS256', 'RS384', 'RS512']

@@ -38,6 +38,13 @@ const classes: Readonly<Record<string, string>> = {
   CONJ00093E: 'Authentication::AuthnJwt::FailedToConvertResponseToJwks',
 }
 
+/** Of a refusal: its class by its code, or `other`. Throws what is none. */
+export function faultOf(error: unknown, byCode: Readonly<Record<string, string>>, other: string): Fault {
+  if (!(error instanceof Refused)) throw error
+  const { message } = error
+  return { error: byCode[message.slice(0, 'CONJ00000E'.length)] ?? other, message }
+}
+
 /** Asks the provider for the keys of this source, when there is one. */
 const keysOf =
   (sourceOf: (stored: Settings, settings: AuthnSettings) => KeySource | undefined) =>
@@ -48,9 +55,7 @@ const keysOf =
       await keySets.check(source)
       return undefined
     } catch (error) {
-      if (!(error instanceof Refused)) throw error
-      const { message } = error
-      return { error: classes[message.slice(0, 'CONJ00000E'.length)] ?? 'Authentication', message }
+      return faultOf(error, classes, 'Authentication')
     }
   }
 

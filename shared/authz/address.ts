@@ -7,6 +7,9 @@ import { limits } from '../base/limits.ts'
 export type Address = ipaddr.IPv4 | ipaddr.IPv6
 export type Range = readonly [Address, number]
 
+/** Of a URL; an IPv6 address without its brackets. */
+export const bareHost = ({ hostname }: URL): string => hostname.replace(/^\[|\]$/g, '')
+
 /** Undefined when the text is not an address. IPv4 inside IPv6 is IPv4. */
 export function parseAddress(text: string): Address | undefined {
   const bare = text.trim()

@@ -24,6 +24,10 @@ export type CertificateOrder = {
   readonly lifeMs: number
 }
 
+/** Certificates of a text in PEM, one by one. */
+export const pemsIn = (text: string): string[] =>
+  text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+
 /** Of nodes and of the internal authority (cluster 4). */
 export const KEY_ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
 

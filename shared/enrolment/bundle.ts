@@ -7,6 +7,7 @@ import { DomainError } from '../base/errors.ts'
 import { isObject, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { sha256Hex } from '../base/native-crypto.ts'
+import { pemsIn } from '../base/x509.ts'
 import { ADDRESS, CLUSTER_ID, NODE_NAME, nodeKinds } from './names.ts'
 
 // 1  first form
@@ -107,10 +108,6 @@ function decoded(part: string): { readonly [name: string]: unknown } | undefined
     return undefined
   }
 }
-
-/** Certificates of a file, one by one. */
-export const pemsIn = (text: string): string[] =>
-  text.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? []
 
 /** SHA-256 of a certificate, hexadecimal; '' for what is none. */
 export function fingerprintOf(pem: string): string {

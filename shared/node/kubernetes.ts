@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { Refused } from '../authn/contract.ts'
 import type { Cluster, ClusterDoor, CommandEnd } from '../authn/k8s/cluster.ts'
 import { OutgoingFailure } from '../authn/outgoing.ts'
-import { parseRanges, type Range } from '../authz/address.ts'
+import { bareHost, parseRanges, type Range } from '../authz/address.ts'
 import { concat, fromUtf8, utf8 } from '../base/bytes.ts'
 import { isObject, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
@@ -87,7 +87,7 @@ async function run(
   allowed: readonly Range[],
 ): Promise<CommandEnd> {
   const target = new URL(url + path)
-  const lookup = lookupFor(target.hostname.replace(/^\[|\]$/g, ''), allowed)
+  const lookup = lookupFor(bareHost(target), allowed)
   target.protocol = 'wss:'
   // Loaded when the first pod asks: most nodes never do.
   const { WebSocket } = await import('ws')

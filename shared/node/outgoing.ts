@@ -15,6 +15,7 @@ import {
 import type { Range } from '../authz/address.ts'
 import { concat, fromUtf8 } from '../base/bytes.ts'
 import { limits } from '../base/limits.ts'
+import { pemsIn } from '../base/x509.ts'
 
 /** `allowed`: networks that are not public and may be asked. */
 export function outgoingThrough(allowed: readonly Range[]): Outgoing {
@@ -78,11 +79,9 @@ export function lookupFor(host: string, allowed: readonly Range[]): LookupFuncti
     })
 }
 
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
-
 /** Throws `OutgoingFailure`: without this a text that is none would be trusted by nobody, and the reason be hidden. */
 function authoritiesIn(pem: string): string[] {
-  const found = pem.match(CERTIFICATE) ?? []
+  const found = pemsIn(pem)
   if (found.length === 0) throw new OutgoingFailure('failed', 'its ca-cert holds no certificate in PEM')
   found.forEach((text, i) => {
     try {
@@ -91,7 +90,7 @@ function authoritiesIn(pem: string): string[] {
       throw new OutgoingFailure('failed', `certificate ${i + 1} of its ca-cert cannot be read`)
     }
   })
-  return [...found]
+  return found
 }
 
 /** `send` is called once more when the other side ended a connection that had stood open, before it took the request. */

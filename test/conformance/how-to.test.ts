@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { IdentityProvider } from '../support/identity-provider.ts'
-import { type Env, sectionsOf, Terminal } from '../support/page.ts'
+import { DOCS, type Env, sectionsOf, Terminal } from '../support/page.ts'
 import {
   githubJob,
   gitlabJob,
@@ -19,7 +19,7 @@ import {
 import { type Sts, startSts } from '../support/sts.ts'
 import { settled, startWorld, type World } from './api/world.ts'
 
-const pages = new URL('../../control-plane/docs/how-to/', import.meta.url).pathname
+const pages = join(DOCS, 'how-to/')
 const main = new URL('../../control-plane/cli/holdfast.js', import.meta.url).pathname
 
 const rules = new URL('../../shared/authn/', import.meta.url).pathname

@@ -78,5 +78,5 @@ export class AuthorizationServer {
 const formDecoded = (text: string): string => new URLSearchParams(`x=${text}`).get('x')!
 
 /** RFC 7636 4.2. */
-export const challengeOf = (verifier: string | null): string | undefined =>
+const challengeOf = (verifier: string | null): string | undefined =>
   verifier === null ? undefined : createHash('sha256').update(verifier).digest('base64url')

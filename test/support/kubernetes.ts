@@ -21,9 +21,9 @@ export const charts: Readonly<Record<'control plane' | 'follower', Chart>> = {
     values: [
       'account: acme\nsecrets: { existing: keys }',
       `account: acme
-secrets: { existing: keys, tls: tls }
+secrets: { existing: keys, tls: tls, directory: ldap }
 podNetwork: 10.244.0.0/16
-settings: { failover_mode: available }
+settings: { failover_mode: available, authn_private_networks: '10.0.0.0/8,192.168.7.4', ldap_uri: 'ldaps://ldap' }
 storage: { size: 1Gi, className: fast }
 imagePullSecrets: [{ name: pull }]
 networkPolicy: { clients: [{ namespaceSelector: {} }] }
@@ -37,13 +37,13 @@ tolerations: [{ key: control, operator: Exists }]`,
       'account: acme\nleader: { url: "http://hold:443", login: host/seeds }\nsecrets: { existing: keys }',
       `account: acme
 leader: { url: "https://hold", login: host/seeds }
-secrets: { existing: keys, tls: tls, authorities: ca }
+secrets: { existing: keys, tls: tls, authorities: ca, directory: ldap }
 autoscaling: { enabled: true }
-settings: { server_threads: 2 }
+settings: { server_threads: 2, authn_private_networks: '10.0.0.0/8,192.168.7.4', client_certificates: true }
 storage: { size: 1Gi, className: fast }
 imagePullSecrets: [{ name: pull }]
 service: { annotations: { of: team } }
-networkPolicy: { from: [{ namespaceSelector: {} }], leader: [{ podSelector: {} }] }
+networkPolicy: { from: [{ namespaceSelector: {} }], leader: [{ podSelector: {} }], egress: [{ ports: [{ port: 636 }] }] }
 podAnnotations: { of: team }
 nodeSelector: { disk: ssd }
 tolerations: [{ key: edge, operator: Exists }]`,

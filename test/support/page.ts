@@ -1,14 +1,19 @@
-// A how-to page as its reader uses it: files that it shows are saved under the names that stand on their first line, and what
-// is to be typed goes into one terminal, from the first block to the last. Nothing in a block is changed.
-import { type ChildProcess, spawn } from 'node:child_process'
+// A page of the documentation as its reader uses it. Of a how-to page files that it shows are saved under the names that stand
+// on their first line, and what is to be typed goes into one terminal, from the first block to the last. Nothing in a block is
+// changed.
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
 
-/** `file`: its name, where the block is a file and no command. */
-type Block = { readonly text: string; readonly file: string | undefined }
+export const DOCS = new URL('../../control-plane/docs/', import.meta.url).pathname
+export const AUTHENTICATORS = join(DOCS, 'authenticators.md')
+
+/** `language`: `yaml`; `file`: its name, where the block is a file and no command. */
+type Block = { readonly language: string; readonly text: string; readonly file: string | undefined }
 export type Section = { readonly title: string; readonly blocks: readonly Block[] }
 
-const FENCED = /^```\w+\n(.*?)^```$/gms
+const FENCED = /^```(\w+)\n(.*?)^```$/gms
 const FILE_NAME = /^(?:#|\/\/) ([\w./-]+\.\w+)\n/
 
 /** Sections with blocks, in the order of the page. */
@@ -17,12 +22,21 @@ export function sectionsOf(page: string): readonly Section[] {
     .split(/^## /m)
     .map((text) => ({
       title: text.split('\n')[0]!,
-      blocks: [...text.matchAll(FENCED)].map(([, block]) => ({
+      blocks: [...text.matchAll(FENCED)].map(([, language, block]) => ({
+        language: language!,
         text: block!,
         file: FILE_NAME.exec(block!)?.[1],
       })),
     }))
     .filter(({ blocks }) => blocks.length > 0)
+}
+
+/** The first block of this language in a section. Throws when there is none. */
+export function blockOf(page: string, section: string, language: 'yaml' | 'sh'): string {
+  const blocks = sectionsOf(page).find(({ title }) => title === section)?.blocks
+  const block = blocks?.find((one) => one.language === language)
+  if (block === undefined) throw new Error(`the section ${section} has no block of ${language}`)
+  return block.text
 }
 
 export type Env = Readonly<Record<string, string>>
@@ -52,6 +66,10 @@ export function run(command: readonly string[], directory: string, env: Env): Pr
     child.on('close', (code) => resolve({ code, ...texts }))
   })
 }
+
+/** A block by itself, with this environment beside ours. Resolves with what it prints; rejects when a command fails. */
+export const runBlock = async (block: string, env: Env): Promise<string> =>
+  (await promisify(execFile)('sh', ['-euc', block], { env: { ...process.env, ...env } })).stdout
 
 /** One shell: what a block sets is there in the next. It ends with the first command that fails. */
 export class Terminal {

@@ -1,18 +1,12 @@
 // A client certificate for a pod of Kubernetes, put into its container (http-api 8.9). Nothing is written here, so a Follower
 // does it as well.
-import type { Attempt, AuthnSettings } from '../../authn/contract.ts'
+import type { Attempt } from '../../authn/contract.ts'
 import { k8sInjector } from '../../authn/k8s/injector.ts'
 import { authenticate, authenticatorBatch, type Verdict } from '../../authn/pipeline.ts'
 import { limits } from '../../base/limits.ts'
 import { answer, recorded } from '../outcome.ts'
 import { type AnyRoute, route } from '../route.ts'
-import { circumstancesOf, eventOf, refusalOf } from './external-authn.ts'
-
-type Input = {
-  readonly attempt: Attempt
-  readonly listed: readonly string[]
-  readonly settings: AuthnSettings
-}
+import { type Asked, circumstancesOf, eventOf, refusalOf } from './external-authn.ts'
 
 const inject = route({
   id: 'injectClientCertificate',
@@ -26,7 +20,7 @@ const inject = route({
   access: 'open',
   effect: 'read',
   bodyLimit: limits.bodyBytes,
-  input({ params, header, body }, { account, authenticators, authn }): Input {
+  input({ params, header, body }, { account, authenticators, authn }): Asked {
     const authenticator = 'authn-k8s'
     const attempt: Attempt = {
       operation: 'k8s-inject-client-cert',
@@ -42,8 +36,8 @@ const inject = route({
     return { attempt, listed: authenticators, settings: authn }
   },
   facts: ({ attempt }) => authenticatorBatch(attempt, k8sInjector),
-  prove: (facts, { attempt, listed, settings }, io, caller): Promise<Verdict> =>
-    authenticate(attempt, facts, circumstancesOf(io, caller, listed, settings), k8sInjector),
+  prove: (facts, asked, io, caller): Promise<Verdict> =>
+    authenticate(asked.attempt, facts, circumstancesOf(io, caller, asked), k8sInjector),
   decide(_, { attempt }, { caller }, verdict) {
     const audit = eventOf(attempt, verdict, caller)
     return recorded(verdict.refused === undefined ? answer(202) : refusalOf(verdict.refused), audit)

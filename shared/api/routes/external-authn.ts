@@ -24,12 +24,14 @@ import { parametersOf, type RouteRequest, wantsBase64 } from '../request.ts'
 import { type AnyRoute, type Caller, type Docs, route } from '../route.ts'
 import type { ApiSettings } from '../settings.ts'
 
-type Input = {
+/** `listed`: authenticators that are on whatever the database says. */
+export type Asked = {
   readonly attempt: Attempt
   readonly listed: readonly string[]
   readonly settings: AuthnSettings
-  readonly base64: boolean
 }
+
+type Input = Asked & { readonly base64: boolean }
 
 function inputOf(
   authenticator: string,
@@ -109,8 +111,7 @@ export function eventOf(attempt: Attempt, { role, known, refused }: Verdict, cal
 export const circumstancesOf = (
   io: NodeIo,
   { clientIp }: Caller,
-  listed: readonly string[],
-  settings: AuthnSettings,
+  { listed, settings }: Asked,
 ): Circumstances => ({ io, settings, listed, store: io.store, clientIp, now: io.clock.wall() })
 
 const refusal = (refused: Refused | undefined, audit: AuditEvent, answers: Refusals = refusals): Outcome =>
@@ -118,12 +119,10 @@ const refusal = (refused: Refused | undefined, audit: AuditEvent, answers: Refus
 
 const prove = (
   facts: FactsOf<ReturnType<typeof authenticatorBatch>>,
-  { attempt, listed, settings }: Input,
+  input: Input,
   io: NodeIo,
   caller: Caller,
-): Promise<Verdict> => {
-  return authenticate(attempt, facts, circumstancesOf(io, caller, listed, settings))
-}
+): Promise<Verdict> => authenticate(input.attempt, facts, circumstancesOf(io, caller, input))
 
 const door = (
   id: string,
@@ -186,6 +185,7 @@ const oidcProviders = route({
     answer(200, json(usable.map((one) => loginItem(one, random))), { headers: notKept }),
 })
 
+const jwt: Partial<Docs> = { takes: 'form', fields: { jwt: 'The token' } }
 const idToken: Partial<Docs> = {
   takes: 'form',
   fields: { id_token: 'The token, unless the header Authorization has it: Bearer' },
@@ -195,14 +195,8 @@ const code: Partial<Docs> = {
 }
 
 export const externalAuthnRoutes: readonly AnyRoute[] = [
-  door('authenticateJwt', 'authn-jwt', 'POST', ':service/:account/authenticate', {
-    takes: 'form',
-    fields: { jwt: 'The token' },
-  }),
-  door('authenticateJwtLogin', 'authn-jwt', 'POST', ':service/:account/:login/authenticate', {
-    takes: 'form',
-    fields: { jwt: 'The token' },
-  }),
+  door('authenticateJwt', 'authn-jwt', 'POST', ':service/:account/authenticate', jwt),
+  door('authenticateJwtLogin', 'authn-jwt', 'POST', ':service/:account/:login/authenticate', jwt),
   oidcProviders,
   door('authenticateOidc', 'authn-oidc', 'POST', ':service/:account/authenticate', idToken),
   door('authenticateOidcWithoutService', 'authn-oidc', 'POST', ':account/authenticate', {
@@ -218,11 +212,8 @@ export const externalAuthnRoutes: readonly AnyRoute[] = [
     { ...code, answers: [401] },
     codeRefusals,
   ),
-  door('authenticateGcp', 'authn-gcp', 'POST', ':account/authenticate', {
-    takes: 'form',
-    fields: { jwt: 'The token' },
-  }),
-  ...byLogin('authenticateAzure', 'authn-azure', { takes: 'form', fields: { jwt: 'The token' } }),
+  door('authenticateGcp', 'authn-gcp', 'POST', ':account/authenticate', jwt),
+  ...byLogin('authenticateAzure', 'authn-azure', jwt),
   ...byLogin('authenticateIam', 'authn-iam', { takes: 'bytes', answers: [200, 401, 403] }),
   ...byLogin('authenticateK8s', 'authn-k8s', { answers: [200, 401, 403, 422] }),
   ...byLogin('authenticateLdap', 'authn-ldap', { takes: 'text', answers: [200, 401, 403] }),

@@ -2,7 +2,7 @@
 import { fromUtf8, isStorable } from '../../base/bytes.ts'
 import { limits } from '../../base/limits.ts'
 import type { Wall } from '../../base/time.ts'
-import { loadX509, type X509 } from '../../base/x509.ts'
+import { loadX509, pemsIn, type X509 } from '../../base/x509.ts'
 import { Refused } from '../contract.ts'
 import { type PodId, podOfSpiffeId } from './names.ts'
 
@@ -92,11 +92,9 @@ export async function mustBeAuthority(pem: string): Promise<void> {
   authoritiesIn(pem, await loadX509())
 }
 
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
-
 /** Throws `Refused` when there is none. */
 function authoritiesIn(pem: string, x509: X509): Certificate[] {
-  const read = (pem.match(CERTIFICATE) ?? []).map((one) => attempt(() => new x509.X509Certificate(one)))
+  const read = pemsIn(pem).map((one) => attempt(() => new x509.X509Certificate(one)))
   const good = read.filter((one) => one !== undefined)
   if (good.length === 0) throw new Refused('CONJ00155E Invalid signing certificate: ca/cert is no PEM of one')
   return good

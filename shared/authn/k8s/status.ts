@@ -2,7 +2,7 @@
 import { readPrivateKey } from '../../base/native-crypto.ts'
 import { Refused } from '../contract.ts'
 import { required } from '../settings.ts'
-import { authoritySettings, type Fault, type StatusCheck } from '../status-checks.ts'
+import { authoritySettings, type Fault, faultOf, type StatusCheck } from '../status-checks.ts'
 import { mustBeAuthority } from './certificates.ts'
 import { CLUSTER_VARIABLES, clusterOf, findObject } from './cluster.ts'
 
@@ -29,9 +29,7 @@ export const k8sStatus: StatusCheck = {
       if ((await findObject(cluster, '/api', door)) !== undefined) return undefined
       throw new Refused('The Kubernetes API answered 404 for /api')
     } catch (error) {
-      if (!(error instanceof Refused)) throw error
-      const { message } = error
-      return { error: classes[message.slice(0, 'CONJ00000E'.length)] ?? 'Authentication::AuthnK8s', message }
+      return faultOf(error, classes, 'Authentication::AuthnK8s')
     }
   },
 }

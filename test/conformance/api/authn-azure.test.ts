@@ -1,6 +1,7 @@
 // Workloads of Azure authenticate by tokens of their managed identities, at the Leader and at a Follower (http-api 8.5).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { DISCOVERY, IdentityProvider, KEYS } from '../../support/identity-provider.ts'
+import { AUTHENTICATORS, blockOf } from '../../support/page.ts'
 import { ask, make } from './authenticators.world.ts'
 import {
   badTokens,
@@ -12,12 +13,11 @@ import {
   post,
   reads,
   refused,
-  runWritten,
+  runWhere,
   startWorkloads,
   told,
   unverified,
   type Workloads,
-  written,
 } from './workloads.world.ts'
 import { answered, FORM, settled } from './world.ts'
 
@@ -380,7 +380,7 @@ test('one that V2 has made works at both, until V2 switches it off', async () =>
 
 test('the page on authenticators works as it is written', async () => {
   const { world, provider } = workloads
-  expect((await world.admin.loadPolicy('root', written('Azure', 'yaml'))).status).toBe(201)
+  expect((await world.admin.loadPolicy('root', blockOf(AUTHENTICATORS, 'Azure', 'yaml'))).status).toBe(201)
   expect((await world.admin.setSecret('billing/password', 'of-billing')).status).toBe(201)
   await settled(world)
   const group = 'subscriptions/11111111-2222-3333-4444-555555555555/resourcegroups/billing-prod'
@@ -392,7 +392,9 @@ test('the page on authenticators works as it is written', async () => {
     return { body: { access_token, client_id: 'c', expires_in: '3599', resource: aud, token_type: 'Bearer' } }
   })
   for (const { url } of [world.machine.leader, world.machine.follower])
-    expect(await runWritten(written('Azure', 'sh'), url, '169.254.169.254:80', provider)).toBe('of-billing')
+    expect(await runWhere(blockOf(AUTHENTICATORS, 'Azure', 'sh'), url, '169.254.169.254:80', provider)).toBe(
+      'of-billing',
+    )
 })
 
 test('a Follower proves it with the Leader away, and with Azure away too', async () => {

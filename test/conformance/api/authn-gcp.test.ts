@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { DISCOVERY, KEYS } from '../../support/identity-provider.ts'
 import { Client } from '../../support/nodes.ts'
+import { AUTHENTICATORS, blockOf } from '../../support/page.ts'
 import {
   badTokens,
   type Came,
@@ -12,12 +13,11 @@ import {
   post,
   reads,
   refused,
-  runWritten,
+  runWhere,
   startWorkloads,
   told,
   unverified,
   type Workloads,
-  written,
 } from './workloads.world.ts'
 import { FORM, settled } from './world.ts'
 
@@ -294,7 +294,7 @@ test('a role loses its right with its group, at both', async () => {
 
 test('the page on authenticators works as it is written', async () => {
   const { world, provider } = workloads
-  expect((await world.admin.loadPolicy('root', written('GCP', 'yaml'))).status).toBe(201)
+  expect((await world.admin.loadPolicy('root', blockOf(AUTHENTICATORS, 'GCP', 'yaml'))).status).toBe(201)
   expect((await world.admin.setSecret('billing/password', 'of-billing')).status).toBe(201)
   await settled(world)
   provider.answer(
@@ -309,7 +309,12 @@ test('the page on authenticators works as it is written', async () => {
     },
   )
   for (const { url } of [world.machine.leader, world.machine.follower]) {
-    const printed = runWritten(written('GCP', 'sh'), url, 'metadata.google.internal:80', provider)
+    const printed = runWhere(
+      blockOf(AUTHENTICATORS, 'GCP', 'sh'),
+      url,
+      'metadata.google.internal:80',
+      provider,
+    )
     expect(await printed).toBe('of-billing')
   }
 })

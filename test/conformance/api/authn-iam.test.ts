@@ -1,6 +1,7 @@
 // Machines on AWS authenticate by a request that they have signed (http-api 8.4, notes 23 and 26).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Client } from '../../support/nodes.ts'
+import { AUTHENTICATORS, blockOf } from '../../support/page.ts'
 import {
   amzDate,
   identityOf,
@@ -14,7 +15,6 @@ import {
   type Answered,
   answered,
   loadedBy,
-  policyOfPage,
   recordsOf,
   settled,
   startWorld,
@@ -305,7 +305,9 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node) => {
 })
 
 test('as the page says', async () => {
-  expect((await answered(world.admin.loadPolicy('root', policyOfPage('AWS IAM'))))[0]).toBe(201)
+  expect(
+    (await answered(world.admin.loadPolicy('root', blockOf(AUTHENTICATORS, 'AWS IAM', 'yaml'))))[0],
+  ).toBe(201)
   const own = sts.keysOf('arn:aws:sts::123456789012:assumed-role/billing-prod/i-1')
   const path = '/authn-iam/prod/acme/host%2Fbilling%2F123456789012%2Fbilling-prod/authenticate'
   const body = JSON.stringify(signedHeaders({ keys: own, host: sts.host, region: 'eu-west-1' }))

@@ -1,12 +1,21 @@
 // Workloads that show their provider's token (http-api 8.8): who gets in, who does not, and what is written down.
 import { createHmac, createPublicKey } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { toBase64Url, utf8 } from '#shared/base/bytes.ts'
 import { IdentityProvider, KEYS } from '../../support/identity-provider.ts'
 import { Client } from '../../support/nodes.ts'
+import { AUTHENTICATORS, blockOf } from '../../support/page.ts'
 import { type JwtWorld, type Service, startJwt } from './authn-jwt.world.ts'
-import { type Answered, atTheEdge, FORM, forbidden, recordsOf, settled, unauthorized } from './world.ts'
+import {
+  type Answered,
+  atTheEdge,
+  configured,
+  FORM,
+  forbidden,
+  recordsOf,
+  settled,
+  unauthorized,
+} from './world.ts'
 
 let jwt: JwtWorld
 /** A provider that no authenticator names. */
@@ -396,9 +405,8 @@ describe.each(nodes)('keys that are fetched, at the %s', (node) => {
 
 test('as the documentation says it', async () => {
   const { world, fetched } = jwt
-  const page = readFileSync(new URL('../../../control-plane/docs/authenticators.md', import.meta.url), 'utf8')
-  const [, policy] = /## JWT.*?```yaml\n(.*?)```/s.exec(page)!
-  expect((await world.admin.loadPolicy('root', policy!)).status).toBe(201)
+  const policy = blockOf(AUTHENTICATORS, 'JWT', 'yaml')
+  expect((await world.admin.loadPolicy('root', policy)).status).toBe(201)
   const values = {
     'provider-uri': fetched.url,
     audience: 'holdfast',
@@ -406,9 +414,7 @@ test('as the documentation says it', async () => {
     'identity-path': 'pipelines',
     'enforced-claims': 'ref',
   }
-  for (const [name, value] of Object.entries(values))
-    expect((await world.admin.setSecret(`conjur/authn-jwt/ci/${name}`, value)).status).toBe(201)
-  await world.admin.request('PATCH', '/authn-jwt/ci/acme', { body: 'enabled=true', headers: FORM })
+  await configured(world.admin, 'authn-jwt', 'ci', values)
   const claims = { aud: 'holdfast', repository: 'acme/billing', ref: 'refs/heads/main' }
   const show = async (more: Claims) =>
     (await ask('leader', `jwt=${await fetched.sign({ ...claims, ...more })}`, { service: 'ci' }))[0]

@@ -1,8 +1,8 @@
 // A provider, authenticators that trust it in every way there is, and hosts that they know.
 import { certificatesFor } from '../../support/certificates.ts'
 import { IdentityProvider } from '../../support/identity-provider.ts'
-import type { Client } from '../../support/nodes.ts'
-import { answered, FORM, settled, startWorld, type World } from './world.ts'
+import { hostText } from './workloads.world.ts'
+import { configured, settled, startWorld, type World } from './world.ts'
 
 type Values = Readonly<Record<string, string | undefined>>
 
@@ -68,11 +68,6 @@ ${Object.keys(values)
   .join('\n')}
 - !grant { role: !group conjur/authn-jwt/${id}/apps, member: !group workloads }`
 
-const hostText = (id: string, annotations: Readonly<Record<string, string>>, more = ''): string => `
-- !host
-  id: ${id}${more}
-  annotations: ${JSON.stringify(annotations)}`
-
 function policyOf(services: Readonly<Record<string, Values>>): string {
   const everywhere = Object.keys(services).map((id) => [`authn-jwt/${id}/project`, 'seven'])
   const project = Object.fromEntries(everywhere) as Record<string, string>
@@ -88,7 +83,7 @@ function policyOf(services: Readonly<Record<string, Values>>): string {
     hostText('apps/empty', { 'authn-jwt/keys/project': '' }),
     hostText('apps/times', { 'authn-jwt/keys/exp': '7' }),
     hostText('apps/odd', { 'authn-jwt/keys/project id': 'seven' }),
-    hostText('apps/far', project, '\n  restricted_to: 10.99.0.0/16'),
+    hostText('apps/far', project, ', restricted_to: 10.99.0.0/16'),
   ]
   const members = [
     'web',
@@ -106,7 +101,8 @@ function policyOf(services: Readonly<Record<string, Values>>): string {
   return `
 - !group workloads
 ${Object.entries(services).map(serviceText).join('')}
-${hosts.join('')}
+
+${hosts.join('\n')}
 ${hostText('apps/stranger', project)}
 - !user
   id: ursula
@@ -129,7 +125,8 @@ export async function startJwt(): Promise<JwtWorld> {
   const services = servicesOf(provider, fetched, secure)
   const loaded = await world.admin.loadPolicy('root', policyOf(services))
   if (loaded.status !== 201) throw new Error(`the policy: ${loaded.status} ${await loaded.text()}`)
-  await setAll(world.admin, services)
+  for (const [id, values] of Object.entries(services))
+    await configured(world.admin, 'authn-jwt', id, values, id !== 'off')
   await settled(world)
   return {
     world,
@@ -140,19 +137,5 @@ export async function startJwt(): Promise<JwtWorld> {
       await world.machine.stop()
       for (const one of [provider, fetched, secure]) await one.goAway()
     },
-  }
-}
-
-async function setAll(admin: Client, services: Readonly<Record<string, Values>>): Promise<void> {
-  for (const [id, values] of Object.entries(services)) {
-    for (const [name, value] of Object.entries(values)) {
-      if (value === undefined) continue
-      const set = await admin.setSecret(`conjur/authn-jwt/${id}/${name}`, value)
-      if (set.status !== 201) throw new Error(`${id}/${name}: ${set.status}`)
-    }
-    if (id === 'off') continue
-    const path = `/authn-jwt/${encodeURIComponent(id)}/acme`
-    const [status] = await answered(admin.request('PATCH', path, { body: 'enabled=true', headers: FORM }))
-    if (status !== 204) throw new Error(`${id}: ${status}`)
   }
 }

@@ -2,13 +2,13 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { certificatesFor } from '../../support/certificates.ts'
 import { freePorts } from '../../support/nodes.ts'
+import { AUTHENTICATORS, blockOf } from '../../support/page.ts'
 import { findSlapd, type Slapd, SUFFIX, startSlapd } from '../../support/slapd.ts'
 import {
   type Answered,
   answered,
   atTheEdge,
   basic,
-  policyOfPage,
   recordsOf,
   settled,
   startWorld,
@@ -390,7 +390,9 @@ describe(`authn-ldap${slapd === undefined ? ' (there is no slapd: what needs one
   })
 
   test('the policy of the page is one', async () => {
-    expect((await answered(world.admin.loadPolicy('root', policyOfPage('LDAP'))))[0]).toBe(201)
+    expect((await answered(world.admin.loadPolicy('root', blockOf(AUTHENTICATORS, 'LDAP', 'yaml'))))[0]).toBe(
+      201,
+    )
     const [, webservice] = await answered(
       world.admin.request('GET', '/resources/acme/webservice/conjur%2Fauthn-ldap%2Fcorp'),
     )

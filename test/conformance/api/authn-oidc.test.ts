@@ -1,16 +1,14 @@
 // Users log in by OpenID Connect: with an id token, with a code, and from a list of providers (http-api 8.7).
-import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
-import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { AuthorizationServer, type Grant } from '../../support/authorization-server.ts'
 import { certificatesFor } from '../../support/certificates.ts'
 import { DISCOVERY, IdentityProvider } from '../../support/identity-provider.ts'
 import { freePorts } from '../../support/nodes.ts'
 import { logInWithBrowser, type OidcPackage, startOidcPackage } from '../../support/oidc-package.ts'
+import { AUTHENTICATORS, blockOf, runBlock } from '../../support/page.ts'
 import { CLIENT, codeFlow, NONCE, type Node, OidcWorld, tokenOf, VERIFIER } from './authn-oidc.world.ts'
-import { answered, atTheEdge, FORM, recordsOf, settled, unauthorized } from './world.ts'
+import { answered, atTheEdge, configured, FORM, recordsOf, settled, unauthorized } from './world.ts'
 
 const badRequest = [400, '']
 const forbidden = [403, '']
@@ -566,22 +564,16 @@ describe.each(['leader', 'follower'] as const)('at the %s', (node: Node) => {
 })
 
 test('the steps of the documentation lead to a token', async () => {
-  const page = readFileSync(new URL('../../../control-plane/docs/authenticators.md', import.meta.url), 'utf8')
-  const part = /^## OIDC$[\s\S]*?(?=^## |$(?![\s\S]))/m.exec(page)![0]
-  const [yaml] = /(?<=```yaml\n)[\s\S]*?(?=```)/.exec(part)!
   const { admin } = oidc.world
-  expect((await admin.loadPolicy('root', yaml)).status).toBe(201)
-  for (const [name, value] of Object.entries(codeFlow(oidc.provider.url)))
-    expect((await admin.setSecret(`conjur/authn-oidc/okta/${name}`, value!)).status).toBe(201)
-  const body = { body: 'enabled=true', headers: FORM }
-  expect((await admin.request('PATCH', '/authn-oidc/okta/acme', body)).status).toBe(204)
+  expect((await admin.loadPolicy('root', blockOf(AUTHENTICATORS, 'OIDC', 'yaml'))).status).toBe(201)
+  await configured(admin, 'authn-oidc', 'okta', codeFlow(oidc.provider.url))
   await settled(oidc.world)
   for (const node of ['leader', 'follower'] as const) {
-    const { code, nonce, code_verifier } = oidc.login()
-    const [, command] = /```sh\n(curl -sfG[\s\S]*?)```/.exec(part)!
-    const env = { ...process.env, HOLDFAST_URL: oidc.url(node), code, nonce, code_verifier }
-    const { stdout } = await promisify(execFile)('sh', ['-c', command!], { env })
-    expect(JSON.parse(atob(stdout))).toHaveProperty('payload')
+    const printed = await runBlock(blockOf(AUTHENTICATORS, 'OIDC', 'sh'), {
+      HOLDFAST_URL: oidc.url(node),
+      ...oidc.login(),
+    })
+    expect(JSON.parse(atob(printed))).toHaveProperty('payload')
   }
 })
 

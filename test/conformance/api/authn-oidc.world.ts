@@ -2,7 +2,7 @@
 import { AuthorizationServer, type Grant } from '../../support/authorization-server.ts'
 import { IdentityProvider } from '../../support/identity-provider.ts'
 import { Client } from '../../support/nodes.ts'
-import { answered, FORM, loadedBy, settled, startWorld, type World } from './world.ts'
+import { answered, configured, loadedBy, settled, startWorld, type World } from './world.ts'
 
 export type Node = 'leader' | 'follower'
 
@@ -14,7 +14,7 @@ export const CLIENT = {
 } as const
 /** RFC 7636, appendix B. */
 export const VERIFIER = 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk'
-export const CHALLENGE = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM'
+const CHALLENGE = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM'
 export const NONCE = '5f'.repeat(25)
 
 /** Variables by name; undefined: it has no value. */
@@ -68,17 +68,8 @@ export class OidcWorld {
     const services = servicesOf(provider)
     const texts = Object.entries(services).map(([service, values]) => webservice(service, values))
     await loadedBy(world.admin, people + texts.join(''))
-    for (const [service, values] of Object.entries(services)) {
-      for (const [name, value] of Object.entries(values)) {
-        if (value === undefined) continue
-        const set = await world.admin.setSecret(`conjur/authn-oidc/${service}/${name}`, value)
-        if (set.status !== 201) throw new Error(`${service}/${name}: ${set.status}`)
-      }
-      if (service === 'off') continue
-      const path = `/authn-oidc/${encodeURIComponent(service)}/acme`
-      const enabled = await world.admin.request('PATCH', path, { body: 'enabled=true', headers: FORM })
-      if (enabled.status !== 204) throw new Error(`${service}: ${enabled.status}`)
-    }
+    for (const [service, values] of Object.entries(services))
+      await configured(world.admin, 'authn-oidc', service, values, service !== 'off')
     await settled(world)
     return new OidcWorld(world, provider, services)
   }

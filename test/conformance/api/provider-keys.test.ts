@@ -7,7 +7,7 @@ import { toBase64Url, utf8 } from '#shared/base/bytes.ts'
 import { limits } from '#shared/base/limits.ts'
 import { IdentityProvider, KEYS } from '../../support/identity-provider.ts'
 import { Client, oneMachine } from '../../support/nodes.ts'
-import { answered, atTheEdge, FORM, recordsOf, settled, startWorld, type World } from './world.ts'
+import { answered, atTheEdge, configured, FORM, recordsOf, settled, startWorld, type World } from './world.ts'
 
 const service = (id: string) => `
 - !policy
@@ -32,11 +32,7 @@ async function providersOf(admin: Client, ids: readonly string[]) {
   const providers = new Map(await Promise.all(started))
   for (const [id, { jwksUri, url }] of providers) {
     const values = { 'jwks-uri': jwksUri, issuer: url, 'token-app-property': 'host' }
-    for (const [name, value] of Object.entries(values))
-      expect((await admin.setSecret(`conjur/authn-jwt/${id}/${name}`, value)).status).toBe(201)
-    const path = `/authn-jwt/${id}/acme`
-    const enabled = admin.request('PATCH', path, { body: 'enabled=true', headers: FORM })
-    expect((await enabled).status).toBe(204)
+    await configured(admin, 'authn-jwt', id, values)
   }
   return providers
 }

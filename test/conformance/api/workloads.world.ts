@@ -1,14 +1,13 @@
 // Workloads that come with a token of their platform, and what is said of them: to them, and in the audit.
-import { execFile } from 'node:child_process'
 import { createPublicKey, randomUUID } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { SignJWT, UnsecuredJWT } from 'jose'
 import { expect } from 'vitest'
 import { IdentityProvider } from '../../support/identity-provider.ts'
 import { Client, type Env } from '../../support/nodes.ts'
+import { runBlock } from '../../support/page.ts'
 import { type AuditRow, answered, FORM, recordsOf, settled, startWorld, type World } from './world.ts'
 
 export type Workloads = { readonly world: World; readonly provider: IdentityProvider }
@@ -131,19 +130,9 @@ function withTimes(provider: IdentityProvider, claims: Claims) {
   return { iss: provider.url, iat: now, exp: now + 3_600, ...claims }
 }
 
-const docs = readFileSync(new URL('../../../control-plane/docs/authenticators.md', import.meta.url), 'utf8')
-
-/** The first block of this language in a section of the page on authenticators. */
-export function written(section: string, language: 'yaml' | 'sh'): string {
-  const text = docs.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? ''
-  const [, block] = new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, 'ms').exec(text) ?? []
-  if (block === undefined) throw new Error(`the section ${section} has no block of ${language}`)
-  return block
-}
-
-/** Runs lines of the page as they stand there, where `host` (name:port) is this provider. Resolves with what they print. */
-export async function runWritten(
-  lines: string,
+/** Runs a block of a page as it stands there, where `host` (name:port) is this provider. Resolves with what it prints. */
+export async function runWhere(
+  block: string,
   url: string,
   host: string,
   provider: IdentityProvider,
@@ -151,8 +140,7 @@ export async function runWritten(
   const home = mkdtempSync(join(tmpdir(), 'holdfast-curl-'))
   try {
     writeFileSync(join(home, '.curlrc'), `connect-to = "${host}:${new URL(provider.url).host}"\n`)
-    const env = { ...process.env, CURL_HOME: home, HOLDFAST_URL: url }
-    return (await promisify(execFile)('sh', ['-euc', lines], { env })).stdout
+    return await runBlock(block, { CURL_HOME: home, HOLDFAST_URL: url })
   } finally {
     rmSync(home, { recursive: true })
   }

@@ -1,5 +1,4 @@
 // A Leader and a Follower as processes, with a policy that the API cases are about.
-import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { roleOfLogin } from '#shared/id/login.ts'
 import { Client, type MachineOptions, type OneMachine, oneMachine } from '../../support/nodes.ts'
@@ -146,13 +145,6 @@ export const recordNotFound = (kind: string, id: string) =>
 export const argument = (message: string) => [422, { error: { code: 'argument_error', message } }]
 export const unprocessable = (message: string) => [422, { error: { code: 'unprocessable_entity', message } }]
 export const forbidden: Answered = [403, '']
-/** The first policy of a section of control-plane/docs/authenticators.md. */
-export function policyOfPage(section: string): string {
-  const page = readFileSync(new URL('../../../control-plane/docs/authenticators.md', import.meta.url), 'utf8')
-  const [, rest] = page.split(`## ${section}\n`)
-  return /```yaml\n([\s\S]*?)```/.exec(rest ?? '')![1]!
-}
-
 export const unauthorized: Answered = [401, '']
 /** What a Follower answers to a write that the Leader would have done. */
 export const readOnly: Answered = [405, { error: { code: 405, message: 'Write operations are not allowed' } }]
@@ -169,6 +161,25 @@ export async function answeredV2(response: Promise<Response>): Promise<Answered>
 export const refusedV2 = (code: number, message: string) => [code, { code: String(code), message }]
 
 export const FORM = { 'Content-Type': 'application/x-www-form-urlencoded' }
+
+/** Sets the variables of an authenticator and switches it on; undefined: it keeps no value. Rejects when a node says no. */
+export async function configured(
+  admin: Client,
+  authenticator: string,
+  service: string,
+  values: Readonly<Record<string, string | undefined>>,
+  isOn = true,
+): Promise<void> {
+  for (const [name, value] of Object.entries(values)) {
+    if (value === undefined) continue
+    const { status } = await admin.setSecret(`conjur/${authenticator}/${service}/${name}`, value)
+    if (status !== 201) throw new Error(`${authenticator}/${service}/${name}: ${status}`)
+  }
+  if (!isOn) return
+  const path = `/${authenticator}/${encodeURIComponent(service)}/acme`
+  const { status } = await admin.request('PATCH', path, { body: 'enabled=true', headers: FORM })
+  if (status !== 204) throw new Error(`${authenticator}/${service}: ${status}`)
+}
 
 export const basic = (login: string, secret: string) => ({
   Authorization: `Basic ${btoa(`${login}:${secret}`)}`,

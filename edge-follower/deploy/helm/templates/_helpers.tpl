@@ -22,6 +22,9 @@ capabilities: { drop: [ALL] }
 - { name: HOLDFAST_TLS_CERT_FILE, value: /run/secrets/tls/tls.crt }
 - { name: HOLDFAST_TLS_KEY_FILE, value: /run/secrets/tls/tls.key }
 {{- end }}
+{{- if .Values.secrets.directory }}
+- { name: HOLDFAST_LDAP_BIND_PASSWORD_FILE, value: /run/secrets/directory/bind_password }
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 - { name: HOLDFAST_{{ $name | upper }}, value: {{ $value | toString | quote }} }
 {{- end }}
