@@ -220,6 +220,14 @@ describe.each(nodes)('at the %s', (node) => {
     })
   })
 
+  test('the same for a login of the path', async () => {
+    const stranger = { service: 'login', login: 'host/apps/stranger' }
+    const [got, id] = await ask(node, `jwt=${await jwt.provider.sign(web)}`, stranger)
+    expect(got).toEqual(forbidden)
+    expect(await messageOf(id)).toContain("CONJ00006E 'host/apps/stranger' does not have 'authenticate'")
+    expect((await ask(node, 'jwt=', stranger))[0]).toEqual(badRequest)
+  })
+
   test('a name that nobody has is written down as nobody', async () => {
     const [, id] = await ask(node, `jwt=${await jwt.provider.sign({ ...web, host: 'nobody' })}`)
     const [record] = await recordsOf(jwt.world, id)
