@@ -110,7 +110,7 @@ async function serve(start: Start): Promise<void> {
 }
 
 async function open({ settings, databaseUrl }: Start, log: Log): Promise<void> {
-  const keys = await loadLeaderKeys(settings)
+  const keys = await loadLeaderKeys(settings, log)
   const { host, port } = settings
   const site = siteOf({
     settings,

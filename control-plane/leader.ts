@@ -89,7 +89,7 @@ export type Leader = {
 }
 
 /** What it reads from files. Errors: `settings_invalid` that says which. */
-export async function loadLeaderKeys(settings: LeaderSettings) {
+export async function loadLeaderKeys(settings: LeaderSettings, log: Log) {
   return {
     apiSettings: { ...apiSettingsOf(settings), passwords: await passwordsOf(process.env) },
     keyring: await loadKeyring(settings.data_key_file),
@@ -97,6 +97,7 @@ export async function loadLeaderKeys(settings: LeaderSettings) {
     signingKey: await loadSigningKey(join(settings.data_dir, 'signing-key.json')),
     tls: await loadTls(settings),
     directories: await directoriesOf(settings, process.env),
+    providerKeys: await keptKeySetsIn(settings.data_dir, (message) => log.warn(message)),
   }
 }
 
@@ -107,7 +108,7 @@ export const openLeader = async (options: LeaderOptions): Promise<Leader> => (aw
 /** All of a Leader that nobody else sees. What it answers opens it, once: to nodes, Followers and clients. */
 export async function prepareLeader(options: LeaderOptions): Promise<() => Promise<Leader>> {
   const { settings, databaseUrl, about, cluster, log } = options
-  const { apiSettings, keyring, followers, signingKey, directories } = options.keys
+  const { apiSettings, keyring, followers, signingKey, directories, providerKeys } = options.keys
   const clock = systemClock
   const tokens = await createTokens(signingKey, settings.name)
 
@@ -238,7 +239,7 @@ export async function prepareLeader(options: LeaderOptions): Promise<() => Promi
         outgoing,
         clock,
         maxAgeMs: settings.authn_keys_max_age * 1000,
-        kept: await keptKeySetsIn(settings.data_dir, (message) => log.warn(message)),
+        kept: providerKeys,
       }),
       directories,
       cluster: clusterThrough(privateNetworks, process.env),

@@ -12,7 +12,7 @@ import type { LeaderSettings } from './settings.ts'
 
 /** Serves until the signal is aborted. */
 export async function runLeader(settings: LeaderSettings, signal: AbortSignal, log: Log): Promise<void> {
-  const keys = await loadLeaderKeys(settings)
+  const keys = await loadLeaderKeys(settings, log)
   const about = aboutLeader(settings, keys.tls)
   const balancers = parseRanges(settings.balancers, 'balancers')
   const postgres = createPostgres({

@@ -65,9 +65,9 @@ type Entry = {
   readonly source: KeySource
   readonly name: string
   state: Remembered
-  /** Of the last fetch that has ended. */
-  fault: Refused | undefined
-  /** Settles with the fetch that is on its way. */
+  /** Of the last fetch that has ended: a refusal, or a fault of ours. */
+  fault: unknown
+  /** Resolves when the fetch that is on its way has ended, well or not. */
   running: Promise<void>
 }
 
@@ -107,7 +107,7 @@ export function createKeySets({ outgoing, clock, maxAgeMs, kept }: KeySetPorts):
       if (entries.peek(keyOf(entry.source)) !== entry) kept.forget(entry.name)
       entry.fault = held.keys.keys.length === 0 ? noneOf(entry.source) : undefined
     } catch (error) {
-      if (!(error instanceof Refused)) throw error
+      // Thrown to whoever waits for it, or looks next: a fetch that nobody waits for must not end the program.
       entry.fault = error
     } finally {
       entry.state = fetchEnded(entry.state, held)
@@ -125,8 +125,7 @@ export function createKeySets({ outgoing, clock, maxAgeMs, kept }: KeySetPorts):
     entry.state = state
     if (found.kind === 'limited') throw new Refused(LIMITED, 'unavailable')
     if (found.kind === 'held') {
-      // Nobody waits for it: a fault of ours is told to who asks next.
-      if (found.refresh) begin(entry).catch(() => undefined)
+      if (found.refresh) void begin(entry)
       return found.held
     }
     await (found.joins ? entry.running : begin(entry))

@@ -73,7 +73,8 @@ test('who is about to lead is seen by nobody until it does', async () => {
   const { nodes, main, url } = cluster
   const [{ settings, nodePort }] = nodes as [ControlNode]
   await main.transaction((session) => raiseEpoch(session, 1, settings.name, Date.now()))
-  const keys = await loadLeaderKeys(settings)
+  const log = createLog(settings.name, 'error')
+  const keys = await loadLeaderKeys(settings, log)
   const open = await prepareLeader({
     writesUrl: true,
     settings,
@@ -83,7 +84,7 @@ test('who is about to lead is seen by nobody until it does', async () => {
     about: aboutClusterNode(settings, keys.tls),
     renewsIdentity: true,
     cluster: undefined,
-    log: createLog(settings.name, 'error'),
+    log,
   })
   const asked = (): Promise<string> =>
     fetch(`https://127.0.0.1:${nodePort}/`).then(

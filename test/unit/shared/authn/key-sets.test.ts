@@ -97,6 +97,23 @@ test('a key that was taken back is dropped at the second use after five minutes,
   expect(kidsOf(await keySets.find(jwks(), 'key-1'))).toEqual(['key-3'])
 })
 
+test('a fault of ours while nobody waits ends nothing, and is told to whoever joins', async () => {
+  let isFull = false
+  const keep = (): void => {
+    if (isFull) throw new Error('no room')
+  }
+  const keySets = keySetsOf({ ...memoryOf(), keep })
+  await keySets.find(jwks(), 'key-1')
+  isFull = true
+  clock.advance(limits.keysFreshMs)
+  const release = provider.hold()
+  expect(kidsOf(await keySets.find(jwks(), 'key-1'))).toEqual(['key-1'])
+  const joined = keySets.find(jwks(), 'another')
+  release()
+  await expect(joined).rejects.toThrow('no room')
+  expect(kidsOf(await keySets.find(jwks(), 'key-1'))).toEqual(['key-1'])
+})
+
 test('a slash at the end of an issuer is no other issuer', async () => {
   const keySets = keySetsOf()
   const set = await keySets.find({ ...issuer(), url: `${provider.url}/ ` }, 'key-1')

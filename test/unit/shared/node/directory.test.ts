@@ -222,6 +222,7 @@ test('a connection that has ended is not dialled again', async () => {
   })
   const again = talk(server, async (directory) => {
     await bind(directory)
+    // Whether it fails already depends on when the end is heard; the next one is after it.
     await bind(directory).catch(() => undefined)
     return bind(directory)
   })
