@@ -1,11 +1,10 @@
 // The API as one value: a function from a request to an answer, with a door for runtimes that speak Request and
 // Response. Node's own door (shared/node/listen.ts) calls `handle` and builds neither object.
 import { concat } from '../base/bytes.ts'
-import { DomainError } from '../base/errors.ts'
 import { createRequestIds } from './identify.ts'
 import { createMatcher } from './match.ts'
 import type { ApiNode } from './node.ts'
-import type { Answer, RawRequest } from './request.ts'
+import { type Answer, bodyTooLarge, type RawRequest } from './request.ts'
 import type { AnyRoute } from './route.ts'
 import { allRoutes } from './routes/index.ts'
 import { run } from './run.ts'
@@ -46,7 +45,7 @@ async function readBounded(request: Request, limitBytes: number): Promise<Uint8A
   let length = 0
   for await (const part of request.body ?? []) {
     length += part.length
-    if (length > limitBytes) throw new DomainError('too_large', `the body is larger than ${limitBytes} bytes`)
+    if (length > limitBytes) throw bodyTooLarge(limitBytes)
     parts.push(part)
   }
   return concat(...parts)

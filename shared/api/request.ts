@@ -22,6 +22,9 @@ export type RawRequest = {
   readonly certificate?: () => string | undefined
 }
 
+export const bodyTooLarge = (limitBytes: number): DomainError =>
+  new DomainError('too_large', `the body is larger than ${limitBytes} bytes`)
+
 /** `null` for a key without `=`; lists and maps from `a[]=1` and `a[k]=v`. */
 export type QueryValue = string | null | readonly string[] | { readonly [key: string]: string }
 export type Query = ReadonlyMap<string, QueryValue>

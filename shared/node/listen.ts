@@ -4,14 +4,14 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { TLSSocket, type TlsOptions } from 'node:tls'
-import type { Answer, RawRequest } from '../api/request.ts'
+import type { TlsOptions } from 'node:tls'
+import { type Answer, bodyTooLarge, type RawRequest } from '../api/request.ts'
 import type { Range } from '../authz/address.ts'
 import { DomainError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { createPlainLane, type PlainLane } from './plain-lane.ts'
 import { createProxyGate, type ProxyGate } from './proxy-header.ts'
-import { certificateOn, shownOn } from './tls.ts'
+import { proofOn } from './tls.ts'
 
 export type Listening = {
   readonly port: number
@@ -155,9 +155,7 @@ function rawOf(request: IncomingMessage, peer: string): RawRequest {
     header: (name) => headerText(request.headers[name]),
     body: (limitBytes) => readBody(request, limitBytes),
     peer,
-    ...(request.socket instanceof TLSSocket
-      ? { shown: () => shownOn(request.socket), certificate: () => certificateOn(request.socket) }
-      : {}),
+    ...proofOn(request.socket),
   }
 }
 
@@ -168,7 +166,7 @@ function readBody(request: IncomingMessage, limitBytes: number): Promise<Uint8Ar
   const declared = Number(request.headers['content-length'] ?? 0)
   if (declared > limitBytes) {
     discard(request)
-    return Promise.reject(tooLarge(limitBytes))
+    return Promise.reject(bodyTooLarge(limitBytes))
   }
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = []
@@ -178,13 +176,14 @@ function readBody(request: IncomingMessage, limitBytes: number): Promise<Uint8Ar
       if (length <= limitBytes) return void parts.push(part)
       request.removeAllListeners('data')
       discard(request)
-      reject(tooLarge(limitBytes))
+      reject(bodyTooLarge(limitBytes))
     })
     request.on('end', () => resolve(parts.length === 1 ? parts[0]! : Buffer.concat(parts)))
     request.on('error', reject)
-    request.on('close', () =>
-      reject(new DomainError('bad_request', 'the connection was closed within the body')),
-    )
+    request.on('close', () => {
+      if (!request.readableEnded)
+        reject(new DomainError('bad_request', 'the connection was closed within the body'))
+    })
   })
 }
 
@@ -195,10 +194,6 @@ function discard(request: IncomingMessage): void {
     length += part.length
     if (length > limits.discardBytes) request.destroy()
   })
-}
-
-function tooLarge(limitBytes: number): DomainError {
-  return new DomainError('too_large', `the body is larger than ${limitBytes} bytes`)
 }
 
 /** Bodies up to this size go out as text with the head: one write instead of a gathered one. */

@@ -2,6 +2,7 @@
 import type { X509Certificate } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
+import type { RawRequest } from '../api/request.ts'
 import type { Shown } from '../enrolment/names.ts'
 import { presentedIn } from './certificates.ts'
 
@@ -16,8 +17,14 @@ export function shownOn(socket: Duplex): Shown {
 }
 
 /** PEM of the other end's, who has proved to have its key; whoever signed it. Undefined where none was asked for or shown. */
-export const certificateOn = (socket: Duplex): string | undefined =>
+const certificateOn = (socket: Duplex): string | undefined =>
   socket instanceof TLSSocket ? socket.getPeerX509Certificate()?.toString() : undefined
+
+/** What a request may ask of its connection. */
+export const proofOn = (socket: Duplex): Pick<RawRequest, 'shown' | 'certificate'> =>
+  socket instanceof TLSSocket
+    ? { shown: () => shownOn(socket), certificate: () => certificateOn(socket) }
+    : {}
 
 const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([
   'DEPTH_ZERO_SELF_SIGNED_CERT',

@@ -66,6 +66,8 @@ function bodyComplete(answer: string): boolean {
 
 const bodyOf = (answer: string): string => answer.slice(answer.indexOf('\r\n\r\n') + 4)
 const statusOf = (answer: string): string => answer.slice(9, 12)
+const post = (body: string, length: number | string = body.length): string =>
+  `POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: ${length}\r\n\r\n${body}`
 const get = (path: string, more = ''): string => `GET ${path} HTTP/1.1\r\nHost: h\r\n${more}\r\n`
 
 describe('a plain request', () => {
@@ -83,14 +85,30 @@ describe('a plain request', () => {
       '/',
       { host: 'h', connection: 'Keep-Alive' },
     ],
+    ['with a body', post('a=b\r\n\r\n'), '/a', { host: 'h', 'content-length': '7' }],
+    ['with a body of nothing', post(''), '/a', { host: 'h', 'content-length': '0' }],
   ])('%s', (_, text, target, fields) => {
     const plain = parsePlain(text)
     expect(plain?.target).toBe(target)
+    expect(plain?.method).toBe(text.slice(0, text.indexOf(' ')))
+    expect(text.slice(plain?.bodyAt)).toBe(text.slice(text.indexOf('\r\n\r\n') + 4))
     expect(Object.fromEntries(plain?.fields ?? [])).toEqual(fields)
   })
 
   test.each([
-    ['another method', get('/').replace('GET', 'POST')],
+    ['another method', post('a').replace('POST', 'PUT')],
+    ['a body of no length', get('/').replace('GET', 'POST')],
+    ['half a body', post('a', 2)],
+    ['more than its body', post('ab', 1)],
+    ['two lengths', post('a', '1\r\nContent-Length: 1')],
+    ['a list of lengths', post('a', '1, 1')],
+    ['a length with a sign', post('a', '+1')],
+    ['a length below nothing', post('a', '-1')],
+    ['a hexadecimal length', post('a', '0x1')],
+    ['a length with a point', post('a', '1.0')],
+    ['a length longer than any', post('a', '0000001')],
+    ['an empty length', post('', '')],
+    ['a length and chunks', post('0\r\n\r\n', '5\r\nTransfer-Encoding: chunked')],
     ['a lower-case method', get('/').replace('GET', 'get')],
     ['another version', get('/').replace('1.1', '1.0')],
     ['no version', 'GET /\r\n\r\n'],
@@ -100,7 +118,7 @@ describe('a plain request', () => {
     ['no host', 'GET / HTTP/1.1\r\n\r\n'],
     ['two hosts', get('/', 'Host: i\r\n')],
     ['a header twice', get('/', 'X: 1\r\nx: 2\r\n')],
-    ['a length', get('/', 'Content-Length: 0\r\n')],
+    ['a length of what has no body', get('/', 'Content-Length: 0\r\n')],
     ['chunks', get('/', 'Transfer-Encoding: chunked\r\n')],
     ['an expectation', get('/', 'Expect: 100-continue\r\n')],
     ['another protocol', get('/', 'Upgrade: websocket\r\n')],
@@ -221,6 +239,18 @@ describe('the door', () => {
     }
   })
 
+  test('a body over its limit is refused, and the next request is answered', async () => {
+    const { port } = await serve(async (request) => {
+      const said = await request.body(2).catch((error: Error) => error.message)
+      return { status: 200, headers: {}, body: typeof said === 'string' ? said : Buffer.from(said) }
+    })
+    const wire = await open(port)
+    wire.send(post('abc'))
+    expect(bodyOf((await wire.answers(1))[0]!)).toBe('the body is larger than 2 bytes')
+    wire.send(post('ab'))
+    expect(bodyOf((await wire.answers(2))[1]!)).toBe('ab')
+  })
+
   test('what is malformed or too large is refused by node:http', async () => {
     const { port } = await serve(echo)
     for (const [bytes, status] of [
@@ -332,31 +362,37 @@ test('over TLS the same is answered, to whoever trusts the certificate and speak
   await once(plain.socket, 'close')
 })
 
-test('a client is asked for a certificate where that is wanted: whoever signed it, and none is well too', async () => {
-  const { ca, cert, key } = await certificatesFor('127.0.0.1')
-  const shown = await (await testAuthority()).issueClient('CN=host.app', ['spiffe://cluster.local/x'])
-  const handle = async (request: RawRequest): Promise<Answer> => ({
-    status: 200,
-    headers: {},
-    body: request.certificate?.() ?? `none, but ${request.header('x-ssl-client-certificate') ?? 'nothing'}`,
-  })
-  const said = async (anyClient: boolean, client: object): Promise<string> => {
-    listening = await listen({ host: '127.0.0.1', port: 0, handle, tls: { cert, key, anyClient } })
-    const headers = { 'X-SSL-Client-Certificate': 'forged' }
-    const options = {
-      port: listening.port,
-      host: '127.0.0.1',
-      ca,
-      method: 'POST',
-      agent: false,
-      headers,
-    } as const
-    const [response] = await once(request({ ...options, ...client }).end(), 'response')
-    const body = await text(response)
-    await listening.close()
-    return body
-  }
-  expect(await said(true, shown)).toBe(shown.cert.endsWith('\n') ? shown.cert : `${shown.cert}\n`)
-  expect(await said(true, {})).toBe('none, but forged')
-  expect(await said(false, shown)).toBe('none, but forged')
-})
+test.each([
+  ['long', 'close'],
+  ['short', 'keep-alive'],
+])(
+  'a client is asked for a certificate where that is wanted, the %s way: whoever signed it, and none is well too',
+  async (_, connection) => {
+    const { ca, cert, key } = await certificatesFor('127.0.0.1')
+    const shown = await (await testAuthority()).issueClient('CN=host.app', ['spiffe://cluster.local/x'])
+    const handle = async (request: RawRequest): Promise<Answer> => ({
+      status: 200,
+      headers: {},
+      body: request.certificate?.() ?? `none, but ${request.header('x-ssl-client-certificate') ?? 'nothing'}`,
+    })
+    const said = async (anyClient: boolean, client: object): Promise<string> => {
+      listening = await listen({ host: '127.0.0.1', port: 0, handle, tls: { cert, key, anyClient } })
+      const headers = { 'X-SSL-Client-Certificate': 'forged', Connection: connection }
+      const options = {
+        port: listening.port,
+        host: '127.0.0.1',
+        ca,
+        method: 'POST',
+        agent: false,
+        headers,
+      } as const
+      const [response] = await once(request({ ...options, ...client }).end(), 'response')
+      const body = await text(response)
+      await listening.close()
+      return body
+    }
+    expect(await said(true, shown)).toBe(shown.cert.endsWith('\n') ? shown.cert : `${shown.cert}\n`)
+    expect(await said(true, {})).toBe('none, but forged')
+    expect(await said(false, shown)).toBe('none, but forged')
+  },
+)
