@@ -6,13 +6,14 @@ import { limits } from '#shared/base/limits.ts'
 import type { Clock } from '#shared/base/time.ts'
 import { closureCte, expandMacros, usesClosure } from '#shared/ledger/reads/closure.ts'
 import type { ReadRequest, ReadStore, Snapshot, Statement } from '#shared/ledger/store.ts'
-import type { Row } from '#shared/ledger/tables.ts'
+import type { Cell, Row } from '#shared/ledger/tables.ts'
 import type { Sqlite } from './sqlite.ts'
 import { type ReplicaState, readState } from './state.ts'
 
 /** `sqlite`: a connection that only reads. */
 export function createSnapshotStore(sqlite: Sqlite, clock: Clock): ReadStore {
   const closures = createClosures(sqlite)
+  const rowsOf = createReading(sqlite)
   let turn: ReplicaState | undefined
   let turnStamp = 0
   return {
@@ -25,10 +26,11 @@ export function createSnapshotStore(sqlite: Sqlite, clock: Clock): ReadStore {
       if (turn === undefined) {
         throw new DomainError('unavailable', 'this Follower has not taken a snapshot from its Leader yet')
       }
-      const closure = request.caller === undefined ? nobody : closures.of(request.caller, turn.dataVersion)
+      const { position, dataVersion } = turn
+      const closure = request.caller === undefined ? nobody : closures.of(request.caller, dataVersion)
       return {
-        rows: request.statements.map((statement) => run(sqlite, statement, closure)),
-        position: turn.position,
+        rows: request.statements.map((statement) => rowsOf(statement, closure, dataVersion)),
+        position,
         ageMs: Math.max(0, clock.wall() - turn.newestAt),
         callerKnown: closure.roles > 0,
       }
@@ -37,30 +39,79 @@ export function createSnapshotStore(sqlite: Sqlite, clock: Clock): ReadStore {
 }
 
 /** `list`: the ids as JSON; `text`: each between two zero bytes, which no store lets into an id. */
-type Closure = { readonly list: string; readonly text: Uint8Array; readonly roles: number }
+type Closure = {
+  readonly role: string
+  readonly list: string
+  readonly text: Uint8Array
+  readonly roles: number
+}
 
-const closureOf = (ids: readonly unknown[]): Closure => ({
+const closureOf = (role: string, ids: readonly unknown[]): Closure => ({
+  role,
   list: JSON.stringify(ids),
   text: utf8(`${ids.map((id) => `\0${id}`).join('')}\0`),
   roles: ids.length,
 })
 
-const nobody = closureOf([])
+const nobody = closureOf('', [])
 
 /** Up to here a closure is looked through for each row; above, SQLite makes a set of it, which costs more at first. */
 const FEW_ROLES = 64
 
-function run(sqlite: Sqlite, statement: Statement, closure: Closure): Row[] {
-  const texts = textsOf(statement)
-  const { sql, takes } = closure.roles <= FEW_ROLES ? texts.few : texts.many
-  const params =
-    takes.length === 0 ? statement.params : [...statement.params, ...takes.map((form) => closure[form])]
-  return sqlite.all(sql, params)
+type Reading = (statement: Statement, closure: Closure, dataVersion: number) => readonly Row[]
+
+function createReading(sqlite: Sqlite): Reading {
+  const rowsOfVersion = memoryOfVersion(limits.rowsKept, limits.rowBytesKept, bytesOf)
+  return (statement, closure, dataVersion) => {
+    const texts = textsOf(statement)
+    const { sql, takes } = closure.roles <= FEW_ROLES ? texts.few : texts.many
+    const run = (): readonly Row[] =>
+      sqlite.all(
+        sql,
+        takes.length === 0 ? statement.params : [...statement.params, ...takes.map((form) => closure[form])],
+      )
+    if (!statement.kept) return run()
+    const asked = JSON.stringify([texts.number, takes.length === 0 ? '' : closure.role, statement.params])
+    return remember(rowsOfVersion(dataVersion), asked, run)
+  }
+}
+
+const bytesOf = (rows: readonly Row[]): number =>
+  rows.reduce((sum, row) => Object.values(row).reduce<number>((all, cell) => all + sizeOf(cell), sum), 1)
+
+const sizeOf = (cell: Cell): number =>
+  typeof cell === 'string' || cell instanceof Uint8Array ? cell.length : 8
+
+/** What was made of one version of the data is true for as long as that stands, so it can never be wrong (P5). */
+function memoryOfVersion<Value extends object>(
+  max: number,
+  maxSize: number,
+  sizeOfValue: (value: Value) => number,
+): (dataVersion: number) => LRUCache<string, Value> {
+  const memory = new LRUCache<string, Value>({ max, maxSize, sizeCalculation: sizeOfValue })
+  let version = -1
+  return (dataVersion) => {
+    if (dataVersion !== version) memory.clear()
+    version = dataVersion
+    return memory
+  }
+}
+
+function remember<Value extends object>(
+  memory: LRUCache<string, Value>,
+  key: string,
+  make: () => Value,
+): Value {
+  const known = memory.get(key)
+  if (known !== undefined) return known
+  const made = make()
+  memory.set(key, made)
+  return made
 }
 
 /** `takes`: forms of the closure that are its last parameters. */
 type Text = { readonly sql: string; readonly takes: readonly ('list' | 'text')[] }
-type Texts = { readonly few: Text; readonly many: Text }
+type Texts = { readonly number: number; readonly few: Text; readonly many: Text }
 
 // Texts are written in the source, so there are only as many as there are queries.
 const textsBySource = new Map<string, Texts>()
@@ -77,6 +128,7 @@ function textsOf(statement: Statement): Texts {
       `instr(?${next}, CAST(char(0) || $1 || char(0) AS BLOB)) > 0`,
     )
     texts = {
+      number: textsBySource.size,
       few: looked === sql ? withList(sql, next, []) : withList(looked, next + 1, ['text']),
       many: withList(sql, next, []),
     }
@@ -99,28 +151,20 @@ function withClosure(sql: string, list: string): string {
   return /^\s*WITH\b/i.test(sql) ? sql.replace(/^\s*WITH\b/i, `WITH ${relation},`) : `WITH ${relation} ${sql}`
 }
 
-/** Closures by role. True for one version of the data, so they can never be wrong (P5). */
+/** By role. */
 function createClosures(sqlite: Sqlite): { of(role: string, dataVersion: number): Closure } {
-  const remembered = new LRUCache<string, Closure>({
-    max: limits.closuresRemembered,
-    maxSize: limits.closureBytesRemembered,
-    sizeCalculation: ({ list, text }) => list.length + text.length,
-  })
-  let version = -1
+  const closuresOfVersion = memoryOfVersion<Closure>(
+    limits.closuresRemembered,
+    limits.closureBytesRemembered,
+    ({ list, text }) => list.length + text.length,
+  )
   const sql = `WITH RECURSIVE ${closureCte('sqlite', '?1')} SELECT id FROM closure`
+  const read = (role: string): Closure =>
+    closureOf(
+      role,
+      sqlite.all(sql, [role]).map((row) => row.id),
+    )
   return {
-    of(role, dataVersion) {
-      if (dataVersion !== version) {
-        remembered.clear()
-        version = dataVersion
-      }
-      let closure = remembered.get(role)
-      if (closure === undefined) {
-        const ids = sqlite.all(sql, [role]).map((row) => row.id)
-        closure = closureOf(ids)
-        remembered.set(role, closure)
-      }
-      return closure
-    },
+    of: (role, dataVersion) => remember(closuresOfVersion(dataVersion), role, () => read(role)),
   }
 }

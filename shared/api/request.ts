@@ -145,12 +145,15 @@ function parsedBody({ header, body }: RouteRequest, others: 'ignored' | 'forms')
   return { kind: 'form', pairs: isForm && text !== undefined ? parseQuery(text) : noQuery }
 }
 
-/** Query and body together, as texts. `others`: what a body is whose type is neither that of a form nor JSON. */
-export function parametersOf(request: RouteRequest, others: 'ignored' | 'forms' = 'ignored'): Query {
+/** The body alone, as texts. `others`: what it is when its type is neither that of a form nor JSON. */
+export function formOf(request: RouteRequest, others: 'ignored' | 'forms' = 'ignored'): Query {
   const body = parsedBody(request, others)
-  const pairs = body.kind === 'json' ? Object.entries(body.members).map(jsonPair) : body.pairs
-  return new Map([...request.query, ...pairs])
+  return body.kind === 'form' ? body.pairs : new Map(Object.entries(body.members).map(jsonPair))
 }
+
+/** Query and body together, as texts. `others`: as for the body. */
+export const parametersOf = (request: RouteRequest, others?: 'forms'): Query =>
+  new Map([...request.query, ...formOf(request, others)])
 
 export type Members = {
   /** Values of a form are texts; those of JSON are what they are there, and may hold what no store can. */

@@ -77,6 +77,20 @@ export type AuthnOperation =
   | 'update-authenticator-configuration'
   | 'k8s-inject-client-cert'
 
+const authnWords = {
+  authenticate: ['successfully authenticated', 'failed to authenticate'],
+  login: ['successfully logged in', 'failed to login'],
+  'validate-status': ['successfully validated status', 'failed to validate status'],
+  'update-authenticator-configuration': [
+    'successfully updated configuration',
+    'failed to update configuration',
+  ],
+  'k8s-inject-client-cert': [
+    'successfully injected client certificate',
+    'failed to inject client certificate',
+  ],
+} as const satisfies Record<AuthnOperation, readonly [string, string]>
+
 /** `user`: the role id, or `not-found` when it failed and no such role exists. `role`: as claimed. */
 export function authnEvent(
   actor: Actor,
@@ -89,19 +103,7 @@ export function authnEvent(
   },
 ): AuditEvent {
   const what = `with authenticator ${a.authenticator}${a.service ? ` service ${a.service}` : ''}`
-  const verbs = {
-    authenticate: ['successfully authenticated', 'failed to authenticate'],
-    login: ['successfully logged in', 'failed to login'],
-    'validate-status': ['successfully validated status', 'failed to validate status'],
-    'update-authenticator-configuration': [
-      'successfully updated configuration',
-      'failed to update configuration',
-    ],
-    'k8s-inject-client-cert': [
-      'successfully injected client certificate',
-      'failed to inject client certificate',
-    ],
-  }[a.operation]
+  const verbs = authnWords[a.operation]
   return build({
     msgid: 'authn',
     operation: a.operation,

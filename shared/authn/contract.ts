@@ -23,7 +23,7 @@ export type Attempt = {
   readonly login: string | undefined
   readonly method: 'GET' | 'POST'
   /** Of the query of a GET, of the body of a POST as a form or JSON: texts only. Throws `bad_request` for JSON that is none. */
-  readonly fields: ReadonlyMap<string, string>
+  readonly field: (name: string) => string | undefined
   readonly body: Uint8Array
   readonly header: (name: string) => string | undefined
   /** PEM of a certificate whose key the client has: whom it belongs to, and who signed it, is not known yet. */
@@ -82,6 +82,8 @@ export type Tools = { readonly io: AuthnIo; readonly settings: AuthnSettings; re
 export type Prover<Evidence = any> = {
   /** Variables that are opened for it, by name. */
   readonly variables: readonly string[]
+  /** No value of theirs is a secret: it may stay in memory, opened. */
+  readonly holdsNoSecrets?: true
   /** A request that names no service is refused before anything else (CONJ00075E). */
   readonly needsService?: true
   /** What it proves is enough to be told the API key. */

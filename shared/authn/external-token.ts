@@ -5,6 +5,7 @@ import { LRUCache } from 'lru-cache'
 import { fromBase64Url, fromUtf8, toBase64Url } from '../base/bytes.ts'
 import { isObject, parseJsonStrictly } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
+import { onceFor } from '../base/once-for.ts'
 import type { Wall } from '../base/time.ts'
 import { Refused } from './contract.ts'
 import type { KeySet } from './provider-keys.ts'
@@ -33,14 +34,15 @@ const TYPES = ['jwt', 'at+jwt', 'jose']
 
 /** The claims of a token that is right. Throws `Refused`; its words hold nothing of the token. */
 export async function verifyExternalToken(token: string, expected: Expected): Promise<Claims> {
-  const { header, payload } = decoded(token)
-  const set = heldOf(await expected.keys(kidOf(header)))
-  const { audience, now } = expected
-  const issuer = issuerFor(payload, expected)
+  const [header, payload, signature] = partsOf(token)
+  const set = heldOf(await expected.keys(kidIn(header)))
+  const { audience, mayLackIssuer = false, now } = expected
+  const asked = JSON.stringify([expected.issuer, mayLackIssuer, audience])
+  const known = set.verified.get(token)
   // What was true of it once stays true for the same keys and the same questions, but for the time.
-  const asked = JSON.stringify([issuer, audience, token])
-  const known = set.verified.get(asked)
-  if (known !== undefined && isTimely(known, now)) return known
+  if (known !== undefined && known.asked === asked && isTimely(known.claims, now)) return known.claims
+  bytesOf(signature)
+  const issuer = issuerFor(membersOf(payload), expected)
   try {
     const verified = await jwtVerify(token, set.keyIn(), {
       algorithms: ALGORITHMS,
@@ -51,7 +53,7 @@ export async function verifyExternalToken(token: string, expected: Expected): Pr
     })
     // The library looks at it only where there is a greatest age.
     if ((verified.payload.iat ?? 0) * 1000 > now) throw notAsItMustBe('iat')
-    set.verified.set(asked, verified.payload)
+    set.verified.set(token, { asked, claims: verified.payload })
     return verified.payload
   } catch (error) {
     throw refusalOf(error)
@@ -64,14 +66,12 @@ const isTimely = ({ exp = 0, nbf = 0, iat = 0 }: Claims, now: Wall): boolean =>
 
 type Members = { readonly [name: string]: unknown }
 
-/** Header and claims as they stand there, nothing of them verified. */
-function decoded(token: string): { readonly header: Members; readonly payload: Members } {
+function partsOf(token: string): readonly [header: string, payload: string, signature: string] {
   if (token.length > limits.externalTokenBytes) throw undecodable('it is too long')
   const [header, payload, signature, more] = token.split('.')
   if (!header || !payload || !signature || more !== undefined)
     throw new Refused('CONJ00077E The request holds no JWT: it has not three parts')
-  bytesOf(signature)
-  return { header: membersOf(header), payload: membersOf(payload) }
+  return [header, payload, signature]
 }
 
 function membersOf(part: string): Members {
@@ -85,6 +85,22 @@ function bytesOf(part: string): Uint8Array {
   const bytes = fromBase64Url(part)
   if (bytes === undefined || toBase64Url(bytes) !== part) throw undecodable('a part of it is no base64url')
   return bytes
+}
+
+/** By the whole header: a provider writes the same one for all tokens of a key. */
+const kids = new LRUCache<string, { readonly kid: string | undefined }>({
+  max: limits.tokenHeadersRemembered,
+  maxSize: limits.tokenHeaderBytesRemembered,
+  sizeCalculation: (_, header) => header.length,
+})
+
+function kidIn(header: string): string | undefined {
+  let known = kids.get(header)
+  if (known === undefined) {
+    known = { kid: kidOf(membersOf(header)) }
+    kids.set(header, known)
+  }
+  return known.kid
 }
 
 /** Throws `Refused` for a header that says what is not understood here, or calls the token something else. */
@@ -103,17 +119,15 @@ function issuerFor(payload: Members, { issuer, mayLackIssuer = false }: Expected
 }
 
 type KeyIn = ReturnType<typeof createLocalJWKSet>
-/** `keyIn`: its keys, imported once; throws for what is no key set. `verified`: tokens that they have signed. */
-type HeldSet = { readonly keyIn: () => KeyIn; readonly verified: LRUCache<string, Claims> }
+/** A token that is right. `asked`: what it was asked for besides. */
+type Verified = { readonly asked: string; readonly claims: Claims }
+/** `keyIn`: its keys, imported once; throws for what is no key set. `verified`: by tokens that they have signed. */
+type HeldSet = { readonly keyIn: () => KeyIn; readonly verified: LRUCache<string, Verified> }
 
-/** For as long as somebody holds the set: another one, with a key less, has verified nothing. */
-const held = new WeakMap<KeySet, HeldSet>()
-
-function heldOf(set: KeySet): HeldSet {
-  const known = held.get(set)
-  if (known !== undefined) return known
+/** Another set, with a key less, has verified nothing. */
+const heldOf = onceFor((set: KeySet): HeldSet => {
   let keys: KeyIn | undefined
-  const made: HeldSet = {
+  return {
     keyIn() {
       keys ??= createLocalJWKSet(set)
       return keys
@@ -121,12 +135,10 @@ function heldOf(set: KeySet): HeldSet {
     verified: new LRUCache({
       max: limits.externalTokensRemembered,
       maxSize: limits.externalTokenBytesRemembered,
-      sizeCalculation: (_, asked) => asked.length,
+      sizeCalculation: ({ asked }, token) => asked.length + token.length,
     }),
   }
-  held.set(set, made)
-  return made
-}
+})
 
 const undecodable = (words: string): Refused => new Refused(`CONJ00035E Failed to decode token: ${words}`)
 const notAsItMustBe = (claim: string): Refused => undecodable(`claim '${claim}' is not as it must be`)

@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache'
 import { bareHost } from '../authz/address.ts'
 import { parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
+import { onceFor } from '../base/once-for.ts'
 import { roleOfLogin } from '../id/login.ts'
 import { makeId } from '../id/resource-id.ts'
 import { annotationsBelow, claimRules, hostNamed, mustMeet } from './claims.ts'
@@ -15,9 +16,10 @@ import { jwtKeys, jwtSettings } from './status-checks.ts'
 
 export const jwtProver: Prover<Claims> = {
   variables: jwtSettings.variables,
+  holdsNoSecrets: true,
   async claim(attempt, stored, tools) {
     const token = requiredField(attempt, 'jwt')
-    const fault = jwtSettings.check(stored)
+    const fault = faultIn(stored)
     if (fault !== undefined) throw new Refused(fault.message)
     const property = optional(stored, 'token-app-property')
     if ((property === undefined) === (attempt.login === undefined))
@@ -28,12 +30,18 @@ export const jwtProver: Prover<Claims> = {
     return { role: roleOf(attempt, claims, property, stored), evidence: claims }
   },
   prove({ evidence }, { annotations }, { authenticator, service }, stored) {
-    const rules = claimRules(optional(stored, 'enforced-claims'), optional(stored, 'claim-aliases'))
     // Those without the service's id say nothing here.
-    mustMeet(evidence, annotationsBelow(annotations, `${authenticator}/${service}/`), rules)
+    mustMeet(evidence, annotationsBelow(annotations, `${authenticator}/${service}/`), rulesIn(stored))
     return {}
   },
 }
+
+const faultIn = onceFor(jwtSettings.check)
+const sourceIn = onceFor(jwtKeys)
+const rulesIn = onceFor((stored: Stored) =>
+  claimRules(optional(stored, 'enforced-claims'), optional(stored, 'claim-aliases')),
+)
+const issuerIn = onceFor((stored: Stored) => issuerOf(stored, sourceIn(stored)))
 
 function roleOf(
   { account, login }: Attempt,
@@ -46,11 +54,11 @@ function roleOf(
 }
 
 function expectedOf(stored: Stored, { io, settings, now }: Tools): Expected {
-  const source = jwtKeys(stored)
+  const source = sourceIn(stored)
   return {
     keys: async (kid) =>
       source === undefined ? givenKeys(required(stored, 'public-keys')) : io.keySets.find(source, kid),
-    issuer: issuerOf(stored, source),
+    issuer: issuerIn(stored),
     mayLackIssuer: settings.jwtIgnoreMissingIssuer,
     audience: optional(stored, 'audience'),
     now,

@@ -78,7 +78,7 @@ export const oidcProver: Prover<Evidence> = {
 
 /** Whom the token was made for is not looked at: clients of any application of the provider bring theirs. */
 async function byIdToken(attempt: Attempt, stored: Stored, tools: Tools): Promise<Claimed<Evidence>> {
-  const token = attempt.fields.get('id_token') || bearerOf(attempt.header('authorization'))
+  const token = attempt.field('id_token') || bearerOf(attempt.header('authorization'))
   if (token === undefined) throw missingField('id_token')
   const provider = providerOf(stored)
   const claim = required(stored, 'id-token-user-property')
@@ -98,11 +98,11 @@ const expectedOf = (provider: Provider, { io, now }: Pick<Tools, 'io' | 'now'>):
 async function byCode(attempt: Attempt, stored: Stored, tools: Tools): Promise<Claimed<Evidence>> {
   const flow = codeFlowOf(stored)
   const [code, nonce] = ['code', 'nonce'].map((name) => {
-    const value = attempt.fields.get(name)
+    const value = attempt.field(name)
     if (value === undefined || value === '') throw missingField(name)
     return value
   }) as [string, string]
-  const token = await redeemed(flow, { code, nonce, verifier: attempt.fields.get('code_verifier') }, tools)
+  const token = await redeemed(flow, { code, nonce, verifier: attempt.field('code_verifier') }, tools)
   const claims = await verifiedForUs(token, flow, tools)
   if (typeof claims.nonce !== 'string' || !constantTimeEqual(utf8(claims.nonce), utf8(nonce)))
     throw notGood('the nonce is not that of the request')

@@ -8,7 +8,7 @@ import { kindOf, makeId } from '../id/resource-id.ts'
 import { accessQuery } from '../ledger/reads/access.ts'
 import { annotationsOfQuery, settingsQuery, switchQuery } from '../ledger/reads/authenticator.ts'
 import { credentialsQuery } from '../ledger/reads/caller.ts'
-import { type FactsOf, type ReadStore, readFacts, statementsOf } from '../ledger/store.ts'
+import { type FactsOf, kept, type ReadStore, readFacts, statementsOf } from '../ledger/store.ts'
 import { authenticatorOf, branchOf, fullName, isOn } from './catalogue.ts'
 import { type Attempt, type Claimed, type Prover, Refused, type Stored, type Tools } from './contract.ts'
 import { openedValues } from './settings.ts'
@@ -42,9 +42,9 @@ export function authenticatorBatch(attempt: Attempt, prover = proverOf(attempt))
   const webservice = webserviceOf(attempt)
   const prefix = makeId(account, 'variable', `${branchOf(authenticator, service)}/`)
   return {
-    held: switchQuery(webservice),
-    variables: settingsQuery(prefix, prover?.variables ?? []),
-    annotations: annotationsOfQuery(webservice),
+    held: kept(switchQuery(webservice)),
+    variables: kept(settingsQuery(prefix, prover?.variables ?? [])),
+    annotations: kept(annotationsOfQuery(webservice)),
   }
 }
 
@@ -67,7 +67,7 @@ export async function authenticate(
     if (attempt.operation === 'login' && prover.logsIn !== true)
       throw new Refused(`CONJ00001E '${attempt.authenticator}' authenticators have no login`)
     mustBeOn(attempt, facts, around.listed)
-    const stored = storedOf(attempt, facts, around)
+    const stored = storedOf(attempt, prover, facts, around)
     const claimed: Claimed<unknown> =
       prover.claim === undefined
         ? { role: loginRole(attempt), evidence: attempt }
@@ -94,14 +94,25 @@ function mustBeOn(attempt: Attempt, { held }: AuthenticatorFacts, listed: readon
   if (held === undefined) throw new Refused(`CONJ00005E Webservice '${name}' not found`)
 }
 
-function storedOf(attempt: Attempt, { variables, annotations }: AuthenticatorFacts, { io }: Tools): Stored {
-  const { account, authenticator, service } = attempt
-  return {
+function storedOf(
+  { account, authenticator, service }: Attempt,
+  { holdsNoSecrets }: Prover,
+  { variables, annotations }: AuthenticatorFacts,
+  { io }: Tools,
+): Stored {
+  const known = opened.get(variables)
+  if (known !== undefined) return known
+  const stored = {
     prefix: makeId(account, 'variable', `${branchOf(authenticator, service)}/`),
     values: openedValues(variables, io.keyring),
     annotations,
   }
+  if (holdsNoSecrets) opened.set(variables, stored)
+  return stored
 }
+
+/** By facts that are kept, read in one snapshot with their annotations. */
+const opened = new WeakMap<AuthenticatorFacts['variables'], Stored>()
 
 function loginRole({ account, login }: Attempt): string {
   if (login === undefined) throw new Refused('CONJ00007E the request names no role')
@@ -116,9 +127,9 @@ function mustBeName(role: string): void {
 
 async function roleFacts(role: string, webservice: string, store: ReadStore) {
   const batch = {
-    held: credentialsQuery(role),
-    annotations: annotationsOfQuery(role),
-    access: accessQuery(webservice),
+    held: kept(credentialsQuery(role)),
+    annotations: kept(annotationsOfQuery(role)),
+    access: kept(accessQuery(webservice)),
   }
   // The closure is that of the role that is claimed, not of the caller, who is nobody yet.
   const { rows } = await store.read({ statements: statementsOf(batch), caller: role })

@@ -3,8 +3,8 @@ import { makeId, type ResourceId } from '../id/resource-id.ts'
 import { type Attempt, Refused } from './contract.ts'
 
 /** Of the form or JSON of the body. Throws `Refused` (400) when it is absent or empty. */
-export function requiredField({ fields }: Attempt, name: string): string {
-  const value = fields.get(name)
+export function requiredField({ field }: Attempt, name: string): string {
+  const value = field(name)
   if (value !== undefined && value !== '') return value
   throw missingField(name)
 }

@@ -225,6 +225,9 @@ export const limits = {
   /** Those that a key set was found to have signed: tokens, and their texts together. A workload shows one several times. */
   externalTokensRemembered: 4_000,
   externalTokenBytesRemembered: 4 * MiB,
+  /** Headers of such tokens: a provider has one per key. */
+  tokenHeadersRemembered: 1_000,
+  tokenHeaderBytesRemembered: 1 * MiB,
   /** Key sets that are kept in variables and were read once: sets, and their texts together. */
   keySetsRead: 100,
   keySetBytesRead: 16 * MiB,
@@ -268,10 +271,15 @@ export const limits = {
   tokensRemembered: 10_000,
   /** Their texts together: a header may be thirty times as long as the token in it. */
   tokenBytesRemembered: 16 * MiB,
+  /** Access tokens that a node gave, for whoever asks in the same second: replicas of a workload start together. */
+  tokensGiven: 1_000,
   /** Role closures remembered per position (P5). */
   closuresRemembered: 10_000,
   /** Their texts together: roles that hold thousands of others must not fill the memory. */
   closureBytesRemembered: 16 * MiB,
+  /** Answers of statements that are asked again and again, per data version: of roles that authenticate, above all. */
+  rowsKept: 10_000,
+  rowBytesKept: 8 * MiB,
   /** How much of the data file a reader maps; the rest is read page by page. More is faster and counts as memory. */
   readerMapBytes: 60 * MiB,
   /** What stays of a write-ahead log of SQLite after a large transaction. */

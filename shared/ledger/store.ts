@@ -20,7 +20,12 @@ export type Statement = {
   readonly bytes?: readonly string[]
   /** The statement may use `doomed`. It is about changes, so where nobody commits it is not run and has no rows. */
   readonly doomed?: Seed
+  /** A store that knows when its data changed may answer with the rows of the last time: the same ones. */
+  readonly kept?: true
 }
+
+/** For what many requests ask of few records: of the same rows the same fact. A text that is kept is read in one way. */
+export const kept = <T>(query: Query<T>): Query<T> => ({ ...query, kept: true })
 
 /**
  * Records that are to go, as a statement that yields `id`. `doomed` is a relation with one column `id`: these, and
@@ -118,7 +123,19 @@ export function statementsOf(batch: Batch): Statement[] {
 export function readFacts<B extends Batch>(batch: B, rows: Snapshot['rows']): FactsOf<B> {
   const facts: Record<string, unknown> = {}
   Object.keys(batch).forEach((name, i) => {
-    facts[name] = batch[name]!.read(rows[i] ?? [])
+    facts[name] = factOf(batch[name]!, rows[i] ?? [])
   })
   return facts as FactsOf<B>
+}
+
+const known = new WeakMap<readonly Row[], { readonly fact: unknown }>()
+
+function factOf(query: Query<unknown>, rows: readonly Row[]): unknown {
+  if (!query.kept) return query.read(rows)
+  let entry = known.get(rows)
+  if (entry === undefined) {
+    entry = { fact: query.read(rows) }
+    known.set(rows, entry)
+  }
+  return entry.fact
 }

@@ -91,6 +91,8 @@ export async function createTokens(own: SigningKey, node: string): Promise<Token
     maxSize: limits.tokenBytesRemembered,
     sizeCalculation: (_, encoded) => encoded.length,
   })
+  /** By what they say. */
+  const given = new LRUCache<string, string>({ max: limits.tokensGiven })
   let keys = new Map<string, BelievedKey>()
 
   async function verifyFresh(encoded: string, now: number): Promise<VerifiedToken | TokenRefusal> {
@@ -125,8 +127,12 @@ export async function createTokens(own: SigningKey, node: string): Promise<Token
         ...restriction,
       }
       const payload = toBase64Url(utf8(payloadText(claims)))
+      const known = given.get(payload)
+      if (known !== undefined) return known
       const signature = toBase64Url(await sign(utf8(`${header}.${payload}`)))
-      return JSON.stringify({ protected: header, payload, signature })
+      const token = JSON.stringify({ protected: header, payload, signature })
+      given.set(payload, token)
+      return token
     },
     verify(encoded, now) {
       const known = remembered.get(encoded)

@@ -19,13 +19,11 @@ export type OfflineFollower = {
   remove(): Promise<void>
 }
 
-const hosts = 100
-
 /** `jwt`: a provider on this machine, whose tokens it takes. */
 export async function offlineFollower(
   secrets: number,
   pinned: readonly string[],
-  jwt?: TrustedProvider,
+  { hosts = 100, jwt }: { readonly hosts?: number; readonly jwt?: TrustedProvider } = {},
 ): Promise<OfflineFollower> {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-bench-'))
   const dataKey = randomBytes(32)

@@ -40,6 +40,7 @@ const head = (line: string, authorization: string, more = ''): string =>
 type Subject = {
   readonly secrets: number
   readonly request: (client: Client, apiKey: string) => Request
+  readonly hosts?: number
   readonly jwt?: TrustedProvider
 }
 
@@ -62,7 +63,7 @@ type Round = {
 async function beside(subjects: readonly Subject[], halfLoad = false): Promise<Measured[]> {
   const measured = subjects.map(() => ({ rps: [], ratio: [], overP99Ms: [], overP99WholeMs: [], rss: [] }))
   const followers = await Promise.all(
-    subjects.map(({ secrets, jwt }) => offlineFollower(secrets, subjectPin(), jwt)),
+    subjects.map(({ secrets, ...more }) => offlineFollower(secrets, subjectPin(), more)),
   )
   try {
     for (let n = 0; n < rounds; n++) {
@@ -132,20 +133,29 @@ export async function batchRead(): Promise<Figure[]> {
     head: head(`GET /secrets?variable_ids=${ids}`, client.authorization),
     spread: 9,
   })
-  return ratioOf('batch read of 10', request)
+  return ratioOf('batch read of 10', { request })
 }
 
+/** Those of a fleet, of which each is seldom asked for in the same second twice. */
+const hosts = 6_000
+
+/** By a fleet, and by one host: what replicas of a workload do that start together. */
 export async function authenticate(): Promise<Figure[]> {
-  const request = (_client: Client, apiKey: string): Request => ({
-    head: head(
-      'POST /authn/acme/host%2Fapp%2Fhost-1/authenticate',
-      '',
-      `\r\nContent-Length: ${apiKey.length}`,
-    ),
-    body: apiKey,
-    spread: 1,
-  })
-  return ratioOf('authenticate', request)
+  const by =
+    (host: string) =>
+    (_: Client, apiKey: string): Request => ({
+      head: head(
+        `POST /authn/acme/host%2Fapp%2F${host}/authenticate`,
+        '',
+        `\r\nContent-Length: ${apiKey.length}`,
+      ),
+      body: apiKey,
+      spread: hosts,
+    })
+  return [
+    ...(await ratioOf('authenticate, many hosts', { request: by('host-{n}'), hosts })),
+    ...(await ratioOf('authenticate, one host', { request: by('host-1'), hosts })),
+  ]
 }
 
 /** More than a node remembers: none is known when it is shown again. */
@@ -156,18 +166,23 @@ export async function authenticateJwt(): Promise<Figure[]> {
   const provider = await IdentityProvider.start()
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-bench-'))
   try {
-    const bodies = join(directory, 'bodies')
-    const lines: string[] = []
-    for (let n = 0; n < newTokens; n++) lines.push(await bodyOf(provider, n))
-    writeFileSync(bodies, lines.join('\n'))
-    const length = `\r\nContent-Length: ${lines[0]!.length}\r\nContent-Type: application/x-www-form-urlencoded`
+    const body = await bodyOf(provider, 0, 0)
+    const length = `\r\nContent-Length: ${body.length}\r\nContent-Type: application/x-www-form-urlencoded`
     const request = { head: head('POST /authn-jwt/bench/acme/authenticate', '', length), spread: 1 }
-    const jwt = { jwksUri: provider.jwksUri, issuer: provider.url }
-    const name = 'JWT authenticate with cached keys'
+    const subject = { hosts, jwt: { jwksUri: provider.jwksUri, issuer: provider.url } }
+    /** `hostOf`: whose the token of this number is. */
+    const newTokensOf = async (name: string, hostOf: (n: number) => number): Promise<Figure[]> => {
+      const bodies = join(directory, 'bodies')
+      const lines: string[] = []
+      for (let n = 0; n < newTokens; n++) lines.push(await bodyOf(provider, hostOf(n), n))
+      writeFileSync(bodies, lines.join('\n'))
+      return ratioOf(`JWT, new tokens ${name}`, { ...subject, request: () => ({ ...request, bodies }) })
+    }
     return [
-      ...(await ratioOf(`${name}, new tokens`, () => ({ ...request, bodies }), jwt)),
-      ...(await ratioOf(`${name}, one token`, () => ({ ...request, body: lines[0]! }), jwt)),
-      figure('fetches of the key set, per process', 'fetches', [provider.asked(KEYS).length / (2 * rounds)]),
+      ...(await newTokensOf('of many hosts', (n) => n)),
+      ...(await newTokensOf('of one host', () => 0)),
+      ...(await ratioOf('JWT, a token shown again', { ...subject, request: () => ({ ...request, body }) })),
+      figure('fetches of the key set, per process', 'fetches', [provider.asked(KEYS).length / (3 * rounds)]),
     ]
   } finally {
     await provider.goAway()
@@ -176,15 +191,19 @@ export async function authenticateJwt(): Promise<Figure[]> {
 }
 
 /** All of one length. */
-const bodyOf = async (provider: IdentityProvider, n: number): Promise<string> => {
-  const claims = { host: 'host-1', team: 'one', exp: 4_000_000_000, jti: String(n).padStart(9, '0') }
+const bodyOf = async (provider: IdentityProvider, host: number, n: number): Promise<string> => {
+  const claims = {
+    host: `host-${1_000 + host}`,
+    team: 'one',
+    exp: 4_000_000_000,
+    jti: String(n).padStart(9, '0'),
+  }
   return `jwt=${await provider.sign(claims)}`
 }
 
-async function ratioOf(name: string, request: Subject['request'], jwt?: TrustedProvider): Promise<Figure[]> {
-  const bar = jwt === undefined ? '' : ' (bar ≥ 0.25)'
-  const subject = { secrets: 1_000, request, ...(jwt === undefined ? {} : { jwt }) }
-  const [measured] = (await beside([subject])) as [Measured]
+async function ratioOf(name: string, asked: Omit<Subject, 'secrets'>): Promise<Figure[]> {
+  const bar = asked.jwt === undefined ? '' : ' (bar ≥ 0.25)'
+  const [measured] = (await beside([{ ...asked, secrets: 1_000 }])) as [Measured]
   return [
     figure(name, 'requests/s', measured.rps),
     figure(`${name} ÷ bare node:http${bar}`, 'ratio', measured.ratio),

@@ -6,6 +6,7 @@ import { limits } from '../../base/limits.ts'
 import { roleOfLogin } from '../../id/login.ts'
 import { kindOf, makeId } from '../../id/resource-id.ts'
 import { credentialsQuery } from '../../ledger/reads/caller.ts'
+import { kept } from '../../ledger/store.ts'
 import { recordId } from '../../secret/keyring.ts'
 import { basicOfHeader } from '../../token/header.ts'
 import { answer, type Outcome, recorded, text } from '../outcome.ts'
@@ -59,7 +60,7 @@ const authenticate = route({
     key: body,
     base64: wantsBase64(header('accept-encoding')),
   }),
-  facts: ({ role }) => ({ held: credentialsQuery(role) }),
+  facts: ({ role }) => ({ held: kept(credentialsQuery(role)) }),
   decide({ held }, { account, role, key, base64 }, { caller, keyring, now, settings }) {
     const error = authenticateFault(role, held, key, keyring, caller.clientIp, now)
     const attempt: Attempt = { operation: 'authenticate', account, role, known: held.exists, error }

@@ -29,7 +29,7 @@ const inject = route({
       service: params.service,
       login: undefined,
       method: 'POST',
-      fields: new Map(),
+      field: () => undefined,
       body,
       header,
     }

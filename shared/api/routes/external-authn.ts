@@ -20,7 +20,7 @@ import { basicOfHeader } from '../../token/header.ts'
 import type { NodeIo } from '../node.ts'
 import { answer, json, type Outcome, recorded, text } from '../outcome.ts'
 import { problems } from '../problems.ts'
-import { parametersOf, type RouteRequest, wantsBase64 } from '../request.ts'
+import { formOf, type Query, type RouteRequest, textOf, wantsBase64 } from '../request.ts'
 import { type AnyRoute, type Caller, type Docs, route } from '../route.ts'
 import type { ApiSettings } from '../settings.ts'
 
@@ -48,10 +48,7 @@ function inputOf(
       service: params.service,
       login: params.login,
       method,
-      // Not every body is a form: it is read as one when it is asked for.
-      get fields() {
-        return fieldsOf(method, request)
-      },
+      field: (name) => textOf(fieldsOf(method, request), name),
       body,
       header,
       certificate,
@@ -62,11 +59,12 @@ function inputOf(
   }
 }
 
-/** Tokens are sent as forms whatever the media type says, and never in the address of a POST, which others write down. */
-function fieldsOf(method: 'GET' | 'POST', request: RouteRequest): Attempt['fields'] {
-  const pairs = method === 'GET' ? request.query : parametersOf({ ...request, query: new Map() }, 'forms')
-  return new Map([...pairs].filter((pair): pair is [string, string] => typeof pair[1] === 'string'))
-}
+/**
+ * Tokens are sent as forms whatever the media type says, and never in the address of a POST, which others write down. Not
+ * every body is a form: it is read as one when it is asked for.
+ */
+const fieldsOf = (method: 'GET' | 'POST', request: RouteRequest): Query =>
+  method === 'GET' ? request.query : formOf(request, 'forms')
 
 type Refusals = Record<RefusalKind, (refused: Refused) => Outcome>
 

@@ -7,7 +7,7 @@ import { createSnapshotStore } from '#edge-follower/store/snapshot-store.ts'
 import type { Sqlite } from '#edge-follower/store/sqlite.ts'
 import { wall } from '#shared/base/time.ts'
 import { type Change, put, remove } from '#shared/ledger/change.ts'
-import type { ReadStore, Snapshot } from '#shared/ledger/store.ts'
+import type { ReadStore, Snapshot, Statement } from '#shared/ledger/store.ts'
 import { inMemory, takeSnapshot, temporaryFolder } from '../../../support/copy.ts'
 import { type ManualClock, manualClock } from '../../../support/manual-clock.ts'
 import { Source } from '../../../support/source.ts'
@@ -55,7 +55,7 @@ function apply(...changes: Change[]): void {
 const roles = { sql: 'SELECT id FROM roles ORDER BY id', params: [] }
 const closure = { sql: 'SELECT id FROM closure ORDER BY id', params: [] }
 
-function read(caller?: string, statement = roles): Snapshot & { readonly ids: unknown[] } {
+function read(caller?: string, statement: Statement = roles): Snapshot & { readonly ids: unknown[] } {
   const snapshot = store.read({ statements: [statement], caller }) as Snapshot
   return { ...snapshot, ids: snapshot.rows[0]!.map((row) => row.id) }
 }
@@ -153,6 +153,53 @@ describe('remembered closures', () => {
     expect(read('a', closure).ids).toEqual(['a'])
     await nextTurn()
     expect(read('a', closure).ids).toEqual(['a', 'g'])
+  })
+})
+
+describe('rows that are kept', () => {
+  const ownRole = (id: string) =>
+    ({ sql: 'SELECT id FROM roles WHERE id = ?1', params: [id], kept: true }) as const
+  const keptClosure = { ...closure, kept: true } as const
+  const asksOf = (sql: string): number => asked.filter((one) => one.includes(sql)).length
+
+  test('are read once for one version of the data: the same rows, over heartbeats too', async () => {
+    source.commit([role('a'), role('b')])
+    takeSnapshot(replica, source, clock.wall())
+    const first = read(undefined, ownRole('a'))
+    replica.apply(source.heartbeat(), clock.wall())
+    await nextTurn()
+    const second = read(undefined, ownRole('a'))
+    expect(second.ids).toEqual(['a'])
+    expect(second.rows[0]).toBe(first.rows[0])
+    expect(second.position.seq).toBe(first.position.seq + 1)
+    expect(asksOf('WHERE id =')).toBe(1)
+    expect(read(undefined, ownRole('b')).ids).toEqual(['b'])
+    expect(read(undefined, ownRole('c')).ids).toEqual([])
+    const others = { ...ownRole('a'), sql: 'SELECT id FROM roles WHERE id <> ?1' }
+    expect(read(undefined, others).ids).toEqual(['b'])
+  })
+
+  test('are never of another version, nor of another role', async () => {
+    source.commit([role('a'), role('g'), member('g', 'a')])
+    takeSnapshot(replica, source, clock.wall())
+    for (let i = 0; i < 2; i++) {
+      expect(read('a', keptClosure).ids).toEqual(['a', 'g'])
+      expect(read('g', keptClosure).ids).toEqual(['g'])
+      expect(read(undefined, keptClosure).ids).toEqual([])
+      expect(read(undefined, ownRole('g')).ids).toEqual(['g'])
+    }
+    apply(remove('roles', { id: 'g' }))
+    expect(read(undefined, ownRole('g')).ids).toEqual(['g'])
+    await nextTurn()
+    expect(read(undefined, ownRole('g')).ids).toEqual([])
+    expect(read('g', keptClosure).ids).toEqual([])
+  })
+
+  test('are not kept of a statement that does not say so', () => {
+    takeSnapshot(replica, source, clock.wall())
+    read()
+    read()
+    expect(asksOf('FROM roles ORDER BY id')).toBe(2)
   })
 })
 

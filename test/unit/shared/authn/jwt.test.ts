@@ -39,7 +39,7 @@ function claimBy(kid: string) {
   ]
   const input = parts.map((part) => toBase64Url(utf8(JSON.stringify(part)))).join('.')
   const token = `${input}.${toBase64Url(sign('sha256', utf8(input), privateKey))}`
-  const attempt = { account: 'acme', login: 'host/web', fields: new Map([['jwt', token]]) }
+  const attempt = { account: 'acme', login: 'host/web', field: () => token }
   const tools = { settings: { jwtIgnoreMissingIssuer: false }, now: wall(NOW) }
   return jwtProver.claim!(attempt as unknown as Attempt, stored, tools as unknown as Tools)
 }

@@ -69,6 +69,25 @@ describe('a token', () => {
     })
   })
 
+  test('is the same one for whoever asks for the same in the same second, and another for anything else', async () => {
+    const tokens = await newTokens()
+    const ask = (role: string, ttl: number, now: number, cidr?: string[]): Promise<string> =>
+      tokens.issue(role, ttl, now, cidr && { cidr })
+    const first = await ask('acme:host:app/web', 480, NOW)
+    expect(await ask('acme:host:app/web', 480, NOW + 1)).toBe(first)
+    const others = await Promise.all([
+      ask('acme:host:app/web', 480, NOW + 1_000),
+      ask('acme:host:app/web', 481, NOW),
+      ask('acme:host:app/web', 480, NOW, ['10.0.0.0/8']),
+      ask('acme:host:app/web2', 480, NOW),
+      ask('acme:user:app/web', 480, NOW),
+      ask('other:host:app/web', 480, NOW),
+    ])
+    expect(new Set([first, ...others]).size).toBe(7)
+    const node = await createTokens(own, 'leader-2')
+    expect(await node.issue('acme:host:app/web', 480, NOW)).not.toBe(first)
+  })
+
   test('comes back as the role it was issued for, whatever its name holds', async () => {
     const seed = runSeed('access-token')
     const random = seeded(seed)
