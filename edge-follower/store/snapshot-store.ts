@@ -12,7 +12,7 @@ import { type ReplicaState, readState } from './state.ts'
 
 /** `sqlite`: a connection that only reads. */
 export function createSnapshotStore(sqlite: Sqlite, clock: Clock): ReadStore {
-  const closures = createClosures(sqlite)
+  const closureOfRole = createClosures(sqlite)
   const rowsOf = createReading(sqlite)
   let turn: ReplicaState | undefined
   let turnStamp = 0
@@ -27,7 +27,7 @@ export function createSnapshotStore(sqlite: Sqlite, clock: Clock): ReadStore {
         throw new DomainError('unavailable', 'this Follower has not taken a snapshot from its Leader yet')
       }
       const { position, dataVersion } = turn
-      const closure = request.caller === undefined ? nobody : closures.of(request.caller, dataVersion)
+      const closure = request.caller === undefined ? nobody : closureOfRole(request.caller, dataVersion)
       return {
         rows: request.statements.map((statement) => rowsOf(statement, closure, dataVersion)),
         position,
@@ -61,18 +61,30 @@ const FEW_ROLES = 64
 type Reading = (statement: Statement, closure: Closure, dataVersion: number) => readonly Row[]
 
 function createReading(sqlite: Sqlite): Reading {
-  const rowsOfVersion = memoryOfVersion(limits.rowsKept, limits.rowBytesKept, bytesOf)
+  const keptOf = ofOneVersion(
+    new LRUCache<string, readonly Row[]>({
+      max: limits.rowsKept,
+      maxSize: limits.rowBytesKept,
+      sizeCalculation: bytesOf,
+    }),
+  )
   return (statement, closure, dataVersion) => {
-    const texts = textsOf(statement)
-    const { sql, takes } = closure.roles <= FEW_ROLES ? texts.few : texts.many
-    const run = (): readonly Row[] =>
+    const { number, few, many } = textsOf(statement)
+    const { sql, takes } = closure.roles <= FEW_ROLES ? few : many
+    const read = (): readonly Row[] =>
       sqlite.all(
         sql,
         takes.length === 0 ? statement.params : [...statement.params, ...takes.map((form) => closure[form])],
       )
-    if (!statement.kept) return run()
-    const asked = JSON.stringify([texts.number, takes.length === 0 ? '' : closure.role, statement.params])
-    return remember(rowsOfVersion(dataVersion), asked, run)
+    if (!statement.kept) return read()
+    const kept = keptOf(dataVersion)
+    const asked = JSON.stringify([number, takes.length === 0 ? '' : closure.role, statement.params])
+    let rows = kept.get(asked)
+    if (rows === undefined) {
+      rows = read()
+      kept.set(asked, rows)
+    }
+    return rows
   }
 }
 
@@ -83,30 +95,13 @@ const sizeOf = (cell: Cell): number =>
   typeof cell === 'string' || cell instanceof Uint8Array ? cell.length : 8
 
 /** What was made of one version of the data is true for as long as that stands, so it can never be wrong (P5). */
-function memoryOfVersion<Value extends object>(
-  max: number,
-  maxSize: number,
-  sizeOfValue: (value: Value) => number,
-): (dataVersion: number) => LRUCache<string, Value> {
-  const memory = new LRUCache<string, Value>({ max, maxSize, sizeCalculation: sizeOfValue })
+function ofOneVersion<Memory extends { clear(): void }>(memory: Memory): (dataVersion: number) => Memory {
   let version = -1
   return (dataVersion) => {
     if (dataVersion !== version) memory.clear()
     version = dataVersion
     return memory
   }
-}
-
-function remember<Value extends object>(
-  memory: LRUCache<string, Value>,
-  key: string,
-  make: () => Value,
-): Value {
-  const known = memory.get(key)
-  if (known !== undefined) return known
-  const made = make()
-  memory.set(key, made)
-  return made
 }
 
 /** `takes`: forms of the closure that are its last parameters. */
@@ -152,19 +147,21 @@ function withClosure(sql: string, list: string): string {
 }
 
 /** By role. */
-function createClosures(sqlite: Sqlite): { of(role: string, dataVersion: number): Closure } {
-  const closuresOfVersion = memoryOfVersion<Closure>(
-    limits.closuresRemembered,
-    limits.closureBytesRemembered,
-    ({ list, text }) => list.length + text.length,
-  )
+function createClosures(sqlite: Sqlite): (role: string, dataVersion: number) => Closure {
   const sql = `WITH RECURSIVE ${closureCte('sqlite', '?1')} SELECT id FROM closure`
-  const read = (role: string): Closure =>
-    closureOf(
-      role,
-      sqlite.all(sql, [role]).map((row) => row.id),
-    )
-  return {
-    of: (role, dataVersion) => remember(closuresOfVersion(dataVersion), role, () => read(role)),
-  }
+  const closuresOf = ofOneVersion(
+    new LRUCache<string, Closure>({
+      max: limits.closuresRemembered,
+      maxSize: limits.closureBytesRemembered,
+      sizeCalculation: ({ list, text }) => list.length + text.length,
+      memoMethod(role) {
+        const rows = sqlite.all(sql, [role])
+        return closureOf(
+          role,
+          rows.map(({ id }) => id),
+        )
+      },
+    }),
+  )
+  return (role, dataVersion) => closuresOf(dataVersion).memo(role)
 }

@@ -35,7 +35,7 @@ const TYPES = ['jwt', 'at+jwt', 'jose']
 /** The claims of a token that is right. Throws `Refused`; its words hold nothing of the token. */
 export async function verifyExternalToken(token: string, expected: Expected): Promise<Claims> {
   const [header, payload, signature] = partsOf(token)
-  const set = heldOf(await expected.keys(kidIn(header)))
+  const set = heldOf(await expected.keys(headers.memo(header).kid))
   const { audience, mayLackIssuer = false, now } = expected
   const asked = JSON.stringify([expected.issuer, mayLackIssuer, audience])
   const known = set.verified.get(token)
@@ -88,20 +88,12 @@ function bytesOf(part: string): Uint8Array {
 }
 
 /** By the whole header: a provider writes the same one for all tokens of a key. */
-const kids = new LRUCache<string, { readonly kid: string | undefined }>({
+const headers = new LRUCache<string, { readonly kid: string | undefined }>({
   max: limits.tokenHeadersRemembered,
   maxSize: limits.tokenHeaderBytesRemembered,
   sizeCalculation: (_, header) => header.length,
+  memoMethod: (header) => ({ kid: kidOf(membersOf(header)) }),
 })
-
-function kidIn(header: string): string | undefined {
-  let known = kids.get(header)
-  if (known === undefined) {
-    known = { kid: kidOf(membersOf(header)) }
-    kids.set(header, known)
-  }
-  return known.kid
-}
 
 /** Throws `Refused` for a header that says what is not understood here, or calls the token something else. */
 function kidOf({ kid, typ, crit }: Members): string | undefined {

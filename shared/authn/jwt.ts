@@ -57,7 +57,7 @@ function expectedOf(stored: Stored, { io, settings, now }: Tools): Expected {
   const source = sourceIn(stored)
   return {
     keys: async (kid) =>
-      source === undefined ? givenKeys(required(stored, 'public-keys')) : io.keySets.find(source, kid),
+      source === undefined ? givenKeys.memo(required(stored, 'public-keys')) : io.keySets.find(source, kid),
     issuer: issuerIn(stored),
     mayLackIssuer: settings.jwtIgnoreMissingIssuer,
     audience: optional(stored, 'audience'),
@@ -71,18 +71,16 @@ function issuerOf(stored: Stored, source: ReturnType<typeof jwtKeys>): string {
   return source.kind === 'provider' ? source.url : bareHost(new URL(source.url))
 }
 
-const read = new LRUCache<string, KeySet>({
+/**
+ * The same text is the same set: its keys, as far as a provider's would be believed, are imported once. Texts: as the status
+ * check has found them to be.
+ */
+const givenKeys = new LRUCache<string, KeySet>({
   max: limits.keySetsRead,
   maxSize: limits.keySetBytesRead,
   sizeCalculation: (_, text) => text.length,
+  memoMethod(text) {
+    const { value } = parseJson(text) as unknown as { readonly value: KeySet }
+    return { keys: signingKeysIn(value.keys) }
+  },
 })
-
-/** The same text is the same set: its keys, as far as a provider's would be believed, are imported once. `text`: as the status check has found it to be. */
-function givenKeys(text: string): KeySet {
-  const known = read.get(text)
-  if (known !== undefined) return known
-  const { value } = parseJson(text) as unknown as { readonly value: KeySet }
-  const keys = { keys: signingKeysIn(value.keys) }
-  read.set(text, keys)
-  return keys
-}

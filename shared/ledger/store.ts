@@ -128,13 +128,13 @@ export function readFacts<B extends Batch>(batch: B, rows: Snapshot['rows']): Fa
   return facts as FactsOf<B>
 }
 
-const known = new WeakMap<readonly Row[], { readonly fact: unknown }>()
+const known = new WeakMap<readonly Row[], { readonly sql: string; readonly fact: unknown }>()
 
 function factOf(query: Query<unknown>, rows: readonly Row[]): unknown {
   if (!query.kept) return query.read(rows)
   let entry = known.get(rows)
-  if (entry === undefined) {
-    entry = { fact: query.read(rows) }
+  if (entry?.sql !== query.sql) {
+    entry = { sql: query.sql, fact: query.read(rows) }
     known.set(rows, entry)
   }
   return entry.fact

@@ -28,9 +28,12 @@ describe.skipIf(without !== undefined)(`health of a cluster${without ? ` (${with
     const { body } = await eventually(
       'both Standbys stream',
       () => healthOf('a'),
-      // What Postgres says is read a little later than what the supervisor tells.
-      ({ body }) =>
-        'degraded' in body && body.degraded === false && JSON.stringify(body).includes('"sync_state":"sync"'),
+      // What Postgres says is read a little later than what the supervisor tells, and who is next is known last.
+      ({ body }) => {
+        const text = JSON.stringify(body)
+        const isWhole = text.includes('"sync_state":"sync"') && text.includes('"sync_candidate":true')
+        return 'degraded' in body && body.degraded === false && isWhole
+      },
     )
     const { cluster: said, database } = body as {
       cluster: { sync_standby: string }
