@@ -8,6 +8,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Certificates, certificatesFor } from '../support/certificates.ts'
+import { IdentityProvider } from '../support/identity-provider.ts'
 import { oneMachine } from '../support/nodes.ts'
 import { clients } from './clients.ts'
 import type { Client, Run } from './run.ts'
@@ -47,9 +48,13 @@ async function secretEngine(): Promise<Server> {
 async function run(certificates: Certificates): Promise<number> {
   const asked = process.argv.slice(2)
   const engine = await secretEngine()
+  // In Google's place, who is asked when a client asks for the status of authn-gcp.
+  const google = await IdentityProvider.start()
   const machine = await oneMachine({
     tls: certificates,
     env: {
+      HOLDFAST_AUTHN_GCP_PROVIDER: google.url,
+      HOLDFAST_AUTHN_PRIVATE_NETWORKS: '127.0.0.1/32',
       CONJUR_FEATURE_DYNAMIC_SECRETS_ENABLED: 'true',
       HOLDFAST_SECRET_ENGINE_URL: `http://127.0.0.1:${(engine.address() as AddressInfo).port}`,
     },
@@ -79,6 +84,7 @@ async function run(certificates: Certificates): Promise<number> {
     }
   } finally {
     await machine.stop()
+    await google.goAway()
     engine.close()
   }
   for (const line of leftOut) process.stdout.write(`left out: ${line}\n`)
