@@ -281,7 +281,7 @@ export const limits = {
   rowsKept: 10_000,
   rowBytesKept: 8 * MiB,
   /** How much of the data file a reader maps; the rest is read page by page. More is faster and counts as memory. */
-  readerMapBytes: 60 * MiB,
+  readerMapBytes: 46 * MiB,
   /** What stays of a write-ahead log of SQLite after a large transaction. */
   writeLogBytes: 16 * MiB,
   /** Rows and bytes that the scrubber digests at once, about 0.3 ms: a read on the same core waits no longer. */
