@@ -52,6 +52,15 @@ export const nameOf = ({ clusterId, kind, node }: Membership): NodeName => ({
 
 /** Undefined when the node is not enrolled. Throws `settings_invalid` when the files do not fit together. */
 export async function readIdentity(dataDirectory: string): Promise<Identity | undefined> {
+  try {
+    return await readOnce(dataDirectory)
+  } catch {
+    // Another process or thread of this node may have been taking a new certificate meanwhile: parts of both were read.
+    return await readOnce(dataDirectory)
+  }
+}
+
+async function readOnce(dataDirectory: string): Promise<Identity | undefined> {
   const files = identityFiles(dataDirectory)
   const membershipText = await readPrivateFile(files.membership)
   const certificate = await readPrivateFile(files.certificate)
